@@ -1,0 +1,60 @@
+"""The contract between a submission and its judge. Both sides import it, neither owns it.
+
+Parameter names follow the challenge page (`budget`, `time_available`); the public kits'
+spellings (`purchase_budget`, `compute_budget`) are understood by the judge as well, because
+it binds arguments by the names it finds in a submission's signatures.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+RegisterProgress = Callable[[float], Any]
+
+
+def ignore_progress(progress: float) -> None:
+    """The default `register_progress`: a share of the phase done, in [0, 1], told to nobody."""
+
+
+class ZEWDPCBaseRun:
+    """What a submission must offer. The judge calls the three phases in this order, once each.
+
+    A data set here is anything with `len(dataset)` and `dataset[i]` that yields
+    `{"idx": int, "image": array (H, W, 3) uint8, "label": array (C,) of 0/1}`.
+    """
+
+    def pre_training_phase(
+        self,
+        training_dataset: Any,
+        time_available: float | None = None,
+        register_progress: RegisterProgress = ignore_progress,
+    ) -> Any:
+        """Learn from what is labelled already.
+
+        `time_available` is the seconds left of the compute budget, which this phase shares
+        with the purchase phase. What it returns is ignored.
+        """
+        raise NotImplementedError
+
+    def purchase_phase(
+        self,
+        unlabelled_dataset: Any,
+        training_dataset: Any,
+        budget: int,
+        time_available: float,
+        register_progress: RegisterProgress = ignore_progress,
+    ) -> dict[int, Any]:
+        """Buy labels with `unlabelled_dataset.purchase_label(idx)`; each new index costs one.
+
+        `budget` is in labels, `time_available` in seconds. Only what was bought through
+        `purchase_label` counts; the returned `{idx: label}` is checked against it and
+        otherwise ignored.
+        """
+        raise NotImplementedError
+
+    def prediction_phase(
+        self, test_dataset: Any, register_progress: RegisterProgress = ignore_progress
+    ) -> np.ndarray:
+        """Predict 0/1 labels, shape (len(test_dataset), n_classes)."""
+        raise NotImplementedError

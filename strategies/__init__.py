@@ -1,0 +1,1 @@
+"""The buyer's judgement: scores, selectors, named strategies, the round planner."""
