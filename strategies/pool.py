@@ -95,9 +95,7 @@ class PoolView:
             )
         value = self._sources[name]()
         if rows is not None and value.shape[0] != rows:
-            raise ValueError(
-                f"`{name}` has {value.shape[0]} rows, but the pool has {rows} images."
-            )
+            raise ValueError(f"`{name}` has {value.shape[0]} rows, but the pool has {rows} images.")
         return value
 
 

@@ -1,15 +1,32 @@
-"""Strategies by name, so that one is a flag away: `--strategy "uherding:temperature=auto"`."""
+"""Strategies by name, so that one is a flag away: `--strategy "uherding:temperature=auto"`.
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+A strategy is a function and a decorator; save it as any module in `strategies/` and it is found:
+
+    from strategies.registry import register
+
+    @register("tallest", source="ours")
+    def tallest(pool, k, rng, *, power: float = 1.0):
+        \"\"\"The k images with the largest embedding norm.\"\"\"
+        return pool.embeddings.norm(dim=1).pow(power).topk(k).indices
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Literal, Protocol, get_type_hints
 
 import torch
 from torch import Tensor
 
+from strategies.parameters import Parameter, canonical, parse_parameter
 from strategies.pool import PoolView
 
-Parameter = int | float | str | bool
+Plan = Literal["one", "adaptive", "ladder"]
+Rounds = int | Literal["auto"]
 Selection = Callable[..., Tensor]
 
 
@@ -22,22 +39,36 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered strategy: its name, its function, one line on it, and its source."""
+    """One registered strategy: its name, its function, one line on it, and its source.
+
+    `plan` tells the planner how it wants to buy: "one", everything at once, because it looks at
+    nothing that a learner makes; "adaptive", in as many rounds as the clock allows; "ladder",
+    by the time model of the challenge's first place.
+    """
 
     name: str
     function: Selection
     summary: str
     source: str
+    plan: Plan = "adaptive"
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """The function's keyword-only parameters and their defaults."""
+        keywords = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in keywords if p.kind is p.KEYWORD_ONLY}
 
 
 REGISTRY: dict[str, Entry] = {}
 
 
-def register(name: str, *, source: str) -> Callable[[Selection], Selection]:
-    """Register `function(pool, k, rng, **parameters)` as the strategy `name`.
+def register(
+    name: str, *, source: str, plan: Plan = "adaptive"
+) -> Callable[[Selection], Selection]:
+    """Register `function(pool, k, rng, *, parameter=default, ...)` as the strategy `name`.
 
-    The function's keyword defaults are the strategy's parameters; the first line of its
-    docstring is what `--list` prints.
+    The keyword-only arguments, each with a type and a default, are the strategy's parameters;
+    the first line of the docstring is what `--list` prints.
     """
 
     def decorate(function: Selection) -> Selection:
@@ -46,7 +77,130 @@ def register(name: str, *, source: str) -> Callable[[Selection], Selection]:
         summary = (function.__doc__ or "").strip().partition("\n")[0]
         if not summary:
             raise ValueError(f"Strategy {name!r} needs a docstring: its first line is its summary.")
-        REGISTRY[name] = Entry(name, function, summary, source)
+        for p in inspect.signature(function).parameters.values():
+            if p.kind is p.KEYWORD_ONLY and (p.name == "rounds" or p.default is p.empty):
+                raise ValueError(
+                    f"Parameter {p.name!r} of strategy {name!r} needs a default, and must not "
+                    "be called `rounds`, which every strategy has."
+                )
+        REGISTRY[name] = Entry(name, function, summary, source, plan)
         return function
 
     return decorate
+
+
+@dataclass(frozen=True)
+class ConfiguredStrategy:
+    """A strategy with its parameters set, ready to choose."""
+
+    entry: Entry
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    rounds: Rounds = "auto"
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def plan(self) -> Plan:
+        return self.entry.plan
+
+    @property
+    def spec(self) -> str:
+        """The string that gives this strategy back: name and whatever is not a default."""
+        usual = self.entry.parameters
+        settings = {n: v for n, v in sorted(self.parameters.items()) if v != usual[n]}
+        if self.rounds != _usual_rounds(self.entry):
+            settings["rounds"] = self.rounds
+        listed = ",".join(f"{n}={canonical(v)}" for n, v in settings.items())
+        return f"{self.name}:{listed}" if listed else self.name
+
+    def select(self, pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+        """Which k images of the pool to buy: unique positions, LongTensor (k,).
+
+        Raises ValueError where k is negative or past the pool, or where the strategy broke the
+        contract (so that a faulty new one is caught before it spends labels).
+        """
+        if not 0 <= k <= pool.size:
+            raise ValueError(f"Cannot choose {k} of a pool of {pool.size} images.")
+        if k == 0:
+            return torch.empty(0, dtype=torch.long)
+        picks = self.entry.function(pool, k, rng, **self.parameters)
+        _check_picks(picks, k, pool.size, self.name)
+        return picks.cpu()
+
+
+def parse_strategy(spec: str) -> ConfiguredStrategy:
+    """The strategy that `spec` names, e.g. `entropy` or `uherding:rounds=4,temperature=auto`.
+
+    Raises ValueError where the name, a parameter or the type of a value is not known; the
+    message lists what is.
+    """
+    name, _, listed = spec.strip().partition(":")
+    settings: dict[str, Parameter] = {}
+    for item in filter(None, (part.strip() for part in listed.split(","))):
+        parameter, equals, value = (part.strip() for part in item.partition("="))
+        if not (parameter and equals and value):
+            raise ValueError(
+                f"Cannot read {item!r} in {spec!r}; write `name:parameter=value,parameter=value`."
+            )
+        if parameter in settings:
+            raise ValueError(f"Parameter {parameter!r} stands twice in {spec!r}.")
+        settings[parameter] = value
+    return configure(name.strip(), settings)
+
+
+def configure(name: str, settings: Mapping[str, Parameter]) -> ConfiguredStrategy:
+    """The strategy `name` with `settings`, as a table of `submission.toml` gives them."""
+    load()
+    if name not in REGISTRY:
+        raise ValueError(_unknown("strategy", name, sorted(REGISTRY)))
+    entry = REGISTRY[name]
+    hints = {**get_type_hints(entry.function, include_extras=True), "rounds": Rounds}
+    known = {**entry.parameters, "rounds": _usual_rounds(entry)}
+    for parameter in settings:
+        if parameter not in known:
+            raise ValueError(_unknown(f"parameter of {name!r}", parameter, sorted(known)))
+    values = {p: parse_parameter(f"{name}:{p}", v, hints.get(p, str)) for p, v in settings.items()}
+    rounds = {**known, **values}["rounds"]
+    if isinstance(rounds, int) and rounds < 1:
+        raise ValueError(f"`rounds` must be `auto` or at least 1; got {rounds}.")
+    if entry.plan == "one" and rounds != 1:
+        raise ValueError(
+            f"{name!r} learns nothing between rounds and buys all at once; leave `rounds` out "
+            f"(got {rounds!r})."
+        )
+    own = {p: v for p, v in {**known, **values}.items() if p != "rounds"}
+    return ConfiguredStrategy(entry, MappingProxyType(own), rounds)  # type: ignore[arg-type]
+
+
+def load() -> dict[str, Entry]:
+    """Import every module of `strategies/` once, so that all that register are registered."""
+    import strategies
+
+    for module in pkgutil.iter_modules(strategies.__path__, "strategies."):
+        importlib.import_module(module.name)
+    return REGISTRY
+
+
+def _usual_rounds(entry: Entry) -> Rounds:
+    return 1 if entry.plan == "one" else "auto"
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"Unknown {kind}: {name!r}.{hint} Known: {', '.join(known)}."
+
+
+def _check_picks(picks: Tensor, k: int, size: int, name: str) -> None:
+    if picks.shape != (k,) or picks.dtype != torch.long:
+        raise ValueError(
+            f"Strategy {name!r} must answer with a LongTensor ({k},); "
+            f"got {picks.dtype} {tuple(picks.shape)}."
+        )
+    if int(picks.min()) < 0 or int(picks.max()) >= size:
+        raise ValueError(f"Strategy {name!r} chose positions outside 0..{size - 1}.")
+    distinct = torch.unique(picks).numel()
+    if distinct != k:
+        raise ValueError(f"Strategy {name!r} chose only {distinct} distinct images of {k}.")
