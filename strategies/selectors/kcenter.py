@@ -1,0 +1,64 @@
+"""Greedy k-center: each pick is the point farthest from all picked so far.
+
+Source: Sener and Savarese 2018 ("core-set"), the greedy form; Gonzalez 1985.
+
+The plain loop updates N distances after every pick and is bound by memory. But distances only
+shrink, so those of some picks ago are upper bounds: the farthest points by the old distances are
+compared among themselves, and picks are made from them for as long as the farthest of them beats
+the old distance of every other point. Then all these picks are applied to the pool in one matrix
+product. The same picks, after a few dozen passes over the pool and not k.
+"""
+
+import torch
+from torch import Tensor
+
+from strategies.selectors.points import P, update_nearest
+
+CANDIDATES = 2048
+TAKEN = -1.0  # below every squared distance
+
+
+def k_center(points: P, k: int, covered: P | None = None, first: int | None = None) -> Tensor:
+    """k picks of `points`, each the farthest from `covered` and from the picks before it.
+
+    With nothing covered, `first` is the first pick. Deterministic; once every point coincides
+    with a pick, the remaining picks are arbitrary.
+    """
+    nearest = torch.full((points.size,), torch.inf, device=points.device)
+    picks = torch.empty(0, dtype=torch.long, device=points.device)
+    if covered is not None and covered.size:
+        update_nearest(points, covered, nearest)
+    elif first is None:
+        raise ValueError("k-center needs a first pick where nothing is covered yet.")
+    elif k > 0:
+        picks = torch.tensor([first], device=points.device)
+        _apply(points, picks, nearest)
+    while picks.numel() < k:
+        batch = _picks_until_beaten(points, nearest, k - picks.numel())
+        _apply(points, batch, nearest)
+        picks = torch.cat([picks, batch])
+    return picks
+
+
+def _apply(points: P, picks: Tensor, nearest: Tensor) -> None:
+    update_nearest(points, points.take(picks), nearest)
+    nearest[picks] = TAKEN
+
+
+def _picks_until_beaten(points: P, nearest: Tensor, at_most: int) -> Tensor:
+    """Exact greedy picks among the farthest points, until one outside might be farther."""
+    count = min(CANDIDATES, points.size)
+    distances, candidates = nearest.topk(min(count + 1, points.size))
+    beaten = float(distances[count]) if distances.numel() > count else TAKEN
+    distances, candidates = distances[:count].clone(), candidates[:count]
+    among = points.take(candidates)
+    between = among.squared_distances(among)  # (count, count)
+    chosen: list[int] = []
+    while len(chosen) < at_most:
+        farthest = int(distances.argmax())
+        if float(distances[farthest]) < beaten or float(distances[farthest]) == TAKEN:
+            break
+        chosen.append(farthest)
+        torch.minimum(distances, between[farthest], out=distances)
+        distances[farthest] = TAKEN
+    return candidates[chosen]
