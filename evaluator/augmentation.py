@@ -1,7 +1,7 @@
 """Images as batches: brought to size once, then turned, mirrored and blurred in batches.
 
-Parameters are drawn per image on the CPU, so that the same seed augments alike on every device;
-the work itself happens where the batch lies.
+Parameters are drawn per image on the CPU, so that one seed augments alike on every device; the
+work itself happens where the batch lies.
 """
 
 import warnings
@@ -12,14 +12,20 @@ import torch
 import torch.nn.functional as F
 
 _CHUNK = 256  # images resized at a time: bounds the memory beyond the result itself
+_BLUR_RADIUS = 2  # pixels: a kernel of 5 x 5
+_BLUR_SIGMA = (0.1, 2.0)  # pixels: torchvision's default range, the organisers' is not known
+
+# Of the ImageNet weights; any fixed constants serve a net trained from scratch.
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
 
 
 def resize_images(images: npt.NDArray[np.uint8], size: int | None) -> torch.Tensor:
     """`images` uint8 (N, H, W, 3) as uint8 (N, 3, S, S), channels-last in memory.
 
-    The longest side is brought down to `size` pixels, with antialiasing; images that are smaller
-    already, or any images where `size` is None, stay as they are, without a copy: enlarging would
-    cost time and add nothing. Memory-mapped arrays are read chunk by chunk.
+    The longest side is brought down to `size` pixels, with antialiasing; the shape is kept. Images
+    that are small enough already, or any where `size` is None, stay as they are, without a copy:
+    enlarging costs time and adds nothing. Memory-mapped arrays are read chunk by chunk.
     """
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise ValueError(
@@ -48,46 +54,49 @@ def _as_tensor(images: npt.NDArray[np.uint8]) -> torch.Tensor:
         return torch.from_numpy(images).permute(0, 3, 1, 2)  # (N, 3, H, W), a view
 
 
-def augment(
-    batch: torch.Tensor, generator: torch.Generator, *, flips: bool, quarter_turns: bool, blur: bool
-) -> torch.Tensor:
-    """`batch` float (B, 3, H, W) with each image turned, mirrored and blurred by its own dice.
+def normalise(batch: torch.Tensor) -> torch.Tensor:
+    """uint8 (B, 3, H, W) as float32 of about zero mean and unit deviation, channels-last."""
+    mean = torch.tensor(_MEAN, device=batch.device).view(1, 3, 1, 1)
+    std = torch.tensor(_STD, device=batch.device).view(1, 3, 1, 1)
+    scaled = batch.float().sub_(255 * mean).div_(255 * std)
+    return scaled.contiguous(memory_format=torch.channels_last)
 
-    `quarter_turns` turns images that are not square by half turns only. `generator` lives on the
-    CPU and is advanced by the same amount whatever the images show.
+
+def mirror_and_turn(
+    batch: torch.Tensor, generator: torch.Generator, *, flips: bool, quarter_turns: bool
+) -> torch.Tensor:
+    """`batch` (B, C, H, W) of any type, each image mirrored and turned by its own dice.
+
+    With both, the eight symmetries of a square are equally likely; images that are not square are
+    never turned by a quarter. `generator` lives on the CPU and advances by 3 B draws, whatever
+    the images and the flags.
     """
-    n = len(batch)
-    dice = torch.rand(4, n, generator=generator)  # (4, B)
-    never = torch.zeros(n, dtype=torch.bool)
-    mirror_columns = dice[0] < 0.5 if flips else never
-    mirror_rows = dice[1] < 0.5 if flips else never
-    square = batch.shape[2] == batch.shape[3]
-    transpose = dice[2] < 0.5 if quarter_turns and square else never
-    for chosen, change in (
-        (mirror_columns, lambda x: x.flip(3)),
-        (mirror_rows, lambda x: x.flip(2)),
-        (transpose, lambda x: x.transpose(2, 3)),
-    ):
-        if chosen.any():
-            picked = chosen.nonzero().squeeze(1).to(batch.device)
-            batch[picked] = change(batch[picked])
-    if blur:
-        batch = gaussian_blur(batch, 0.1 + 1.9 * dice[3])
+    dice = torch.rand(3, len(batch), generator=generator) < 0.5  # (3, B)
+    dice = dice.to(batch.device)[:, :, None, None, None]
+    if flips:
+        batch = torch.where(dice[0], batch.flip(3), batch)
+        batch = torch.where(dice[1], batch.flip(2), batch)
+    if quarter_turns and batch.shape[2] == batch.shape[3]:
+        batch = torch.where(dice[2], batch.transpose(2, 3), batch)
     return batch
 
 
-_BLUR_RADIUS = 2  # pixels: a 5-tap kernel
+def random_blur(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """`batch` float (B, C, H, W), each image blurred by a Gaussian of its own width."""
+    low, high = _BLUR_SIGMA
+    return gaussian_blur(batch, low + (high - low) * torch.rand(len(batch), generator=generator))
 
 
 def gaussian_blur(batch: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     """`batch` float (B, C, H, W) blurred with a 5 x 5 Gaussian of `sigma` (B,) pixels each."""
     n, channels = batch.shape[:2]
     offsets = torch.arange(-_BLUR_RADIUS, _BLUR_RADIUS + 1, dtype=torch.float32)  # (5,)
-    taps = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2)  # (B, 5)
+    taps = torch.exp(-0.5 * (offsets / sigma.cpu()[:, None]) ** 2)  # (B, 5)
     taps = (taps / taps.sum(1, keepdim=True)).to(batch.device, batch.dtype)
     taps = taps.repeat_interleave(channels, 0)  # (B C, 5)
-    # One grouped convolution over all images and channels at once: each row has its own kernel.
-    rows = F.pad(batch, [_BLUR_RADIUS] * 4, mode="reflect").flatten(0, 1)[None]  # (1, B C, H', W')
-    rows = F.conv2d(rows, taps[:, None, :, None], groups=n * channels)
-    rows = F.conv2d(rows, taps[:, None, None, :], groups=n * channels)
-    return rows.view(batch.shape).contiguous(memory_format=torch.channels_last)
+    # One grouped convolution over all images and channels at once: each plane has its own kernel.
+    planes = F.pad(batch, [_BLUR_RADIUS] * 4, mode="reflect")  # (B, C, H + 4, W + 4)
+    planes = planes.contiguous().flatten(0, 1)[None]  # (1, B C, H + 4, W + 4)
+    planes = F.conv2d(planes, taps[:, None, :, None], groups=n * channels)
+    planes = F.conv2d(planes, taps[:, None, None, :], groups=n * channels)
+    return planes.view(batch.shape).contiguous(memory_format=torch.channels_last)

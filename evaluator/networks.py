@@ -37,7 +37,7 @@ class LocalLogits(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, C) of normalised `images` (B, 3, H, W)."""
-        places = self.classifier(self.features(images))  # (B, C, h, w)
+        places: torch.Tensor = self.classifier(self.features(images))  # (B, C, h, w)
         return places.amax((2, 3))  # (B, C)
 
 
@@ -50,10 +50,24 @@ def _convolution(channels_in: int, channels_out: int, stride: int = 1) -> list[n
 
 
 def build_network(architecture: Architecture, n_classes: int) -> nn.Module:
-    """The network with fresh weights from the global generator, for logits (B, n_classes)."""
+    """The network for logits (B, n_classes), its fresh weights drawn from the global generator."""
     if architecture == "local_logits":
         return LocalLogits(n_classes)
     network: nn.Module = getattr(torchvision.models, architecture)(
         weights=None, num_classes=n_classes
     )
     return network
+
+
+def set_training(network: nn.Module, *, frozen_features: bool) -> None:
+    """Put `network` into training mode; with `frozen_features` only its classifier learns.
+
+    Frozen features also keep their batch-norm statistics. Whether the organisers' frozen model let
+    them drift is not known; keeping them is our choice, because it makes the features a fixed
+    function of the image.
+    """
+    network.train()
+    if frozen_features:
+        features = network.get_submodule("features")
+        features.requires_grad_(False)
+        features.eval()

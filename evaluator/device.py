@@ -1,0 +1,52 @@
+"""Where the post-purchase training computes: the device, its half precision, CPU threads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def chosen_device(device: torch.device | str | None) -> torch.device:
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def half_precision(device: torch.device) -> torch.dtype | None:
+    """bfloat16 where the GPU computes in it, else float16; None on a CPU (float32 throughout)."""
+    if device.type != "cuda":
+        return None
+    # A T4 only emulates bfloat16, slower than float32.
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    half = half_precision(device)
+    return torch.autocast(device.type, dtype=half, enabled=half is not None)
+
+
+def resident(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`images` on the GPU where they leave it at least half of its free memory, else as given."""
+    if device.type != "cuda":
+        return images
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.to(device) if images.nbytes <= free // 2 else images
+
+
+def take(images: torch.Tensor, rows: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`images[rows]` uint8 (B, 3, H, W) on `device`; `rows` live on the CPU."""
+    if images.device.type == device.type:
+        return images[rows.to(images.device)]
+    return images[rows].pin_memory().to(device, non_blocking=True)
+
+
+@contextmanager
+def thread_limit(max_threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if max_threads is not None:
+        torch.set_num_threads(max_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
