@@ -93,20 +93,30 @@ def _spline(cells: int, size: int) -> tuple[NDArray[np.intp], Field]:
 
 
 def blur(image: Field, sigma: float) -> Field:
-    """Gaussian blur of (3, S, S) over the last two axes; `sigma` in pixels, edges mirrored."""
+    """Gaussian blur of (S, S); `sigma` in pixels, edges mirrored. Leaves `image` as it was."""
     if sigma < 0.15:  # the kernel's neighbours would weigh less than a billionth
         return image
     radius = max(1, int(np.ceil(2.5 * sigma)))
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).astype(np.float32)
-    size = image.shape[-1]
-    for axis in (1, 2):
-        width = [(0, 0)] * 3
-        width[axis] = (radius, radius)
-        padded = np.pad(image, width, mode="symmetric")
-        cut: list[slice] = [slice(None)] * 3
-        image = np.zeros_like(image)
-        for shift, weight in enumerate(kernel):
-            cut[axis] = slice(shift, shift + size)
-            image += weight * padded[tuple(cut)]
+    kernel = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2)
+    kernel = (kernel / (2 * kernel.sum() - kernel[0])).astype(np.float32)
+    for axis in (0, 1):
+        image = _blur_along(image, kernel, axis)
     return image
+
+
+def _blur_along(image: Field, kernel: Field, axis: int) -> Field:
+    """One pass; the kernel is symmetric, so taps at equal distance are added before they weigh."""
+    radius, size = len(kernel) - 1, image.shape[0]
+    padded = np.pad(image, [(radius, radius) if a == axis else (0, 0) for a in (0, 1)], "symmetric")
+
+    def shifted(by: int) -> Field:
+        cut = slice(radius + by, radius + by + size)
+        return padded[cut] if axis == 0 else padded[:, cut]
+
+    out: Field = kernel[0] * image
+    pair = np.empty_like(out)
+    for distance in range(1, radius + 1):
+        np.add(shifted(-distance), shifted(distance), out=pair)
+        pair *= kernel[distance]
+        out += pair
+    return out

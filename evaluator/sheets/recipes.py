@@ -8,10 +8,10 @@ _ROUND2 = Recipe(
     unlabelled=10_000,
     validation=3_000,
     size=256,
-    prevalence=(0.12, 0.08, 0.10, 0.08, 0.07, 0.09),
+    prevalence=(0.11, 0.07, 0.09, 0.06, 0.06, 0.08),
     co_occurrence=0.2,
-    strength=((0.4, 1.0), (0.4, 1.0), (0.4, 1.0), (0.35, 0.9), (0.5, 1.0), (0.35, 0.9)),
-    noise=(2.0, 12.0),
+    strength=((0.3, 0.9), (0.3, 0.9), (0.3, 0.9), (0.3, 0.9), (0.3, 0.9), (0.35, 0.9)),
+    noise=(3.0, 16.0),
     label_missed=0.02,
     label_invented=0.002,
 )
@@ -33,7 +33,7 @@ RECIPES: dict[str, Recipe] = {
             name="round2-private",
             prevalence=(0.08, 0.11, 0.07, 0.10, 0.11, 0.06),
             co_occurrence=0.3,
-            noise=(4.0, 16.0),
+            noise=(6.0, 20.0),
             blur=(0.002, 0.006),
             light_angle=(130.0, 270.0),
             saturation=(0.0, 0.5),
@@ -60,8 +60,8 @@ RECIPES: dict[str, Recipe] = {
             validation=1_000,
             size=64,
             prevalence=(0.20, 0.15, 0.18, 0.12, 0.14, 0.12),
-            strength=((0.6, 1.0),) * 6,
-            noise=(1.0, 6.0),
+            strength=((0.45, 1.0),) * 6,
+            noise=(1.0, 8.0),
         ),
     )
 }

@@ -68,16 +68,24 @@ def draw_sheet(
         if damages[recipe.class_names.index(name)]:
             draw_damage(canvas, recipe, name, generator(recipe.name, seed, split, index, name))
 
-    image = surface.paint[:, None, None] * canvas.shade  # (3, S, S)
-    if canvas.tint is not None:
-        image *= canvas.tint
-    image += canvas.gloss
-    if noisy:
-        image = blur(image, surface.blur * size)
-        rng = generator(recipe.name, seed, split, index, f"sensor {size}")
-        image += np.float32(surface.noise / 255) * rng.standard_normal(image.shape, np.float32)
-    levels = np.clip(image * np.float32(255) + np.float32(0.5), 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(levels.transpose(1, 2, 0))
+    pixels = np.empty((size, size, 3), np.uint8)
+    sensor = generator(recipe.name, seed, split, index, f"sensor {size}")
+    grain = np.empty((size, size), np.float32)
+    for channel in range(3):  # one at a time: three would not fit the processor's cache
+        seen = surface.paint[channel] * canvas.shade  # (S, S), 1 is full brightness
+        if canvas.tint is not None:
+            seen *= canvas.tint[channel]
+        seen += canvas.gloss
+        if noisy:
+            seen = blur(seen, surface.blur * size)
+            sensor.standard_normal(dtype=np.float32, out=grain)
+            grain *= np.float32(surface.noise / 255)
+            seen += grain
+        seen *= np.float32(255)
+        seen += np.float32(0.5)
+        np.clip(seen, 0, 255, out=seen)
+        pixels[:, :, channel] = seen
+    return pixels
 
 
 def checked_size(recipe: Recipe, size: int | None) -> int:
