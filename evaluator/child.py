@@ -1,0 +1,234 @@
+"""The submission's process: imports `run.py`, runs its phases, and asks the judge for labels.
+
+Started by `evaluator.isolation`. It is given images and the training labels, nothing else;
+everything it says is checked on the other side.
+"""
+
+import importlib
+import inspect
+import io
+import json
+import operator
+import os
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluator.dataset import ZEWDPCBaseDataset, ZEWDPCProtectedDataset, load_images
+from evaluator.errors import OutOfBudgetError, ZEWDPCRuntimeError
+from evaluator.processes import die_with_parent
+from evaluator.protocol import Channel, Message
+
+ALIASES = {
+    "purchase_budget": "budget",
+    "compute_budget": "time_available",
+    "time_budget": "time_available",
+}
+
+
+class Judge:
+    """The judge as the submission's process sees it: a line that sells labels."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+
+    def tell(self, message: Message, payload: bytes = b"") -> None:
+        with self._lock:
+            self._channel.send(message, payload)
+
+    def next_order(self) -> Message:
+        return self._receive()
+
+    def progress(self, share: float) -> None:
+        """What a phase calls as `register_progress`."""
+        if os.getpid() == self._process:
+            self.tell({"type": "progress", "share": float(share)})
+
+    def purchase(self, index: Any) -> list[int]:
+        """Ask for a label. Safe from any thread; not from a forked or spawned process."""
+        if os.getpid() != self._process:
+            raise ZEWDPCRuntimeError(
+                "purchase_label was called in a worker process; call it in the process that runs "
+                "purchase_phase (threads are fine)."
+            )
+        try:
+            number = operator.index(index)
+        except TypeError:
+            raise ZEWDPCRuntimeError(
+                f"purchase_label takes a whole number; got {index!r}."
+            ) from None
+        with self._lock:
+            self._channel.send({"type": "purchase", "index": number})
+            answer = self._receive()
+        if answer["type"] == "out_of_budget":
+            raise OutOfBudgetError(answer["reason"])
+        if answer["type"] == "refused":
+            raise ZEWDPCRuntimeError(answer["reason"])
+        label: list[int] = answer["label"]
+        return label
+
+    def _receive(self) -> Message:
+        received = self._channel.receive()
+        if received is None:  # only with a timeout, and none is given
+            raise ZEWDPCRuntimeError("The judge did not answer.")
+        return received[0]
+
+
+def bind(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """The offered arguments that `function` takes, under the names it gives them.
+
+    Raises TypeError naming a required parameter that the judge does not know.
+    """
+    bound = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        meaning = ALIASES.get(name, name)
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if meaning in offered:
+            bound[name] = offered[meaning]
+        elif parameter.default is parameter.empty:
+            raise TypeError(
+                f"{function.__qualname__} requires a parameter {name!r}; the judge offers "
+                f"{', '.join(sorted({*offered, *ALIASES}))}. Rename it or give it a default."
+            )
+    if any(
+        parameter.kind is parameter.VAR_KEYWORD
+        for parameter in inspect.signature(function).parameters.values()
+    ):
+        taken = {ALIASES.get(name, name) for name in bound}
+        bound.update({name: value for name, value in offered.items() if name not in taken})
+    return bound
+
+
+class Stage:
+    """The data sets of one trial and the submission that acts on them."""
+
+    def __init__(self, job: Mapping[str, Any], judge: Judge) -> None:
+        self._job = job
+        self._judge = judge
+        self._submission = load_submission(Path(job["submission"]), job["arguments"])
+        names = job["class_names"]
+        training_labels = np.array(job["training_labels"], dtype=np.uint8)
+        self._training = ZEWDPCBaseDataset(
+            load_images(Path(job["training_images"])),
+            training_labels.reshape(-1, len(names)),
+            names,
+        )
+        self._unlabelled = ZEWDPCProtectedDataset(
+            load_images(Path(job["unlabelled_images"])), names, judge.purchase
+        )
+
+    def run_phase(self, name: str, order: Message) -> tuple[Message, bytes]:
+        """Run one phase; what to answer the judge."""
+        offered = {"register_progress": self._judge.progress, **order.get("arguments", {})}
+        if name == "prediction":
+            return self._predict(offered)
+        offered["training_dataset"] = self._training
+        if name == "purchase":
+            offered["unlabelled_dataset"] = self._unlabelled
+        method = getattr(self._submission, f"{name}_phase")
+        returned = method(**bind(method, offered))
+        claimed = _claimed_indices(returned) if name == "purchase" else None
+        return {"type": "done", "claimed": claimed}, b""
+
+    def _predict(self, offered: dict[str, Any]) -> tuple[Message, bytes]:
+        images = load_images(Path(self._job["test_images"]))[: self._job["n_test"]]
+        names = self._job["class_names"]
+        hidden = np.full((len(images), len(names)), -1, dtype=np.int8)
+        offered["test_dataset"] = ZEWDPCBaseDataset(images, hidden, names)
+        method = self._submission.prediction_phase
+        predictions = np.asarray(method(**bind(method, offered)))
+        plain = predictions.dtype.kind in "biuf"
+        return {
+            "type": "done",
+            "shape": list(predictions.shape),
+            "dtype": predictions.dtype.newbyteorder("=").name,
+        }, np.ascontiguousarray(predictions).tobytes() if plain else b""
+
+
+def load_submission(run_py: Path, arguments: Mapping[str, Any]) -> Any:
+    """Import `run.py` as the organisers do and instantiate its `ZEWDPCBaseRun`."""
+    module = import_run(run_py)
+    cls = getattr(module, "ZEWDPCBaseRun", None)
+    if cls is None:
+        raise ImportError(
+            f"{run_py} has no name `ZEWDPCBaseRun`. The evaluator does `from run import "
+            "ZEWDPCBaseRun`: name your class so, or add `ZEWDPCBaseRun = YourClass` at the end."
+        )
+    wanted = {name: value for name, value in arguments.items() if value is not None}
+    accepted = inspect.signature(cls).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+    if "strategy" in wanted and "strategy" not in accepted and not takes_any:
+        raise TypeError(
+            f"{run_py}: the class takes no `strategy`, so --strategy {wanted['strategy']} cannot "
+            "be passed on. Leave the flag out, or add a parameter `strategy` to __init__."
+        )
+    return cls(**{name: value for name, value in wanted.items() if takes_any or name in accepted})
+
+
+def import_run(run_py: Path) -> Any:
+    """`import run` with the submission's folder first on the path."""
+    sys.path.insert(0, str(run_py.parent))
+    return importlib.import_module(run_py.stem)
+
+
+def _claimed_indices(returned: Any) -> list[int] | None:
+    """The indices of the dict that the purchase phase returned; None where it is no such dict."""
+    try:
+        return [operator.index(index) for index in returned]
+    except TypeError:
+        return None
+
+
+def _failure(error: BaseException) -> Message:
+    kinds = [cls.__name__ for cls in type(error).__mro__]
+    message = "".join(traceback.format_exception_only(error)).strip()
+    return {"type": "failed", "kinds": kinds, "reason": message[:4000]}
+
+
+def serve(judge: Judge, job: Mapping[str, Any]) -> None:
+    """Answer the judge's orders until it has no more."""
+    stage = Stage(job, judge)
+    judge.tell({"type": "ready"})
+    while (order := judge.next_order())["type"] == "phase":
+        answer, payload = stage.run_phase(order["name"], order)
+        sys.stdout.flush()
+        judge.tell(answer, payload)
+
+
+def preflight(judge: Judge, job: Mapping[str, Any]) -> None:
+    """Import and instantiate the submission once for each set of arguments; list strategies."""
+    run_py = Path(job["submission"])
+    for arguments in job["variants"]:
+        load_submission(run_py, arguments)
+    describe = getattr(import_run(run_py), "describe_strategies", None)
+    judge.tell({"type": "ready", "strategies": describe() if describe else None})
+
+
+def main() -> None:
+    die_with_parent()
+    judge = Judge(Channel(socket.socket(fileno=int(sys.argv[1]))))
+    job = json.loads(Path(sys.argv[2]).read_text())
+    if hasattr(os, "sched_setaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, allowed[: job["cpus"]])
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    try:
+        {"trial": serve, "preflight": preflight}[job["kind"]](judge, job)
+    except Exception as error:
+        traceback.print_exc()
+        judge.tell(_failure(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""One purchase run: the submission in a process of its own, the judge's clock beside it."""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from evaluator.answers import check_claim, check_predictions
+from evaluator.dataset import Splits
+from evaluator.errors import ConfigurationError
+from evaluator.processes import ProcessTree
+from evaluator.protocol import Channel, ChannelClosedError, Message
+from evaluator.trial import Pair
+from evaluator.vault import LabelVault
+from evaluator.watch import (
+    EXIT_PATIENCE,
+    Limits,
+    Outcome,
+    Progress,
+    TrialFailedError,
+    Watch,
+    how_it_ended,
+)
+
+HOUSE = Path(__file__).resolve().parent.parent
+ANSWER_PATIENCE = 10.0  # seconds for the child to take an answer it asked for
+
+
+def run_submission(
+    submission: Path,
+    splits: Splits,
+    pair: Pair,
+    vault: LabelVault,
+    log: Path,
+    *,
+    arguments: dict[str, Any] | None = None,
+    n_test: int = 300,
+    limits: Limits | None = None,
+    progress: Progress = lambda phase, share: None,
+) -> Outcome:
+    """Run the three phases of `submission` (a run.py) in a child process and watch it.
+
+    Parameters
+    ----------
+    vault : sells the pool's labels; afterwards it knows what was bought.
+    log : file that receives what the submission prints.
+    arguments : offered to its constructor by name (`strategy`, `seed`).
+    n_test : the prediction phase sees this many images of the validation split, labels hidden.
+    """
+    limits = limits or Limits()
+    n_test = min(n_test, len(splits.validation))
+    job = {
+        "kind": "trial",
+        "submission": str(submission.resolve()),
+        "arguments": arguments or {},
+        "class_names": splits.class_names,
+        "training_images": str(splits.image_files["training"].resolve()),
+        "unlabelled_images": str(splits.image_files["unlabelled"].resolve()),
+        "test_images": str(splits.image_files["validation"].resolve()),
+        "training_labels": splits.training.labels.tolist(),
+        "n_test": n_test,
+        "cpus": limits.cpus,
+    }
+    outcome = Outcome()
+    with _child(job, log) as (tree, channel):
+        watch = Watch(tree, channel, vault, limits, outcome, progress)
+        try:
+            watch.wait_until_ready()
+            _run_phases(watch, pair, limits, (n_test, len(splits.class_names)))
+            channel.close()
+            tree.wait(EXIT_PATIENCE)
+        except TrialFailedError as failed:
+            outcome.status, outcome.reason = failed.status, failed.reason
+        finally:
+            vault.open = False
+            outcome.left_running = tree.kill()
+    if outcome.left_running:
+        outcome.warnings.append(f"{outcome.left_running} processes were left running; killed.")
+    return outcome
+
+
+def preflight(submission: Path, variants: list[dict[str, Any]]) -> list[dict[str, str]] | None:
+    """Import a submission and instantiate it with each set of arguments, before hours are spent.
+
+    Returns the strategies it describes, or None where it describes none.
+    Raises ConfigurationError with the submission's own message.
+    """
+    if not submission.is_file():
+        raise ConfigurationError(
+            f"There is no submission at {submission}. Give the path of a run.py."
+        )
+    job = {
+        "kind": "preflight",
+        "submission": str(submission.resolve()),
+        "variants": variants,
+        "cpus": Limits().cpus,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with _child(job, log) as (tree, channel):
+            try:
+                message = _receive(channel, Limits().start_up)
+            except ChannelClosedError:
+                code = tree.wait(EXIT_PATIENCE)
+                message = {"type": "failed", "reason": f"its process {how_it_ended(code)}"}
+            finally:
+                tree.kill()
+        if message is None:
+            raise ConfigurationError(
+                f"{submission} did not start within {Limits().start_up:g} s.\n{last_lines(log)}"
+            )
+        if message["type"] != "ready":
+            raise ConfigurationError(f"{submission} cannot be used: {message['reason']}")
+        strategies: list[dict[str, str]] | None = message["strategies"]
+        return strategies
+
+
+def last_lines(log: Path, n: int = 12) -> str:
+    """The end of a log, indented, for a person to read where the failure is told."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 16384))
+        lines = file.read().decode(errors="backslashreplace").splitlines()
+    return "\n".join(f"    {line}" for line in lines[-n:]) or "    (it printed nothing)"
+
+
+@contextlib.contextmanager
+def _child(job: dict[str, Any], log: Path) -> Iterator[tuple[ProcessTree, Channel]]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    ours, theirs = socket.socketpair()
+    with (
+        tempfile.TemporaryDirectory(prefix="zewdpc-") as scratch,
+        ours,
+        theirs,
+        log.open("wb") as output,
+    ):
+        job_file = Path(scratch) / "job.json"
+        job_file.write_text(json.dumps(job))
+        path = os.pathsep.join(filter(None, [str(HOUSE), os.environ.get("PYTHONPATH")]))
+        tree = ProcessTree(
+            [sys.executable, "-m", "evaluator.child", str(theirs.fileno()), str(job_file)],
+            cwd=Path(job["submission"]).parent,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+            output=output,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        try:
+            yield tree, Channel(ours, send_timeout=ANSWER_PATIENCE)
+        finally:
+            tree.kill()
+
+
+def _run_phases(watch: Watch, pair: Pair, limits: Limits, test_shape: tuple[int, int]) -> None:
+    compute = pair.minutes * 60
+    watch.run_phase("pre_training", compute, {"time_available": compute})
+    left = compute - watch.outcome.seconds["pre_training"]
+    watch.vault.open = True
+    arguments = {"budget": pair.budget, "time_available": max(left, 0.0)}
+    answer, _ = watch.run_phase("purchase", left, arguments)
+    watch.vault.open = False
+    watch.outcome.warnings += check_claim(answer.get("claimed"), watch.vault.purchased)
+    answer, payload = watch.run_phase("prediction", limits.prediction, {})
+    watch.outcome.predictions = check_predictions(answer, payload, test_shape)
+
+
+def _receive(channel: Channel, timeout: float) -> Message | None:
+    frame = channel.receive(timeout)
+    return frame[0] if frame else None

@@ -1,0 +1,190 @@
+"""Where a data set's splits lie on disk, and what their `labels.csv` says.
+
+The challenge's archives are read tolerantly: `labels.csv` at any depth, columns matched by
+class name. What is written in them is read strictly: every refusal names the file and line.
+"""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from evaluator.errors import DatasetError
+
+SPLITS = ("training", "unlabelled", "validation")
+SPELLINGS = {
+    "training": ("training", "train"),
+    "unlabelled": ("unlabelled", "unlabeled", "pool"),
+    "validation": ("validation", "valid", "val", "test"),
+}
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """One split as it lies on disk: image paths and their labels, in the order of labels.csv."""
+
+    name: str
+    labels_csv: Path
+    class_names: tuple[str, ...]
+    images: tuple[Path, ...]  # N paths
+    lines: tuple[int, ...]  # N line numbers in labels_csv
+    labels: np.ndarray  # (N, C) uint8 of 0/1
+
+
+def find_splits(root: Path) -> dict[str, Path]:
+    """The `labels.csv` of each split below `root`, by split name.
+
+    Raises DatasetError where a split is missing or stands there twice.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{root} is not a folder. Give the folder that holds {_wanted()}.")
+    found: dict[str, list[Path]] = {split: [] for split in SPLITS}
+    for labels_csv in sorted(root.rglob("labels.csv")):
+        split = _split_of(labels_csv.relative_to(root))
+        if split:
+            found[split].append(labels_csv)
+    for split, paths in found.items():
+        if not paths:
+            raise DatasetError(
+                f"{root} has no labels.csv for the split {split!r}: expected {_wanted()}, "
+                f"each with images/ and labels.csv, at any depth."
+            )
+        if len(paths) > 1:
+            raise DatasetError(
+                f"{root} has {len(paths)} splits named {split!r}: "
+                f"{', '.join(str(path.parent) for path in paths)}. Keep one."
+            )
+    return {split: paths[0] for split, paths in found.items()}
+
+
+def read_split(
+    name: str, labels_csv: Path, class_names: tuple[str, ...] | None = None
+) -> SplitFiles:
+    """Read one split, its columns put in the order of `class_names` where given."""
+    with labels_csv.open(newline="", encoding="utf-8-sig") as file:
+        try:
+            rows = _numbered_rows(file)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DatasetError(f"{labels_csv} is not a readable CSV file: {error}") from error
+    if not rows:
+        raise DatasetError(f"{labels_csv} is empty; its first line must name the columns.")
+    header = [column.strip() for column in rows[0][1]]
+    columns = _class_columns(labels_csv, header, class_names)
+    folder = _images_folder(labels_csv)
+    names, lines, labels = _parse_rows(labels_csv, header, columns, rows[1:])
+    _check_files(labels_csv, folder, names, lines)
+    return SplitFiles(
+        name,
+        labels_csv,
+        tuple(columns),
+        tuple(folder / file for file in names),
+        tuple(lines),
+        np.array(labels, dtype=np.uint8).reshape(len(labels), len(columns)),
+    )
+
+
+def _wanted() -> str:
+    return ", ".join(f"{split}/" for split in SPLITS)
+
+
+def _split_of(path: Path) -> str | None:
+    """The split whose name the folders of `path` carry, the innermost first."""
+    for part in reversed(path.parts[:-1]):
+        word = part.lower().replace("_", "-").split("-")[0].split(".")[0]
+        for split, spellings in SPELLINGS.items():
+            if word in spellings:
+                return split
+    return None
+
+
+def _numbered_rows(file: Iterable[str]) -> list[tuple[int, list[str]]]:
+    reader = csv.reader(file)
+    return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+
+
+def _class_columns(
+    labels_csv: Path, header: list[str], class_names: tuple[str, ...] | None
+) -> dict[str, int]:
+    """Class name -> column number, in the order wanted."""
+    where = f"{labels_csv}, line 1"
+    if "filename" not in header:
+        raise DatasetError(f"{where}: no column `filename`; the columns are {', '.join(header)}.")
+    if len(set(header)) != len(header):
+        twice = sorted({column for column in header if header.count(column) > 1})
+        raise DatasetError(f"{where}: the column {twice[0]!r} stands there twice.")
+    found = [column for column in header if column != "filename"]
+    if not found:
+        raise DatasetError(f"{where}: there is no class column beside `filename`.")
+    wanted = found if class_names is None else list(class_names)
+    missing = [name for name in wanted if name not in found]
+    extra = [name for name in found if name not in wanted]
+    if missing or extra:
+        raise DatasetError(
+            f"{where}: the classes of the training split are {', '.join(wanted)}; this split "
+            + "; ".join(
+                part
+                for part in (
+                    f"lacks {', '.join(missing)}" if missing else "",
+                    f"has {', '.join(extra)} besides" if extra else "",
+                )
+                if part
+            )
+            + ". Every split must have the same classes."
+        )
+    return {name: header.index(name) for name in wanted}
+
+
+def _images_folder(labels_csv: Path) -> Path:
+    folder = labels_csv.parent / "images"
+    if not folder.is_dir():
+        raise DatasetError(f"{labels_csv} has no folder images/ beside it ({folder}).")
+    return folder
+
+
+def _parse_rows(
+    labels_csv: Path,
+    header: list[str],
+    columns: dict[str, int],
+    rows: list[tuple[int, list[str]]],
+) -> tuple[list[str], list[int], list[list[int]]]:
+    if not rows:
+        raise DatasetError(f"{labels_csv} names no image; at least one is needed.")
+    seen: dict[str, int] = {}
+    labels = []
+    for line, row in rows:
+        where = f"{labels_csv}, line {line}"
+        if len(row) != len(header):
+            raise DatasetError(f"{where}: {len(row)} cells where the header has {len(header)}.")
+        name = row[header.index("filename")].strip()
+        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise DatasetError(f"{where}: {name!r} is no file name inside images/.")
+        if name in seen:
+            raise DatasetError(f"{where}: {name} stands on line {seen[name]} already.")
+        seen[name] = line
+        values = [row[column].strip() for column in columns.values()]
+        for class_name, value in zip(columns, values, strict=True):
+            if value not in ZERO_ONE:
+                raise DatasetError(f"{where}: {class_name} is {value!r}; a label is 0 or 1.")
+        labels.append([ZERO_ONE[value] for value in values])
+    return list(seen), list(seen.values()), labels
+
+
+def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[int]) -> None:
+    present = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    }
+    for name, line in zip(names, lines, strict=True):
+        if name not in present and not (folder / name).is_file():
+            raise DatasetError(f"{labels_csv}, line {line}: the image {folder / name} is missing.")
+    unlabelled = sorted(present.difference(Path(name).as_posix() for name in names))
+    if unlabelled:
+        raise DatasetError(
+            f"{folder / unlabelled[0]} has no line in {labels_csv} "
+            f"({len(unlabelled)} such images). Add the lines or move the images away."
+        )

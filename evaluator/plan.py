@@ -1,0 +1,133 @@
+"""The grid of an evaluation: which submissions buy with which budgets and seeds, scored how."""
+
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluator.dataset import Splits
+from evaluator.errors import ConfigurationError
+from evaluator.pipelines import Pipeline
+from evaluator.randomness import stream_seed
+from evaluator.trial import Pair, Trial
+
+PUBLIC_PAIRS = (Pair(621, 17), Pair(621, 51), Pair(1889, 17), Pair(1889, 51), Pair(1321, 34))
+ROUND_1_PAIRS = (Pair(3000, 180),)
+LABELS, MINUTES = (500, 2000), (15, 60)  # the rectangle that round 2's pairs come from
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything an evaluation does, before it does it.
+
+    Every purchase seed is scored under `training_seeds` post-purchase seeds, the same ones for
+    every strategy, so that strategies are compared in pairs.
+    """
+
+    splits: Splits
+    submission: Path
+    strategies: tuple[str | None, ...]  # None: whatever the submission itself is set to
+    pairs: tuple[Pair, ...]
+    seeds: int
+    training_seeds: int
+    pipelines: tuple[Pipeline, ...]  # none where the submission's own predictions are scored
+    reference_seeds: int = 1  # of the row `all`, which costs most and varies least
+
+    def references(self) -> Iterator[Trial]:
+        """What the judge buys itself: nothing, under every seed, and everything, under fewer."""
+        if not self.pipelines:
+            return
+        for strategy, seeds in (("none", self.seeds), ("all", self.reference_seeds)):
+            for seed in range(min(seeds, self.seeds)):
+                yield Trial(self.splits.name, self.splits.fingerprint, strategy, None, seed)
+
+    def purchases(self) -> Iterator[Trial]:
+        """What the submission buys, seed by seed, so that comparisons stand early."""
+        code = submission_fingerprint(self.submission)
+        for seed in range(self.seeds):
+            for pair in self.pairs:
+                for strategy in self.strategies:
+                    yield Trial(
+                        self.splits.name,
+                        self.splits.fingerprint,
+                        strategy or "submission",
+                        pair,
+                        seed,
+                        code,
+                    )
+
+    def trials(self) -> list[Trial]:
+        """In the order they are run: the cheap reference first, the dear one last."""
+        references = list(self.references())
+        return [
+            *(trial for trial in references if trial.strategy == "none"),
+            *self.purchases(),
+            *(trial for trial in references if trial.strategy == "all"),
+        ]
+
+    def trainings(self, trial: Trial) -> list[tuple[Pipeline, int]]:
+        """The post-purchase trainings of one trial: pipelines and their training seeds."""
+        first = trial.seed * self.training_seeds
+        return [
+            (pipeline, seed)
+            for pipeline in self.pipelines
+            for seed in range(first, first + self.training_seeds)
+        ]
+
+
+def parse_pairs(words: Sequence[str]) -> tuple[Pair, ...]:
+    """Pairs from `public`, `random:N` (drawn from the challenge's rectangle) or `B:M` words.
+
+    Raises ConfigurationError for anything else.
+    """
+    pairs: list[Pair] = []
+    for word in words:
+        if word == "public":
+            pairs += PUBLIC_PAIRS
+        elif word.startswith("random:"):
+            pairs += _random_pairs(word)
+        else:
+            pairs.append(_one_pair(word))
+    return tuple(dict.fromkeys(pairs))
+
+
+def submission_fingerprint(run_py: Path) -> str:
+    """Changes when the code or configuration beside `run_py` changes.
+
+    Covers the .py and .toml files in its folder and up to three levels of packages below,
+    leaving out the judge, tests and hidden folders.
+    """
+    folder = run_py.resolve().parent
+    skipped = {"evaluator", "tests", "benchmarks", "docs", "data", "results", "local_evaluation.py"}
+    digest = hashlib.blake2b(digest_size=6)
+    for depth in range(4):
+        for path in sorted(folder.glob("*/" * depth + "*")):
+            parts = path.relative_to(folder).parts
+            hidden = any(part.startswith(".") or part in skipped for part in parts)
+            if path.suffix in (".py", ".toml") and path.is_file() and not hidden:
+                digest.update("/".join(parts).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _one_pair(word: str) -> Pair:
+    budget, colon, minutes = word.partition(":")
+    try:
+        pair = Pair(int(budget), float(minutes))
+    except ValueError:
+        pair = Pair(0, 0)
+    if not colon or pair.budget < 1 or not 0 < pair.minutes < float("inf"):
+        raise ConfigurationError(
+            f"--pairs {word}: expected LABELS:MINUTES such as 621:17, `public`, or `random:N`."
+        )
+    return pair
+
+
+def _random_pairs(word: str) -> list[Pair]:
+    count, _, seed = word.removeprefix("random:").partition(":")
+    if not count.isdecimal() or int(count) < 1 or (seed and not seed.isdecimal()):
+        raise ConfigurationError(
+            f"--pairs {word}: expected random:N or random:N:SEED, e.g. random:5."
+        )
+    dice = random.Random(stream_seed(int(seed or 0), "budget pairs"))
+    return [Pair(dice.randint(*LABELS), dice.randint(*MINUTES)) for _ in range(int(count))]

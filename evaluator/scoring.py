@@ -1,0 +1,104 @@
+"""From what was bought to a score: the post-purchase pipeline on training + bought images."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evaluator.dataset import (
+    Splits,
+    ZEWDPCBaseDataset,
+    instantiate_purchased_dataset,
+)
+from evaluator.metrics import score
+from evaluator.pipelines import Pipeline
+from evaluator.trainer import ZEWDPCTrainer, resize_images
+from evaluator.trial import ScoreRecord
+
+# What a score depends on besides the data and the pipeline's fields.
+SOURCES = ("augmentation.py", "metrics.py", "networks.py", "scoring.py", "trainer.py")
+
+
+class Scorer:
+    """Scores purchases; resizes each split once per image size and keeps it.
+
+    Parameters
+    ----------
+    weights : `imagenet`, `none` or a file, for pipelines that start from weights.
+    device : where to train; the trainer's own choice where None.
+    """
+
+    def __init__(self, splits: Splits, *, weights: str, device: str | None = None) -> None:
+        self.splits = splits
+        self.weights = weights
+        self.device = device
+        self._resized: dict[tuple[int, int | None], Tensor] = {}
+
+    def score(
+        self,
+        trial: str,
+        purchased: Sequence[int],
+        pipeline: Pipeline,
+        training_seed: int,
+        progress: Callable[[float], None] | None = None,
+    ) -> ScoreRecord:
+        """Train `pipeline` on the training set and what was bought; score the held-out split."""
+        started = time.monotonic()
+        bought = self.bought(purchased)
+        parts = self.splits.training, bought
+        trainer = ZEWDPCTrainer(
+            pipeline,
+            self.splits.class_names,
+            seed=training_seed,
+            device=self.device,
+            weights=self.weights,
+            progress=progress,
+        )
+        trainer.fit(
+            torch.cat([self._images(part, pipeline.size) for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+        )
+        held_out = self.splits.validation
+        predictions = trainer.predict(self._images(held_out, pipeline.size))
+        scores = score(held_out.labels, predictions.numpy(), self.splits.class_names)
+        return ScoreRecord(
+            trial=trial,
+            pipeline=pipeline.name,
+            training_seed=training_seed,
+            status="ok",
+            **asdict(scores),
+            n_training=len(self.splits.training),
+            n_purchased=len(bought),
+            seconds=round(time.monotonic() - started, 3),
+            configuration=self.configuration(pipeline),
+        )
+
+    def bought(self, purchased: Sequence[int]) -> ZEWDPCBaseDataset:
+        """The bought images with the labels that the vault sold."""
+        pool = self.splits.unlabelled
+        labels: Mapping[int, Sequence[int]] = {row: pool.labels[row].tolist() for row in purchased}
+        return instantiate_purchased_dataset(pool, labels)
+
+    def configuration(self, pipeline: Pipeline) -> str:
+        """Changes when the same purchase could get another score: code, settings, weights."""
+        digest = hashlib.blake2b(f"{pipeline.fingerprint()}{torch.__version__}".encode())
+        if pipeline.pretrained:
+            digest.update(self.weights.encode())
+        for name in SOURCES:
+            digest.update((Path(__file__).parent / name).read_bytes())
+        return digest.hexdigest()[:12]
+
+    def _images(self, part: ZEWDPCBaseDataset, size: int | None) -> Tensor:
+        """(N, 3, S, S) uint8 of one part, from its split resized once."""
+        key = (id(part.images), size)
+        if key not in self._resized:
+            self._resized[key] = resize_images(part.images, size)
+        resized = self._resized[key]
+        if len(part.rows) == len(resized):
+            return resized
+        return resized[torch.from_numpy(part.rows)]

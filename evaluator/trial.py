@@ -1,0 +1,91 @@
+"""What a trial is, what can become of it, and the names it goes by in the journal."""
+
+import hashlib
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Status = Literal["ok", "timeout", "over_budget", "out_of_memory", "crashed", "bad_output"]
+PHASES = ("pre_training", "purchase", "prediction")
+REFERENCES = ("none", "all")  # rows the judge makes itself: buy nothing, buy everything
+
+
+@dataclass(frozen=True, order=True)
+class Pair:
+    """A purchase budget in labels and a compute budget in minutes."""
+
+    budget: int
+    minutes: float
+
+    def __str__(self) -> str:
+        return f"{self.budget}:{self.minutes:g}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One purchase run: who buys, on what data, with which budgets, under which seed.
+
+    `pair` is None for the judge's own reference rows, which know no budget. `code` is the
+    fingerprint of the submission's files: changed code makes another trial.
+    """
+
+    dataset: str
+    fingerprint: str
+    strategy: str
+    pair: Pair | None
+    seed: int
+    code: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Its name in journals and file names; equal for equal trials and for no others."""
+        exact = f"{self.dataset}|{self.fingerprint}|{self.strategy}|{self.pair}|{self.code}"
+        digest = hashlib.blake2b(exact.encode(), digest_size=4).hexdigest()
+        pair = f"-{self.pair.budget}x{self.pair.minutes:g}" if self.pair else ""
+        readable = re.sub(r"[^\w.=-]+", "_", f"{self.strategy}{pair}-seed{self.seed}")
+        return f"{readable}-{digest}"
+
+
+@dataclass(frozen=True)
+class PurchaseRecord:
+    """One line of `purchases.jsonl`. Seconds are the judge's; indices are rows of the pool."""
+
+    trial: str
+    dataset: str
+    strategy: str
+    budget: int | None
+    minutes: float | None
+    seed: int
+    status: Status
+    reason: str
+    purchased: list[int]
+    seconds: dict[str, float]
+    own_macro_f1: float | None
+    refused: int = 0
+    left_running: int = 0
+    warnings: tuple[str, ...] = ()
+    peak_memory: int = 0  # bytes
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ScoreRecord:
+    """One line of `scores.jsonl`: one post-purchase training of what one trial bought."""
+
+    trial: str
+    pipeline: str
+    training_seed: int
+    status: str
+    macro_f1: float
+    accuracy: float
+    hamming_loss: float
+    f1_per_class: dict[str, float]
+    n_training: int
+    n_purchased: int
+    seconds: float
+    configuration: str = ""  # of the trainer: a score made by other code is not this score
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,178 @@
+"""The judge's eyes on a running submission: its clock, its memory, its questions."""
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from evaluator.errors import OutOfBudgetError, ZEWDPCRuntimeError
+from evaluator.processes import ProcessTree
+from evaluator.protocol import Channel, ChannelClosedError, Message
+from evaluator.trial import Status
+from evaluator.vault import LabelVault
+
+POLL = 0.25  # seconds between looks at the child's memory
+EXIT_PATIENCE = 5.0  # seconds for the child to end after its last phase
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one purchase run may use. The node is FACTS.md's; start-up and prediction our choice.
+
+    Start-up (importing run.py) and prediction have limits of their own and do not count
+    towards the compute budget, which the challenge defines over pre-training + purchase.
+    """
+
+    memory: int = 16 * 2**30  # bytes, private memory of all processes together
+    cpus: int = 4
+    start_up: float = 300.0  # seconds
+    prediction: float = 900.0  # seconds
+
+
+@dataclass
+class Outcome:
+    """How a purchase run ended."""
+
+    status: Status = "ok"
+    reason: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    predictions: np.ndarray | None = None  # (n_test, C) of 0/1
+    warnings: list[str] = field(default_factory=list)
+    left_running: int = 0
+    peak_memory: int = 0  # bytes
+
+
+class TrialFailedError(Exception):
+    """The run is over; carries the status it ends with."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Watch:
+    """Talks to the child while looking at the clock and at its memory."""
+
+    def __init__(
+        self,
+        tree: ProcessTree,
+        channel: Channel,
+        vault: LabelVault,
+        limits: Limits,
+        outcome: Outcome,
+        progress: Progress,
+    ) -> None:
+        self.tree, self.channel, self.vault = tree, channel, vault
+        self.limits, self.outcome, self.progress = limits, outcome, progress
+        self._next_look = 0.0
+
+    def wait_until_ready(self) -> None:
+        self._until_answer("start-up", time.monotonic() + self.limits.start_up, "ready")
+
+    def run_phase(
+        self, phase: str, allowed: float, arguments: dict[str, Any]
+    ) -> tuple[Message, bytes]:
+        """Order a phase and wait for its end, at most `allowed` seconds by the judge's clock."""
+        started = time.monotonic()
+        try:
+            self._send({"type": "phase", "name": phase, "arguments": arguments}, phase)
+            return self._until_answer(phase, started + allowed, "done")
+        finally:
+            self.outcome.seconds[phase] = round(time.monotonic() - started, 3)
+
+    def _until_answer(self, phase: str, deadline: float, wanted: str) -> tuple[Message, bytes]:
+        while True:
+            self._look_at_memory(phase)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TrialFailedError("timeout", _out_of_time(phase))
+            try:
+                frame = self.channel.receive(min(left, POLL))
+                if frame is None:
+                    continue
+                if frame[0]["type"] == wanted:
+                    # A late answer is late even when it came before the judge next looked.
+                    if time.monotonic() > deadline:
+                        raise TrialFailedError("timeout", _out_of_time(phase))
+                    return frame
+                self._answer(frame[0], phase)
+            except ChannelClosedError:
+                raise self._ended(phase) from None
+            except ZEWDPCRuntimeError as error:
+                raise TrialFailedError("crashed", f"{phase}: {error}") from None
+
+    def _answer(self, message: Message, phase: str) -> None:
+        kind = message["type"]
+        if kind == "purchase":
+            self._send(self._sell(message.get("index")), phase)
+        elif kind == "progress":
+            share = message.get("share")
+            if isinstance(share, int | float) and share == share:
+                self.progress(phase, min(max(float(share), 0.0), 1.0))
+        elif kind == "failed":
+            raise TrialFailedError(*self._failure(message, phase))
+        else:
+            raise ZEWDPCRuntimeError(f"An unexpected message {kind!r} came.")
+
+    def _sell(self, index: Any) -> Message:
+        try:
+            return {"type": "label", "label": list(self.vault.purchase(index))}
+        except OutOfBudgetError as error:
+            return {"type": "out_of_budget", "reason": str(error)}
+        except ZEWDPCRuntimeError as error:
+            return {"type": "refused", "reason": str(error)}
+
+    def _send(self, message: Message, phase: str) -> None:
+        try:
+            self.channel.send(message)
+        except ChannelClosedError:
+            raise self._ended(phase) from None
+
+    def _failure(self, message: Message, phase: str) -> tuple[Status, str]:
+        kinds = message.get("kinds") or []
+        reason = f"{phase}: {message.get('reason')}"
+        if "OutOfBudgetError" in kinds and self.vault.refused:
+            return "over_budget", reason
+        if "MemoryError" in kinds or "OutOfMemoryError" in kinds:
+            return "out_of_memory", reason
+        return "crashed", reason
+
+    def _ended(self, phase: str) -> TrialFailedError:
+        """The line went dead: by its own doing, for the judge has killed nothing yet."""
+        code = self.tree.wait(EXIT_PATIENCE)
+        return TrialFailedError(
+            "crashed", f"{phase}: the submission's process {how_it_ended(code)}"
+        )
+
+    def _look_at_memory(self, phase: str) -> None:
+        if time.monotonic() < self._next_look:
+            return
+        used = self.tree.private_memory()
+        self._next_look = time.monotonic() + POLL
+        self.outcome.peak_memory = max(self.outcome.peak_memory, used)
+        if used > self.limits.memory:
+            raise TrialFailedError(
+                "out_of_memory",
+                f"{phase}: {used / 2**30:.2f} GiB of private memory in all its processes; the node "
+                f"has {self.limits.memory / 2**30:g} GiB",
+            )
+
+
+def _out_of_time(phase: str) -> str:
+    if phase in ("pre_training", "purchase"):
+        return f"{phase}: the compute budget of pre-training and purchase together was used up"
+    return f"{phase}: its time limit was used up"
+
+
+def how_it_ended(code: int | None) -> str:
+    """What an exit code says, for a sentence that begins with "the submission's process"."""
+    if code is None:
+        return "closed its line to the judge and went on"
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code} before the phase was over"

@@ -1,0 +1,88 @@
+"""The organisers' archives unpack into a data set; dangerous ones do not unpack at all."""
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from evaluator.__main__ import main
+from evaluator.archive import unpack
+from evaluator.dataset import open_splits
+from evaluator.errors import DatasetError
+from tests.conftest import SIZES, write_split
+
+
+@pytest.mark.parametrize("prefix", ["", "training-v0.2-rc4/", "./deep/down/"])
+def test_the_official_archives_become_a_data_set(prefix: str, tmp_path: Path) -> None:
+    archives = []
+    for seed, (split, n) in enumerate(SIZES.items()):
+        folder = write_split(tmp_path / "made" / split, n, seed)
+        archive = tmp_path / f"{split}-v0.2-rc4.tar.gz"
+        with tarfile.open(archive, "w:gz") as tar:
+            tar.add(folder, arcname=prefix.replace("training", split) or ".")
+        archives.append(archive)
+    root = unpack(archives, tmp_path / "out")
+    splits = open_splits(root, progress=False)
+    assert {name: len(getattr(splits, name)) for name in SIZES} == SIZES
+
+
+def tar_with(path: Path, name: str, link: str | None = None) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        member = tarfile.TarInfo(name)
+        if link:
+            member.type, member.linkname = tarfile.SYMTYPE, link
+        tar.addfile(member, io.BytesIO())
+    return path
+
+
+def zip_with(path: Path, name: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, "x")
+    return path
+
+
+DANGEROUS = {
+    "parent": lambda path: tar_with(path, "training/../../escaped"),
+    "absolute": lambda path: tar_with(path, "/tmp/escaped"),
+    "link out": lambda path: tar_with(path, "training/link", "/etc/passwd"),
+    "zip parent": lambda path: zip_with(path, "../escaped"),
+    "no archive": lambda path: (path.write_bytes(b"html error page"), path)[1],
+    "missing": lambda path: path,
+}
+
+
+@pytest.mark.parametrize("case", DANGEROUS)
+def test_refused_and_nothing_unpacked(case: str, tmp_path: Path) -> None:
+    archive = DANGEROUS[case](tmp_path / "training.tar.gz")
+    out = tmp_path / "out"
+    with pytest.raises(DatasetError):
+        unpack([archive], out)
+    assert not any(out.rglob("*"))
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_an_archive_cut_short_leaves_nothing(tmp_path: Path) -> None:
+    folder = write_split(tmp_path / "training", 24, 0)
+    whole = tmp_path / "training.tar.gz"
+    with tarfile.open(whole, "w:gz") as tar:
+        tar.add(folder, arcname="training")
+    whole.write_bytes(whole.read_bytes()[:-2000])
+    with pytest.raises(DatasetError, match="cannot be unpacked"):
+        unpack([whole], tmp_path / "out")
+    assert not any((tmp_path / "out").iterdir())
+
+
+def test_the_command_says_what_is_in_a_data_set(
+    squares: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", str(squares)]) == 0
+    printed = capsys.readouterr().out
+    assert "24 images of 16 x 16" in printed
+    assert "striped" in printed
+
+
+def test_the_command_ends_with_an_error_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", "no/such/folder"]) == 2
+    assert "not a folder" in capsys.readouterr().err

@@ -1,0 +1,208 @@
+"""Data sets are read tolerantly in layout and strictly in content, and decoded once."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evaluator.dataset import (
+    ZEWDPCProtectedDataset,
+    aggregated_dataset,
+    instantiate_purchased_dataset,
+    open_splits,
+)
+from evaluator.errors import DatasetError, OutOfBudgetError
+from evaluator.vault import LabelVault
+from tests.conftest import CLASSES, SIZES, write_split
+
+Spoil = Callable[[Path], object]
+
+
+def edit(path: str, pattern: str, replacement: str) -> Spoil:
+    def spoil(root: Path) -> None:
+        text = (root / path).read_text()
+        changed = re.sub(pattern, replacement, text, count=1)
+        assert changed != text
+        (root / path).write_text(changed)
+
+    return spoil
+
+
+def test_a_sample_is_what_the_contract_says(squares: Path) -> None:
+    splits = open_splits(squares)
+    assert splits.class_names == CLASSES
+    assert {name: len(getattr(splits, name)) for name in SIZES} == SIZES
+    sample = splits.training[1]
+    pixels = np.asarray(Image.open(squares / "training/images/0001.png"))
+    np.testing.assert_array_equal(sample["image"], pixels)
+    assert sample["idx"] == 1
+    assert sample["label"].tolist() == [0, 1, 0]
+
+
+REFUSALS: dict[str, tuple[Spoil, str]] = {
+    "missing image": (
+        lambda root: (root / "training/images/0003.png").unlink(),
+        r"training/labels\.csv, line 5: the image .*0003\.png is missing",
+    ),
+    "unreadable image": (
+        lambda root: (root / "training/images/0003.png").write_bytes(b"no picture"),
+        r"labels\.csv, line 5: the image .*0003\.png cannot be read",
+    ),
+    "cut short image": (
+        lambda root: os.truncate(root / "training/images/0003.png", 200),
+        r"labels\.csv, line 5: the image .*0003\.png cannot be read",
+    ),
+    "label 2": (
+        edit("unlabelled/labels.csv", r"0007\.png,\d", "0007.png,2"),
+        r"unlabelled/labels\.csv, line 9: dark is '2'; a label is 0 or 1",
+    ),
+    "empty label": (
+        edit("training/labels.csv", r"0007\.png,\d", "0007.png,"),
+        r"line 9: dark is ''",
+    ),
+    "duplicate filename": (
+        edit("training/labels.csv", r"0004\.png", "0002.png"),
+        r"line 6: 0002\.png stands on line 4 already",
+    ),
+    "image without a label": (
+        edit("validation/labels.csv", r"0005\.png.*\r?\n", ""),
+        r"images/0005\.png has no line in .*validation/labels\.csv",
+    ),
+    "class missing from one split": (
+        edit("unlabelled/labels.csv", "striped", "spotted"),
+        r"unlabelled/labels\.csv, line 1: .*lacks striped; has spotted besides",
+    ),
+    "file outside": (
+        edit("training/labels.csv", r"0004\.png", "../secret.png"),
+        r"line 6: '\.\./secret\.png' is no file name inside images/",
+    ),
+    "short line": (
+        edit("training/labels.csv", r"0004\.png.*\r?\n", "0004.png,1\n"),
+        r"line 6: 2 cells where the header has 4",
+    ),
+    "no filename column": (
+        edit("training/labels.csv", "filename", "picture"),
+        r"line 1: no column `filename`",
+    ),
+    "no such split": (
+        lambda root: (root / "validation").rename(root / "elsewhere"),
+        r"no labels\.csv for the split 'validation'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refused_naming_file_and_line(case: str, make_data: Callable[[], Path]) -> None:
+    spoil, message = REFUSALS[case]
+    root = make_data()
+    spoil(root)
+    with pytest.raises(DatasetError, match=message):
+        open_splits(root, progress=False)
+
+
+def test_layout_is_read_tolerantly(tmp_path: Path) -> None:
+    root = tmp_path / "round2"
+    write_split(root / "x" / "training-v0.2-rc4" / "training", 8, 0)
+    write_split(root / "unlabelled_v2", 8, 1, classes=("striped", "dark", "bright"))
+    write_split(root / "val", 8, 2)
+    splits = open_splits(root, progress=False)
+    assert splits.class_names == CLASSES
+    # The first images show one class each, named by the split's own header.
+    assert splits.unlabelled.labels[0].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16", "1", "CMYK"])
+def test_any_mode_and_size_becomes_rgb_of_one_size(
+    mode: str, make_data: Callable[[], Path], tmp_path: Path
+) -> None:
+    root = make_data()
+    suffix = ".tif" if mode == "CMYK" else ".png"
+    grey = np.full((20, 30), 200, dtype=np.uint8)
+    odd = (
+        Image.fromarray(grey.astype(np.uint16) << 8)
+        if mode == "I;16"
+        else Image.fromarray(grey).convert(mode)
+    )
+    odd.save(root / f"training/images/odd{suffix}")
+    with (root / "training/labels.csv").open("a") as file:
+        file.write(f"odd{suffix},0,1,0\n")
+    images = open_splits(root, progress=False).training.images
+    assert images.shape == (25, 16, 16, 3)
+    assert abs(images[-1].astype(float).mean() - 200) < 5
+
+
+def test_decoded_once_and_again_when_a_file_changes(make_data: Callable[[], Path]) -> None:
+    root = make_data()
+    first = open_splits(root, progress=False)
+    stamp = first.image_files["training"].stat().st_mtime_ns
+    again = open_splits(root, progress=False)
+    assert again.image_files["training"].stat().st_mtime_ns == stamp
+    assert again.fingerprint == first.fingerprint
+
+    Image.new("RGB", (16, 16), "red").save(root / "training/images/0003.png")
+    changed = open_splits(root, progress=False)
+    assert changed.training[3]["image"].reshape(-1, 3).max(0).tolist() == [255, 0, 0]
+    assert changed.fingerprint != first.fingerprint
+    assert not first.image_files["training"].exists(), "the stale cache is removed"
+
+
+def test_a_changed_label_changes_the_fingerprint(make_data: Callable[[], Path]) -> None:
+    root = make_data()
+    before = open_splits(root, progress=False).fingerprint
+    edit("unlabelled/labels.csv", r"0004\.png,0", "0004.png,1")(root)
+    assert open_splits(root, progress=False).fingerprint != before
+
+
+def test_no_half_made_cache_is_left(make_data: Callable[[], Path]) -> None:
+    root = make_data()
+    (root / "training/images/0003.png").write_bytes(b"no picture")
+    with pytest.raises(DatasetError):
+        open_splits(root, progress=False)
+    assert [path.name for path in (root / ".zewdpc-cache").iterdir()] == []
+
+
+def test_read_only_data_is_cached_elsewhere(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("evaluator.cache.FOLDER", "no/such/folder")
+    files = open_splits(squares, progress=False).image_files
+    assert all(path.is_relative_to(tmp_path) for path in files.values())
+
+
+def test_the_pool_shows_no_label_before_it_is_paid_for(squares: Path) -> None:
+    pool = open_splits(squares).unlabelled
+    vault = LabelVault(pool.labels, budget=2)
+    vault.open = True
+    protected = ZEWDPCProtectedDataset(pool.images, CLASSES, vault.purchase)
+    assert protected[5]["label"].tolist() == [-1, -1, -1]
+    assert protected.purchase_label(np.int64(5).item()).tolist() == pool.labels[5].tolist()
+    assert protected[5]["label"].tolist() == pool.labels[5].tolist()
+    protected.purchase_label(6)
+    with pytest.raises(OutOfBudgetError):
+        protected.purchase_label(7)
+    assert protected[7]["label"].tolist() == [-1, -1, -1]
+
+
+def test_the_aggregated_set_does_not_depend_on_the_order_of_purchase(squares: Path) -> None:
+    splits = open_splits(squares)
+    labels = {row: splits.unlabelled.labels[row].tolist() for row in (30, 2, 17)}
+    bought = instantiate_purchased_dataset(splits.unlabelled, labels)
+    assert bought.rows.tolist() == [2, 17, 30]
+    whole = aggregated_dataset(splits.training, bought)
+    assert len(whole) == 24 + 3
+    assert whole[26]["idx"] == 30
+    assert whole[26]["label"].tolist() == splits.unlabelled.labels[30].tolist()
+
+
+def test_an_empty_purchase_is_a_data_set_too(squares: Path) -> None:
+    splits = open_splits(squares)
+    assert len(instantiate_purchased_dataset(splits.unlabelled, {})) == 0
+
+
+def test_indexing_past_the_end_raises_so_that_iteration_ends(squares: Path) -> None:
+    assert len(list(iter(open_splits(squares).validation))) == 16  # type: ignore[call-overload]

@@ -1,0 +1,389 @@
+"""Every way a submission can end is told apart, and the judge outlives all of them."""
+
+import os
+import re
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from evaluator.dataset import Splits, open_splits
+from evaluator.errors import ConfigurationError
+from evaluator.isolation import last_lines, preflight, run_submission
+from evaluator.trial import Pair
+from evaluator.vault import LabelVault
+from evaluator.watch import Limits, Outcome
+
+WELL_BEHAVED = """
+import os, sys, time, threading, subprocess, signal
+import numpy as np
+from base_run import ZEWDPCBaseRun as Contract
+
+class Submission(Contract):
+    def __init__(self, seed=0):
+        self.seed = seed
+
+    def pre_training_phase(self, training_dataset, time_available=None, register_progress=None):
+        self.classes = len(training_dataset[0]["label"])
+        {pre_training}
+
+    def purchase_phase(self, unlabelled_dataset, training_dataset, budget, time_available,
+                       register_progress=None):
+        bought = {{}}
+        {purchase}
+        for i in range(budget):
+            bought[i] = unlabelled_dataset.purchase_label(i)
+        {after_purchase}
+        return bought
+
+    def prediction_phase(self, test_dataset, register_progress=None):
+        predictions = np.zeros((len(test_dataset), self.classes), dtype=np.uint8)
+        {prediction}
+        return predictions
+
+ZEWDPCBaseRun = Submission
+{at_import}
+"""
+PLACES = ("pre_training", "purchase", "after_purchase", "prediction", "at_import")
+BUDGET = 5
+
+
+@dataclass
+class Run:
+    outcome: Outcome
+    vault: LabelVault
+    log: Path
+    told: list[int] = field(default_factory=list)
+
+
+Runner = Callable[..., Run]
+
+
+def write_submission(folder: Path, source: str | None = None, **places: str) -> Path:
+    """A run.py that behaves well but for what is put in at the given places."""
+    if source is None:
+        indents = {"at_import": ""}
+        code = {
+            place: textwrap.indent(
+                textwrap.dedent(places.get(place, "pass")), indents.get(place, " " * 8)
+            ).strip()
+            for place in PLACES
+        }
+        source = WELL_BEHAVED.format(**code)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.py").write_text(source)
+    return folder / "run.py"
+
+
+@pytest.fixture(scope="module")
+def splits(squares: Path) -> Splits:
+    return open_splits(squares, progress=False)
+
+
+@pytest.fixture
+def run(splits: Splits, tmp_path: Path) -> Runner:
+    def go(
+        source: str | None = None,
+        *,
+        seconds: float = 60,
+        limits: Limits | None = None,
+        **places: str,
+    ) -> Run:
+        told: list[int] = []
+        vault = LabelVault(splits.unlabelled.labels, BUDGET, told.append)
+        outcome = run_submission(
+            write_submission(tmp_path / "submission", source, **places),
+            splits,
+            Pair(BUDGET, seconds / 60),
+            vault,
+            tmp_path / "logs" / "trial.log",
+            arguments={"strategy": None, "seed": 3},
+            limits=limits,
+        )
+        assert psutil.Process().children(recursive=True) == [], "a process was left behind"
+        return Run(outcome, vault, tmp_path / "logs" / "trial.log", told)
+
+    return go
+
+
+def test_a_well_behaved_submission(run: Runner) -> None:
+    result = run(after_purchase="print('bought with seed', self.seed)")
+    assert (result.outcome.status, result.outcome.reason) == ("ok", "")
+    assert list(result.vault.purchased) == result.told == [0, 1, 2, 3, 4]
+    assert set(result.outcome.seconds) == {"pre_training", "purchase", "prediction"}
+    assert result.outcome.predictions is not None
+    assert result.outcome.predictions.shape == (16, 3)
+    assert result.outcome.warnings == []
+    assert result.outcome.peak_memory > 2**20
+    assert "bought with seed 3" in last_lines(result.log)
+
+
+MISBEHAVIOUR: dict[str, tuple[dict[str, str], str, str]] = {
+    # case: (what is put where, status, words of the reason)
+    "over budget": (
+        {"after_purchase": "unlabelled_dataset.purchase_label(30)"},
+        "over_budget",
+        "All 5 labels of the budget are bought; index 30 was refused",
+    ),
+    "an exception": (
+        {"pre_training": "raise KeyError('no such thing')"},
+        "crashed",
+        "pre_training: KeyError: 'no such thing'",
+    ),
+    "an exception at import": (
+        {"at_import": "import no_such_module"},
+        "crashed",
+        "start-up: ModuleNotFoundError: No module named 'no_such_module'",
+    ),
+    "os._exit": ({"purchase": "os._exit(0)"}, "crashed", "purchase: .* exit code 0"),
+    "sys.exit": ({"prediction": "sys.exit(3)"}, "crashed", "prediction: .* exit code 3"),
+    "a killed child": (
+        {"purchase": "os.kill(os.getpid(), signal.SIGKILL)"},
+        "crashed",
+        "purchase: .* killed by SIGKILL",
+    ),
+    "an index outside the pool": (
+        {"purchase": "unlabelled_dataset.purchase_label(40)"},
+        "crashed",
+        r"Index 40 is outside the pool of 40 images \(0 to 39\)",
+    ),
+    "an index that is no number": (
+        {"purchase": "unlabelled_dataset.purchase_label(1.5)"},
+        "crashed",
+        "purchase_label takes a whole number; got 1.5",
+    ),
+    "buying in the prediction phase": (
+        {"purchase": "self.pool = unlabelled_dataset", "prediction": "self.pool.purchase_label(9)"},
+        "crashed",
+        "sold in the purchase phase only",
+    ),
+    "wrong shape": (
+        {"prediction": "predictions = predictions[:, 0]"},
+        "bad_output",
+        r"shape \[16\]; expected \[16, 3\]",
+    ),
+    "wrong dtype": (
+        {"prediction": "predictions = predictions.astype(object)"},
+        "bad_output",
+        "dtype object; expected whole numbers 0 and 1",
+    ),
+    "text": (
+        {"prediction": "predictions = predictions.astype(str)"},
+        "bad_output",
+        "expected whole numbers 0 and 1",
+    ),
+    "NaN": (
+        {"prediction": "predictions = predictions * float('nan')"},
+        "bad_output",
+        "48 values that are neither 0 nor 1, such as nan",
+    ),
+    "probabilities": (
+        {"prediction": "predictions = predictions + 0.3"},
+        "bad_output",
+        "neither 0 nor 1, such as 0.3",
+    ),
+    "nothing": ({"prediction": "predictions = None"}, "bad_output", "dtype object"),
+    "a message that is no message": (
+        {"purchase": "unlabelled_dataset._purchase.__self__._channel._socket.sendall(b'x' * 100)"},
+        "crashed",
+        "A message of .* bytes came",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISBEHAVIOUR)
+def test_misbehaviour_is_told_apart(case: str, run: Runner) -> None:
+    places, status, words = MISBEHAVIOUR[case]
+    result = run(**places)
+    assert result.outcome.status == status, result.outcome.reason
+    assert re.search(words, result.outcome.reason), result.outcome.reason
+
+
+@pytest.mark.parametrize("phase", ["pre_training", "purchase"])
+def test_the_deadline_is_hard_in_either_phase(phase: str, run: Runner) -> None:
+    stubborn = """
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            time.sleep(0.1)
+    """
+    started = time.monotonic()
+    result = run(seconds=2, **{phase: stubborn})
+    assert result.outcome.status == "timeout"
+    assert result.outcome.reason.startswith(f"{phase}: the compute budget")
+    assert 2 <= sum(result.outcome.seconds.values()) < 4
+    assert time.monotonic() - started < 60
+
+
+def test_the_two_phases_share_one_clock_that_the_child_cannot_turn_back(run: Runner) -> None:
+    result = run(
+        seconds=4,
+        pre_training="time.sleep(2.5); time.time = lambda: 0.0",
+        purchase="print('left', time_available); time.sleep(2.5)",
+    )
+    assert result.outcome.status == "timeout"
+    assert result.outcome.reason.startswith("purchase")
+    left = float(result.log.read_text().split("left ")[1].split()[0])
+    assert 0 < left < 1.5
+
+
+def test_over_budget_caught_goes_on_and_is_counted(run: Runner) -> None:
+    result = run(
+        after_purchase="""
+            for i in (30, 31):
+                try:
+                    unlabelled_dataset.purchase_label(i)
+                except Exception as error:
+                    print(type(error).__name__)
+        """
+    )
+    assert result.outcome.status == "ok"
+    assert result.vault.refused == 2
+    assert list(result.vault.purchased) == [0, 1, 2, 3, 4]
+    assert result.log.read_text().count("OutOfBudgetError") == 2
+
+
+def test_buying_an_index_again_is_free_and_answers_the_same(run: Runner) -> None:
+    result = run(
+        purchase="""
+            first = unlabelled_dataset.purchase_label(np.int64(1))
+            assert all(list(unlabelled_dataset.purchase_label(1)) == list(first) for _ in range(9))
+        """
+    )
+    assert result.outcome.status == "ok"
+    assert list(result.vault.purchased) == [1, 0, 2, 3, 4]
+
+
+def test_a_returned_dict_that_disagrees_is_warned_of_and_ignored(run: Runner) -> None:
+    result = run(after_purchase="bought = {i: [1, 1, 1] for i in range(3, 12)}")
+    assert result.outcome.status == "ok"
+    assert list(result.vault.purchased) == [0, 1, 2, 3, 4]
+    assert "9 indices, but 5 were bought (7 returned and not bought, 3 bought" in (
+        result.outcome.warnings[0]
+    )
+
+
+def test_too_much_memory_in_the_whole_tree(run: Runner) -> None:
+    result = run(
+        limits=Limits(memory=700 * 2**20),
+        pre_training="""
+            for _ in range(3):
+                subprocess.Popen([sys.executable, "-c",
+                                  "x = bytearray(200 * 2**20); import time; time.sleep(60)"])
+            time.sleep(60)
+        """,
+    )
+    assert result.outcome.status == "out_of_memory"
+    assert "of private memory in all its processes; the node has" in result.outcome.reason
+    assert result.outcome.peak_memory > 700 * 2**20
+
+
+def test_mapped_files_are_not_private_memory(run: Runner, tmp_path: Path) -> None:
+    big = tmp_path / "big.bin"
+    big.write_bytes(os.urandom(2**20) * 600)
+    result = run(
+        limits=Limits(memory=600 * 2**20),
+        pre_training=f"self.total = int(np.memmap({str(big)!r}, mode='r').sum()); time.sleep(1)",
+    )
+    assert result.outcome.status == "ok", result.outcome.reason
+
+
+def test_a_memory_error_of_its_own_is_out_of_memory(run: Runner) -> None:
+    result = run(purchase="raise MemoryError('no room')")
+    assert result.outcome.status == "out_of_memory"
+
+
+def test_a_process_left_running_is_killed_even_when_it_hides(run: Runner, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    result = run(
+        after_purchase=f"""
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork() == 0:
+                    open({str(pid_file)!r}, "w").write(str(os.getpid()))
+                    time.sleep(600)
+                os._exit(0)
+            time.sleep(0.5)
+        """
+    )
+    assert result.outcome.status == "ok"
+    assert result.outcome.left_running == 1
+    assert "left running" in result.outcome.warnings[-1]
+    assert not psutil.pid_exists(int(pid_file.read_text()))
+
+
+def test_purchases_from_many_threads(run: Runner) -> None:
+    result = run(
+        purchase="""
+            threads = [threading.Thread(target=unlabelled_dataset.purchase_label, args=(i,))
+                       for i in (4, 3, 2, 1, 0) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        """
+    )
+    assert result.outcome.status == "ok"
+    assert sorted(result.vault.purchased) == [0, 1, 2, 3, 4]
+
+
+def test_each_purchase_is_recorded_before_it_is_answered(run: Runner) -> None:
+    result = run(purchase="unlabelled_dataset.purchase_label(7); os._exit(1)")
+    assert result.outcome.status == "crashed"
+    assert result.told == [7]
+
+
+def test_the_kits_spelling_of_the_arguments_is_understood(run: Runner) -> None:
+    result = run(
+        """
+import numpy as np
+class ZEWDPCBaseRun:
+    def pre_training_phase(self, training_dataset, compute_budget=None, **kwargs):
+        assert compute_budget > 0 and "register_progress" in kwargs
+    def purchase_phase(self, unlabelled_dataset, training_dataset, purchase_budget, compute_budget):
+        return {i: unlabelled_dataset.purchase_label(i) for i in range(purchase_budget)}
+    def prediction_phase(self, test_dataset):
+        return np.zeros((len(test_dataset), 3), dtype=np.int64)
+"""
+    )
+    assert result.outcome.status == "ok", result.outcome.reason
+    assert len(result.vault.purchased) == BUDGET
+
+
+def test_a_parameter_nobody_knows_is_named(run: Runner) -> None:
+    result = run(
+        """
+class ZEWDPCBaseRun:
+    def pre_training_phase(self, training_dataset, magic):
+        pass
+"""
+    )
+    assert result.outcome.status == "crashed"
+    assert "requires a parameter 'magic'" in result.outcome.reason
+
+
+PREFLIGHT = {
+    "no class": ("x = 1", {}, "has no name `ZEWDPCBaseRun`"),
+    "syntax error": ("def broken(:", {}, "SyntaxError"),
+    "exit at import": ("import sys; sys.exit(0)", {}, "exit code 0"),
+    "no strategies": (
+        "class ZEWDPCBaseRun: pass",
+        {"strategy": "entropy"},
+        "takes no `strategy`, so --strategy entropy cannot be passed on",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PREFLIGHT)
+def test_what_cannot_run_is_refused_before_anything_runs(case: str, tmp_path: Path) -> None:
+    source, arguments, words = PREFLIGHT[case]
+    with pytest.raises(ConfigurationError, match=words):
+        preflight(write_submission(tmp_path, source), [arguments])
+
+
+def test_preflight_without_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="Give the path of a run.py"):
+        preflight(tmp_path / "run.py", [])
