@@ -72,8 +72,7 @@ def run_submission(
         try:
             watch.wait_until_ready()
             _run_phases(watch, pair, limits, (n_test, len(splits.class_names)))
-            channel.close()
-            tree.wait(EXIT_PATIENCE)
+            watch.end()
         except TrialFailedError as failed:
             outcome.status, outcome.reason = failed.status, failed.reason
         finally:

@@ -1,5 +1,6 @@
 """The judge's eyes on a running submission: its clock, its memory, its questions."""
 
+import contextlib
 import signal
 import time
 from collections.abc import Callable
@@ -84,6 +85,12 @@ class Watch:
             return self._until_answer(phase, started + allowed, "done")
         finally:
             self.outcome.seconds[phase] = round(time.monotonic() - started, 3)
+
+    def end(self) -> None:
+        """Tell the child that nothing more is wanted and give it a moment to end by itself."""
+        with contextlib.suppress(ChannelClosedError):  # it has ended already
+            self.channel.send({"type": "end"})
+        self.tree.wait(EXIT_PATIENCE)
 
     def _until_answer(self, phase: str, deadline: float, wanted: str) -> tuple[Message, bytes]:
         while True:
