@@ -6,6 +6,7 @@ start from the same weights and see the same rows in the same order, mirrored al
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
@@ -77,6 +78,12 @@ class ZEWDPCTrainer:
         self._check_images(images)
         targets = _checked_labels(labels, len(images), len(self.class_names))
         rows, held_out = self._split(len(images))
+        if self.pipeline.frozen_features and self.weights == "none":
+            warnings.warn(
+                f"pipeline {self.pipeline.name!r} with weights none: frozen features drawn at "
+                f"random tell almost nothing, expect a score near 0; use weights imagenet or FILE",
+                stacklevel=2,
+            )
         device = chosen_device(self.device)
         with thread_limit(self.max_threads), self._own_randomness(device):
             network = build_network(self.pipeline.architecture, len(self.class_names))

@@ -1,0 +1,109 @@
+"""Images keep their meaning on the way to the net: resized, mirrored, turned, blurred."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional as reference
+
+from evaluator.augmentation import gaussian_blur, mirror_and_turn, normalise, resize_images
+from evaluator.randomness import stream
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "expected"),
+    [
+        ((160, 160), 80, (80, 80)),
+        ((64, 64), 80, (64, 64)),  # never enlarged
+        ((80, 80), 80, (80, 80)),
+        ((160, 160), None, (160, 160)),
+        ((120, 60), 80, (80, 40)),  # the shape is kept
+    ],
+)
+def test_size_is_the_longest_side_at_most(given, size, expected):
+    resized = resize_images(noise(3, *given, 3), size)
+    assert resized.shape == (3, 3, *expected)
+    assert resized.dtype == torch.uint8
+    assert resized.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_resizing_is_antialiased_like_pillow():
+    images = noise(300, 48, 48, 3)  # more than one chunk
+    resized = resize_images(images, 20).permute(0, 2, 3, 1).numpy()
+    for row in (0, 255, 256, 299):
+        pillow = np.asarray(
+            Image.fromarray(images[row]).resize((20, 20), Image.Resampling.BILINEAR)
+        )
+        assert np.abs(resized[row].astype(int) - pillow).max() <= 1
+
+
+@pytest.mark.parametrize("size", [None, 64])
+def test_native_images_are_not_copied_even_memory_mapped_read_only(tmp_path, size, recwarn):
+    np.save(tmp_path / "images.npy", noise(4, 64, 64, 3))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    resized = resize_images(mapped, size)
+    assert resized.data_ptr() == mapped.ctypes.data
+    assert np.array_equal(resize_images(mapped, 32), resize_images(np.array(mapped), 32))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("images", [noise(2, 8, 8), noise(2, 3, 8, 8), np.zeros((2, 8, 8, 3))])
+def test_arrays_that_are_not_images_are_refused(images):
+    with pytest.raises(ValueError, match=r"expected uint8 \(N, H, W, 3\)"):
+        resize_images(images, 4)
+
+
+def symmetries_seen(flips: bool, quarter_turns: bool, shape: tuple[int, int]) -> int:
+    image = torch.arange(shape[0] * shape[1]).view(1, 1, *shape)
+    batch = mirror_and_turn(
+        image.expand(400, 1, *shape), stream(0, "test"), flips=flips, quarter_turns=quarter_turns
+    )
+    assert torch.equal(batch.flatten(1).sort(1).values, image.flatten(1).expand(400, -1))
+    return len(batch.flatten(1).unique(dim=0))
+
+
+@pytest.mark.parametrize(
+    ("flips", "quarter_turns", "shape", "seen"),
+    [
+        (True, True, (5, 5), 8),
+        (True, False, (5, 5), 4),
+        (False, True, (5, 5), 2),
+        (False, False, (5, 5), 1),
+        (True, True, (5, 7), 4),  # not square: never turned by a quarter
+    ],
+)
+def test_every_symmetry_comes_up_and_no_other(flips, quarter_turns, shape, seen):
+    assert symmetries_seen(flips, quarter_turns, shape) == seen
+
+
+def test_mirrors_take_as_many_draws_whatever_the_flags():
+    states = []
+    for flags in ((True, True), (False, False)):
+        generator = stream(3, "test")
+        mirror_and_turn(torch.zeros(7, 3, 4, 4), generator, flips=flags[0], quarter_turns=flags[1])
+        states.append(generator.get_state())
+    assert torch.equal(*states)
+
+
+def test_blur_agrees_with_torchvision_image_by_image():
+    batch = torch.from_numpy(noise(4, 3, 20, 24)).float()
+    sigma = torch.tensor([0.1, 0.5, 1.0, 2.0])
+    blurred = gaussian_blur(batch.contiguous(memory_format=torch.channels_last), sigma)
+    for row, width in enumerate(sigma.tolist()):
+        expected = reference.gaussian_blur(batch[row], [5, 5], [width, width])
+        assert torch.allclose(blurred[row], expected, atol=1e-3)
+    assert blurred.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_normalising_agrees_with_torchvision_and_leaves_the_image_alone():
+    images = torch.from_numpy(noise(2, 3, 6, 6))
+    before = images.clone()
+    expected = reference.normalize(
+        images.float() / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    )
+    assert torch.allclose(normalise(images), expected, atol=1e-5)
+    assert torch.equal(images, before)

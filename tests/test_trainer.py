@@ -1,0 +1,332 @@
+"""The post-purchase trainer learns, repeats itself to the bit, and says what is wrong."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from sklearn.exceptions import NotFittedError
+
+from evaluator.errors import ConfigurationError
+from evaluator.networks import build_network, set_training
+from evaluator.pipelines import PIPELINES, Pipeline
+from evaluator.trainer import ZEWDPCTrainer
+from evaluator.weights import load_weights
+
+NAMES = ["dark", "light", "line"]
+# Frozen features from scratch are warned of; most tests here do not care what is learned.
+pytestmark = pytest.mark.filterwarnings("ignore:pipeline .* frozen features drawn at random")
+
+TINY = replace(PIPELINES["quick"], epochs=2, batch_size=8)
+ORGANISER = replace(PIPELINES["organiser"], architecture="efficientnet_b0", epochs=1, batch_size=8)
+UNFROZEN = replace(ORGANISER, frozen_features=False)
+
+
+def sheets(n: int, side: int = 32, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Grey noise with a dark patch, a light patch or a white line, each with its own chance."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(100, 140, (n, side, side, 3), dtype=np.uint8)
+    labels = (rng.random((n, 3)) < 0.3).astype(np.uint8)
+    for image, (dark, light, line) in zip(images, labels, strict=True):
+        for present, value in ((dark, 0), (light, 255)):
+            y, x = rng.integers(0, side - 6, 2)
+            if present:
+                image[y : y + 6, x : x + 6] = value
+        if line:
+            image[rng.integers(0, side), :] = 255
+    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
+
+
+def fitted(pipeline: Pipeline, n: int = 24, **settings: object) -> ZEWDPCTrainer:
+    settings = {"seed": 1, "device": "cpu", "weights": "none"} | settings
+    return ZEWDPCTrainer(pipeline, NAMES, **settings).fit(*sheets(n))  # type: ignore[arg-type]
+
+
+def probabilities(pipeline: Pipeline, **settings: object) -> torch.Tensor:
+    return fitted(pipeline, **settings).predict_probabilities(sheets(16, seed=9)[0])
+
+
+def test_quick_learns_what_it_is_shown():
+    trainer = ZEWDPCTrainer(replace(PIPELINES["quick"], epochs=10), NAMES, seed=0, device="cpu")
+    trainer.fit(*sheets(400))
+    images, labels = sheets(200, seed=1)
+    predictions = trainer.predict(images)
+    assert predictions.dtype == torch.uint8
+    assert (predictions == labels).float().mean() > 0.95
+
+
+def tinted(n: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise in one of eight even tints: each colour channel is a class."""
+    images, labels = sheets(n, side)
+    return images // 2 + labels[:, :, None, None] * 100, labels
+
+
+@pytest.mark.slow
+def test_unfrozen_efficientnet_learns_what_it_is_shown():
+    losses: list[float] = []
+
+    class Listener(ZEWDPCTrainer):
+        def _loss(self, network, batch, targets):
+            loss = super()._loss(network, batch, targets)
+            losses.append(loss.item())
+            return loss
+
+    pipeline = replace(UNFROZEN, epochs=12, batch_size=16, validation_share=0.0)
+    Listener(pipeline, NAMES, seed=0, device="cpu", weights="none").fit(*tinted(48, 64))
+    # The training loss: from scratch, the running batch-norm statistics lag for longer than this.
+    assert sum(losses[-6:]) < 0.5 * sum(losses[:6])
+
+
+@pytest.mark.parametrize(
+    "pipeline", [TINY, ORGANISER, UNFROZEN], ids=["quick", "frozen", "unfrozen"]
+)
+def test_the_same_rows_and_seed_repeat_to_the_bit_whatever_the_global_state(pipeline):
+    torch.manual_seed(1)
+    first = probabilities(pipeline)
+    torch.manual_seed(2)
+    before = torch.random.get_rng_state()
+    again = probabilities(pipeline)
+    assert torch.equal(first, again)
+    assert torch.equal(torch.random.get_rng_state(), before), "the global state was disturbed"
+    assert not torch.equal(first, probabilities(pipeline, seed=2))
+
+
+class Spy(ZEWDPCTrainer):
+    """Keeps what the training draws: first weights, and the rows and pictures of each batch."""
+
+    def _train(self, network, images, targets, rows, held_out):
+        self.first_ = {key: value.clone() for key, value in network.state_dict().items()}
+        self.held_out_ = held_out
+        super()._train(network, images, targets, rows, held_out)
+
+    def _loss(self, network, batch, targets):
+        self.batches_ = [*getattr(self, "batches_", []), batch.clone()]
+        return super()._loss(network, batch, targets)
+
+
+def test_two_purchases_of_one_size_share_every_random_choice():
+    spies = [Spy(UNFROZEN, NAMES, seed=4, device="cpu", weights="none") for _ in range(3)]
+    images, labels = sheets(30)
+    other_labels = 1 - labels
+    spies[0].fit(images, labels)
+    spies[1].fit(images, other_labels)
+    spies[2].fit(images[:29], labels[:29])
+    for key, value in spies[0].first_.items():
+        assert torch.equal(value, spies[1].first_[key])
+        assert torch.equal(value, spies[2].first_[key]), "first weights depend on the size"
+    assert torch.equal(spies[0].held_out_, spies[1].held_out_)
+    for one, other in zip(spies[0].batches_, spies[1].batches_, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_batches_are_nearly_equal_and_never_of_one_image():
+    for n, expected in ((9, [5, 4]), (8, [8]), (17, [6, 6, 5]), (2, [2]), (3, [3])):
+        spy = Spy(replace(TINY, epochs=1), NAMES, seed=0, device="cpu")
+        spy.fit(*sheets(n))
+        assert [len(batch) for batch in spy.batches_] == expected
+    spy = Spy(replace(TINY, epochs=1, batch_size=2), NAMES, seed=0, device="cpu")
+    spy.fit(*sheets(5))
+    assert [len(batch) for batch in spy.batches_] == [3, 2]
+
+
+def test_a_tenth_is_held_out_and_only_steers_the_schedule():
+    spy = Spy(UNFROZEN, NAMES, seed=0, device="cpu", weights="none")
+    spy.fit(*sheets(30))
+    assert len(spy.held_out_) == 3
+    # 27 rows to train on in four batches, then the held-out rows in one.
+    assert [len(batch) for batch in spy.batches_] == [7, 7, 7, 6, 3]
+
+
+def changed(pipeline: Pipeline, weights: str) -> set[str]:
+    spy = Spy(pipeline, NAMES, seed=0, device="cpu", weights=weights)
+    spy.fit(*sheets(16))
+    after = spy.network_.state_dict()
+    return {key for key, value in spy.first_.items() if not torch.equal(value, after[key])}
+
+
+def test_frozen_features_do_not_move_and_unfrozen_ones_do(tmp_path):
+    # Features as pretrained ones are: with batch-norm statistics of real activations.
+    warm = build_network("efficientnet_b0", 3)
+    for _ in range(20):
+        warm(torch.randn(16, 3, 32, 32))
+    weights = str(tmp_path / "weights.pt")
+    torch.save(warm.state_dict(), weights)
+    assert changed(ORGANISER, weights) == {"classifier.1.weight", "classifier.1.bias"}
+    unfrozen = changed(UNFROZEN, weights)
+    assert "features.0.0.weight" in unfrozen
+    assert "features.0.1.running_mean" in unfrozen
+
+
+def test_frozen_features_from_scratch_are_warned_of():
+    with pytest.warns(UserWarning, match="frozen features drawn at random"):
+        fitted(ORGANISER, weights="none")
+
+
+def test_frozen_features_take_no_backward_pass():
+    network = build_network("efficientnet_b0", 3)
+    set_training(network, frozen_features=True)
+    features = network.get_submodule("features")
+    assert not features(torch.zeros(2, 3, 32, 32)).requires_grad
+    assert network.get_submodule("classifier").training
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_pipeline_trains_and_predicts(name):
+    pipeline = replace(PIPELINES[name], epochs=1, batch_size=4)
+    trainer = fitted(pipeline, n=6)
+    result = trainer.predict_probabilities(sheets(3)[0])
+    assert result.shape == (3, 3)
+    assert result.dtype == torch.float32
+    assert ((result > 0) & (result < 1)).all()
+    assert trainer.predict_probabilities(sheets(3)[0][:0]).shape == (0, 3)
+
+
+def test_progress_rises_to_one():
+    seen: list[float] = []
+    fitted(TINY, progress=seen.append)
+    assert seen == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0])
+
+
+def test_threads_are_bounded_while_fitting_and_given_back():
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    fitted(TINY, max_threads=1, progress=lambda _: seen.append(torch.get_num_threads()))
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == before
+
+
+def test_the_constructor_only_stores_and_predicting_before_fitting_says_so():
+    trainer = ZEWDPCTrainer(TINY, NAMES, seed=1, weights="nowhere", device="cpu")
+    assert trainer.weights == "nowhere"
+    with pytest.raises(NotFittedError, match="call fit"):
+        trainer.predict(sheets(2)[0])
+    trainer.fit(*sheets(8))  # `quick` starts from scratch and never looks for weights
+
+
+IMAGES, LABELS = sheets(6)
+NAN_LABELS = LABELS.float().index_fill(0, torch.tensor([2]), float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (IMAGES[:0], LABELS[:0], "0 images came"),
+        (IMAGES[:1], LABELS[:1], "1 images came, 1 of them to train on; .* at least 2"),
+        (IMAGES.float(), LABELS, r"images came as torch.float32 \(6, 3, 32, 32\), expected uint8"),
+        (IMAGES[:, :1], LABELS, r"images came as torch.uint8 \(6, 1, 32, 32\)"),
+        (IMAGES[:, :, :8, :8], LABELS, "images are 8 pixels small, local_logits needs at least 16"),
+        (IMAGES.repeat(1, 1, 3, 3), LABELS, "images are 96 pixels large, .* at most 80; call res"),
+        (IMAGES, LABELS[:5], r"labels came with shape \(5, 3\), expected \(6, 3\)"),
+        (IMAGES, LABELS[:, :2], r"labels came with shape \(6, 2\), expected \(6, 3\)"),
+        (IMAGES, LABELS * 2, "labels hold 2 in row"),
+        (IMAGES, NAN_LABELS.numpy(), "labels hold nan in row 2, column 0"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(images, labels, message):
+    with pytest.raises(ValueError, match=message):
+        ZEWDPCTrainer(TINY, NAMES, seed=0, device="cpu").fit(images, labels)
+
+
+def test_a_loss_that_explodes_is_said_so():
+    with pytest.raises(FloatingPointError, match=r"seed 1: the loss became .* in epoch"):
+        fitted(replace(TINY, learning_rate=1e30, epochs=3))
+
+
+# Weights: torchvision's real loading code, on a state dict made here.
+
+
+@pytest.fixture(scope="module")
+def imagenet_like() -> dict[str, torch.Tensor]:
+    torch.manual_seed(5)
+    return torchvision.models.efficientnet_b0(weights=None).state_dict()
+
+
+def test_imagenet_weights_come_through_torchvisions_loader(tmp_path, monkeypatch, imagenet_like):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cache = tmp_path / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    torch.save(imagenet_like, cache / "efficientnet_b0_rwightman-7f5810bc.pth")
+    trainer = fitted(ORGANISER, weights="imagenet")
+    loaded = trainer.network_.state_dict()
+    for key, value in imagenet_like.items():
+        if not key.startswith("classifier."):
+            assert torch.equal(loaded[key], value), key
+
+
+def test_without_a_network_the_error_says_where_to_put_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for variable in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nothing listens there
+    with pytest.raises(ConfigurationError, match="could not be downloaded") as caught:
+        fitted(ORGANISER, weights="imagenet")
+    place = tmp_path / "hub" / "checkpoints" / "efficientnet_b0_rwightman-7f5810bc.pth"
+    assert str(place) in str(caught.value)
+    assert "--weights none or --weights FILE" in str(caught.value)
+
+
+def test_a_broken_download_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cache = tmp_path / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    (cache / "efficientnet_b0_rwightman-7f5810bc.pth").write_bytes(b"half a file")
+    with pytest.raises(ConfigurationError, match=r"cannot be read .* delete that file"):
+        fitted(ORGANISER, weights="imagenet")
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "head_loaded"), [(1000, False), (3, True)], ids=["other classes", "same classes"]
+)
+def test_a_file_fills_the_network_and_its_head_only_where_it_fits(tmp_path, n_classes, head_loaded):
+    torch.manual_seed(6)
+    saved = torchvision.models.efficientnet_b0(weights=None, num_classes=n_classes).state_dict()
+    torch.save(saved, tmp_path / "weights.pt")
+    network = build_network("efficientnet_b0", 3)
+    load_weights(network, "efficientnet_b0", str(tmp_path / "weights.pt"))
+    loaded = network.state_dict()
+    assert torch.equal(loaded["features.0.0.weight"], saved["features.0.0.weight"])
+    head = loaded["classifier.1.weight"]
+    assert head.shape[0] == 3
+    assert torch.equal(head, saved["classifier.1.weight"][:3]) == head_loaded
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (None, "no such file; give none, imagenet or the path"),
+        (lambda state: b"not a tensor file", "not a file that torch.load reads"),
+        (lambda state: [1, 2], "holds a list, expected a state dict"),
+        (lambda state: {"epoch": 1, "model": state}, "holds a dict with the keys epoch, model"),
+        (
+            lambda state: {f"module.{key}": value for key, value in state.items()},
+            r"does not fit efficientnet_b0: of 358 tensors 358 missing .* 360 unknown",
+        ),
+        (
+            lambda state: {k: v for k, v in state.items() if k != "features.0.0.weight"},
+            r"1 missing \(first: features.0.0.weight\)",
+        ),
+        (
+            lambda state: state | {"features.0.0.weight": torch.zeros(40, 3, 3, 3)},
+            r"1 of another shape \(first: features.0.0.weight \(40, 3, 3, 3\) instead of \(32,",
+        ),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(tmp_path, imagenet_like, make, message):
+    path = tmp_path / "weights.pt"
+    if make is not None:
+        content = make(imagenet_like)
+        path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(ConfigurationError, match=message):
+        load_weights(build_network("efficientnet_b0", 3), "efficientnet_b0", str(path))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("pipeline", [TINY, UNFROZEN], ids=["quick", "unfrozen"])
+def test_a_gpu_learns_what_it_is_shown(pipeline):
+    before = torch.cuda.get_rng_state()
+    pipeline = replace(pipeline, epochs=60, batch_size=16)
+    trainer = ZEWDPCTrainer(pipeline, NAMES, seed=0, device="cuda", weights="none")
+    images, labels = tinted(128, 64)
+    assert (trainer.fit(images, labels).predict(images) == labels).float().mean() > 0.8
+    assert torch.equal(torch.cuda.get_rng_state(), before)
