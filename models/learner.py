@@ -1,0 +1,318 @@
+"""The learner: a few nets that share the labelled images so that each can be checked honestly.
+
+Every member holds out its own share of what is labelled. That makes three things out of one
+training: predictions (the members' mean), a committee (their spread), and an out-of-fold
+prediction for every labelled image, from which temperature, thresholds and F1 are measured
+without ever asking a label twice. With K members a fit costs K - 1 passes per epoch.
+"""
+
+import math
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.calibration import calibrate, uncalibrated
+from models.folds import extend_folds
+from models.image_bank import Clock
+from models.networks import SMALL, Views, build_network, cached_weights
+from models.randomness import stream
+from models.settings import LearnerSettings
+from models.training import DeadlineReached, Trainee, autocast, is_out_of_memory
+
+INFERENCE_BATCHES = 4  # an inference batch is this many training batches long
+HELD_OUT_FOLDS = 5  # a lone member holds out one of these
+SYNCHRONISE_EVERY = 8  # steps after which the clock waits for the device
+
+
+class Sight(NamedTuple):
+    """Images through the learner's eyes, on the CPU."""
+
+    probabilities: Tensor  # (N, C), calibrated
+    embeddings: Tensor  # (N, D), the first member's pooled features
+    committee: Tensor  # (K, N, C), each member's calibrated probabilities
+
+
+class Learner:
+    """Learns which classes an image shows.
+
+    Parameters
+    ----------
+    settings : see `LearnerSettings`.
+    seed : of the trial; initialisation, batch order and folds draw from its streams.
+    clock : what deadlines are read on, in seconds.
+
+    Fitted
+    ------
+    calibration_ : temperature, bias, thresholds and F1 per class, from out-of-fold predictions.
+    labelled_probabilities_ : (L, C), out-of-fold.
+    epochs_ : epochs that the last fit finished, a fraction where a deadline cut it short.
+    seconds_per_training_image_ : per labelled image and epoch, all members together.
+    seconds_per_inference_image_ : per image looked at, all members together.
+    """
+
+    def __init__(self, settings: LearnerSettings, seed: int, clock: Clock = time.monotonic) -> None:
+        self.settings = settings
+        self.seed = seed
+        self.clock = clock
+        self.resolved = settings.resolved()
+        self.members_: list[Trainee] = []
+        self.calibration_ = uncalibrated(1, settings.positive_weight)
+        self.folds_ = torch.empty(0, dtype=torch.long)
+        self.fits_ = 0
+        self.batch_size_ = self.resolved.batch_size
+
+    @property
+    def thresholds_(self) -> Tensor:
+        return self.calibration_.thresholds
+
+    @property
+    def validation_f1_(self) -> Tensor:
+        return self.calibration_.f1
+
+    def fit(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        epochs: int,
+        deadline: float | None = None,
+        reference: int | None = None,
+    ) -> "Learner":
+        """Train on `images` uint8 (L, 3, S, S) with `labels` (L, C) of 0/1.
+
+        Between fits, rows are only ever appended. The learning rate comes down with the steps
+        done or with the time gone, whichever is further, so that a fit cut off at `deadline`
+        (on the clock) has cooled down too. The first `reference` rows are those drawn like the
+        pool (all, if None): thresholds and calibration are measured on them, because what was
+        bought is richer in rare classes than what is to come.
+        """
+        _check_labelled(images, labels)
+        started = self.clock()
+        rows = self._share_out(labels)
+        self.start_members(labels.shape[1])
+        images, labels = self._onto_device(images), self._onto_device(labels)
+        seen = self._train(images, labels, rows, epochs, started, deadline)
+        self.synchronise()
+        self.epochs_ = seen / sum(len(r) for r in rows)
+        self._measure(images, labels.cpu(), rows, reference)
+        if seen:
+            self.seconds_per_training_image_ = (self.clock() - started) / (
+                self.epochs_ * len(labels)
+            )
+        self.fits_ += 1
+        return self
+
+    def look(self, images: Tensor, deadline: float | None = None) -> Sight:
+        """Probabilities, embeddings and committee of uint8 (N, 3, S, S), in one pass.
+
+        Raises DeadlineReached where the clock passes `deadline` first.
+        """
+        started = self.clock()
+        logits, features = [], torch.empty(0)
+        for number, member in enumerate(self.members_):
+            views = self._infer(member, images, deadline)
+            logits.append(views.logits)
+            if number == 0:
+                features = views.features
+        committee = self.calibration_.probabilities(torch.stack(logits))  # (K, N, C)
+        if len(images):
+            self.seconds_per_inference_image_ = (self.clock() - started) / len(images)
+        return Sight(committee.mean(0), features, committee)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """(N, C), calibrated."""
+        return self.look(images).probabilities
+
+    def embeddings(self, images: Tensor) -> Tensor:
+        """(N, D)."""
+        return self.look(images).embeddings
+
+    def committee_probabilities(self, images: Tensor) -> Tensor:
+        """(K, N, C)."""
+        return self.look(images).committee
+
+    def predict(self, images: Tensor) -> Tensor:
+        """uint8 (N, C) of 0/1, at the thresholds measured out of fold."""
+        return (self.look(images).probabilities > self.thresholds_).to(torch.uint8)
+
+    def _share_out(self, labels: Tensor) -> list[Tensor]:
+        """For each member the rows it learns from."""
+        n_members = self.settings.members
+        n_folds = n_members if n_members > 1 else HELD_OUT_FOLDS
+        rng = stream(self.seed, f"learner/folds/{len(self.folds_)}")
+        self.folds_ = extend_folds(self.folds_, labels, n_folds, rng)
+        if len(labels) < 2 * n_folds:  # too few to hold any out
+            return [torch.arange(len(labels))] * n_members
+        return [(self.folds_ != member).nonzero().flatten() for member in range(n_members)]
+
+    def start_members(self, n_classes: int, *, announce: bool = True) -> None:
+        """Fresh nets, or on a warm start the present ones with their momenta forgotten."""
+        if self.members_ and self.settings.warm_start:
+            for member in self.members_:
+                member.renew_optimiser()
+            return
+        weights = self._weights(announce and self.fits_ == 0)
+        self.members_ = [
+            Trainee(
+                network=build_network(
+                    self.resolved.backbone,
+                    n_classes,
+                    stream(self.seed, f"learner/initialisation/{number}/{self.fits_}"),
+                    weights,
+                ),
+                device=self.resolved.device,
+                precision=self.resolved.precision,
+                learning_rate=self.resolved.learning_rate,
+                weight_decay=self.settings.weight_decay,
+                positive_weight=self.settings.positive_weight,
+                rng=stream(self.seed, f"learner/batches/{number}/{self.fits_}"),
+            )
+            for number in range(self.settings.members)
+        ]
+
+    def _weights(self, announce: bool) -> Path | None:
+        """The file of pretrained weights to start from; said aloud, whatever it is."""
+        asked, backbone = self.settings.pretrained, self.resolved.backbone
+        if backbone == SMALL or asked == "no":
+            return None
+        found = cached_weights(backbone) if asked in ("auto", "yes") else Path(asked)
+        if found is None and asked == "yes":
+            raise FileNotFoundError(
+                f"There are no ImageNet weights of {backbone} on this machine. Put them there with "
+                f"`python -c \"import timm; timm.create_model('{backbone}', pretrained=True)\"`, "
+                'or set `pretrained = "auto"` in submission.toml to train from scratch.'
+            )
+        if announce:
+            origin = f"from {found}" if found else "FROM SCRATCH, no ImageNet weights here"
+            print(f"learner: {backbone} {origin}", flush=True)
+        return found
+
+    def _train(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        rows: list[Tensor],
+        epochs: int,
+        started: float,
+        deadline: float | None,
+    ) -> int:
+        """Train all members in step, epoch by epoch; returns how many images were passed."""
+        total = epochs * sum(len(r) for r in rows)
+        seen = steps = 0
+        for _ in range(epochs):
+            for member, own in zip(self.members_, rows, strict=True):
+                for batch, ways in member.batches(own, self.batch_size_):
+                    progress = seen / total
+                    if deadline is not None:
+                        now = self.clock()
+                        if now >= deadline:
+                            return seen
+                        progress = max(progress, (now - started) / (deadline - started))
+                    self.train_on(member, images, labels, batch, ways, progress)
+                    seen += len(batch)
+                    steps += 1
+                    if steps % SYNCHRONISE_EVERY == 0:
+                        self.synchronise()
+        return seen
+
+    def train_on(
+        self,
+        member: Trainee,
+        images: Tensor,
+        labels: Tensor,
+        batch: Tensor,
+        ways: Tensor,
+        progress: float,
+    ) -> None:
+        """One step, in as many pieces as the device's memory asks for."""
+        n_pieces = math.ceil(len(batch) / self.batch_size_ - 0.5)  # batches are near the size
+        for part, way in zip(
+            batch.tensor_split(max(1, n_pieces)), ways.tensor_split(max(1, n_pieces)), strict=True
+        ):
+            try:
+                member.step(images[part], labels[part], way, progress)
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or len(part) == 1:
+                    raise
+                self._halve_batch(len(part))
+                self.train_on(member, images, labels, part, way, progress)
+
+    def _halve_batch(self, size: int) -> None:
+        self.batch_size_ = max(1, min(size, self.batch_size_) // 2)
+        print(f"learner: out of memory at {size} images; batches of {self.batch_size_} from now on")
+        if self.resolved.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _measure(
+        self, images: Tensor, labels: Tensor, rows: list[Tensor], reference: int | None
+    ) -> None:
+        """Predict what each member has not seen, and calibrate on it."""
+        n_classes = labels.shape[1]
+        logits = torch.zeros(labels.shape)
+        times = torch.zeros(len(labels))
+        for member, own in zip(self.members_, rows, strict=True):
+            unseen = torch.ones(len(labels), dtype=torch.bool)
+            unseen[own] = False
+            if unseen.any():
+                held_out = self._infer(member, images[unseen.to(images.device)])
+                logits[unseen] += held_out.logits
+                times[unseen] += 1
+        known = times > 0
+        trusted = known.clone()
+        trusted[reference:] = False
+        if trusted.any():
+            self.calibration_ = calibrate(
+                logits[trusted], labels[trusted], self.settings.positive_weight
+            )
+        else:
+            self.calibration_ = uncalibrated(n_classes, self.settings.positive_weight)
+        self.labelled_probabilities_ = self.calibration_.probabilities(logits)
+        if not known.all():  # a lone member holds out some, and knows the rest by heart
+            seen = self._infer(self.members_[0], images[(~known).to(images.device)])
+            self.labelled_probabilities_[~known] = self.calibration_.probabilities(seen.logits)
+
+    def _infer(self, member: Trainee, images: Tensor, deadline: float | None = None) -> Views:
+        """Logits (N, C) and features (N, D) of `images`, on the CPU."""
+        member.network.eval()
+        logits: list[Tensor] = []
+        features: list[Tensor] = []
+        start = 0
+        with torch.inference_mode(), autocast(self.resolved.device, self.resolved.precision):
+            while start < len(images) or not logits:
+                if deadline is not None and self.clock() >= deadline:
+                    raise DeadlineReached(f"{start} of {len(images)} images had been looked at")
+                size = INFERENCE_BATCHES * self.batch_size_
+                batch = images[start : start + size].to(self.resolved.device, non_blocking=True)
+                try:
+                    views = member.network(batch.contiguous(memory_format=torch.channels_last))
+                except RuntimeError as error:
+                    if not is_out_of_memory(error) or self.batch_size_ == 1:
+                        raise
+                    self._halve_batch(self.batch_size_)
+                    continue
+                logits.append(views.logits.cpu())
+                features.append(views.features.cpu())
+                start += len(batch)
+        return Views(torch.cat(logits), torch.cat(features))
+
+    def _onto_device(self, values: Tensor) -> Tensor:
+        return values.to(self.resolved.device)
+
+    def synchronise(self) -> None:
+        if self.resolved.device.type == "cuda":
+            torch.cuda.synchronize(self.resolved.device)
+
+
+def _check_labelled(images: Tensor, labels: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+        raise ValueError(
+            f"Images must be uint8 (L, 3, S, S); got {images.dtype} {tuple(images.shape)}."
+        )
+    if labels.ndim != 2 or len(labels) != len(images) or len(labels) == 0:
+        raise ValueError(
+            f"Labels must be (L, C), one row per image; got {tuple(labels.shape)} for "
+            f"{len(images)} images."
+        )

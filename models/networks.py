@@ -1,0 +1,162 @@
+"""Networks that ask for every class at every place of the image.
+
+A defect covers a few pixels: averaged over the sheet its signal drowns, and a net trained on a
+thousand sheets does not leave its starting plateau. So the class logits are local, and pooled by
+a soft maximum (multiple-instance learning: a sheet shows what any of its places shows).
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+SMALL = "small"
+TIMM_DEFAULT = "efficientnet_b0"
+SMALL_WIDTH = 24
+
+
+class Views(NamedTuple):
+    """What one image looks like to a network."""
+
+    logits: Tensor  # (B, C)
+    features: Tensor  # (B, D), the strongest response of every feature over the image
+
+
+class LocalLogits(nn.Module):
+    """A convolutional body, then class logits at each place, then their soft maximum.
+
+    Parameters
+    ----------
+    body : (B, 3, S, S) normalised images to feature maps (B, D, h, w), or to tokens (B, T, D).
+    n_features : D.
+    mean, std : what normalises images in [0, 1], per channel.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        body: nn.Module,
+        n_features: int,
+        n_classes: int,
+        mean: tuple[float, ...] = (0.5, 0.5, 0.5),
+        std: tuple[float, ...] = (0.25, 0.25, 0.25),
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.classifier = nn.Linear(n_features, n_classes)
+        self.register_buffer("mean", 255 * torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Views:
+        """uint8 (B, 3, S, S) to logits and features."""
+        maps = self.body((images - self.mean) / self.std)
+        places = maps if maps.ndim == 3 else maps.flatten(2).transpose(1, 2)  # (B, T, D)
+        local = self.classifier(places).float()  # (B, T, C)
+        return Views(local.amax(1), places.amax(1).float())
+
+
+def build_network(
+    backbone: str, n_classes: int, rng: torch.Generator, weights: Path | None = None
+) -> LocalLogits:
+    """A network by name, `small` or one of timm's, with fresh weights drawn from `rng`.
+
+    `weights` is a file that timm can load into the backbone. The global generator is left as
+    it was found.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))
+        if backbone == SMALL:
+            return LocalLogits(*_small_body(SMALL_WIDTH), n_classes)
+        return _timm_network(backbone, n_classes, weights)
+
+
+def cached_weights(backbone: str) -> Path | None:
+    """The backbone's ImageNet weights where this machine already has them; never downloads."""
+    if backbone == SMALL:
+        return None
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    cfg = timm.get_pretrained_cfg(backbone)
+    if cfg is None:
+        return None
+    if cfg.hf_hub_id:
+        for name in ("model.safetensors", "pytorch_model.bin"):
+            found = try_to_load_from_cache(cfg.hf_hub_id, name)
+            if isinstance(found, str):
+                return Path(found)
+    if cfg.url:
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(cfg.url).name
+        return path if path.exists() else None
+    return None
+
+
+def _small_body(width: int) -> tuple[nn.Module, int]:
+    body = nn.Sequential(
+        _convolution(3, width, stride=2, kernel=5),
+        _convolution(width, 2 * width, stride=2),
+        Residual(2 * width),
+        _convolution(2 * width, 4 * width, stride=2),
+        Residual(4 * width),
+    )
+    return body, 4 * width
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions beside an identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _convolution(channels, channels)
+        self.second = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.relu(maps + self.second(self.first(maps)))
+
+
+def _convolution(c_in: int, c_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(c_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class _TimmBody(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps: Tensor = self.model.forward_features(images)
+        if maps.ndim == 4 and maps.shape[-1] == self.model.num_features != maps.shape[1]:
+            return maps.flatten(1, 2)  # channels-last transformers: (B, h, w, D) to (B, T, D)
+        return maps
+
+
+def _timm_network(backbone: str, n_classes: int, weights: Path | None) -> LocalLogits:
+    import timm  # 2 s to import, and the CPU's small net does without
+
+    if not timm.is_model(backbone):
+        close = timm.list_models(f"{backbone.split('_')[0]}*")[:12]
+        raise ValueError(
+            f"There is no backbone {backbone!r}. Use {SMALL!r} or a timm model name"
+            + (f", such as {', '.join(close)}." if close else f", such as {TIMM_DEFAULT!r}.")
+        )
+    overlay = None if weights is None else {"file": str(weights)}
+    model = timm.create_model(
+        backbone,
+        pretrained=weights is not None,
+        pretrained_cfg_overlay=overlay,
+        num_classes=0,
+        drop_rate=0.0,  # dropout would draw from the device's global generator
+    )
+    cfg = cast(dict[str, Any], model.pretrained_cfg)
+    return LocalLogits(
+        _TimmBody(model), model.num_features, n_classes, tuple(cfg["mean"]), tuple(cfg["std"])
+    )

@@ -1,0 +1,107 @@
+"""Settings of the learner, checked when they are made."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from models.networks import SMALL, TIMM_DEFAULT
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class LearnerSettings:
+    """How the buyer's learner is built and trained. Zero means "chosen for the device".
+
+    device : "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1" ...
+    backbone : "auto" (`small` on a CPU, `efficientnet_b0` on a GPU), `small`, or a timm name.
+    pretrained : "auto" (the backbone's ImageNet weights where this machine has them already,
+        else from scratch, said in the log), "yes" (refuse to start without), "no", or a file.
+    image_size : pixels; larger images are shrunk to it, smaller ones stay as they are.
+    batch_size : images per training step.
+    learning_rate : the peak of the one-cycle schedule.
+    positive_weight : how many absent classes one present class outweighs in the loss.
+    members : nets in the learner. Each holds out its share of what is labelled, so that
+        together they cross-validate; their mean predicts, their spread is the committee.
+    warm_start : begin a fit from the nets of the one before.
+    precision : "auto" (bf16 where the hardware computes in it, else fp16 on a GPU and fp32 on
+        a CPU), or one of fp32, bf16, fp16.
+    threads : threads that read images; 1 for data sets that are not thread-safe.
+    """
+
+    device: str = "auto"
+    backbone: str = "auto"
+    pretrained: str = "auto"
+    image_size: int = 0
+    batch_size: int = 0
+    learning_rate: float = 0.0
+    weight_decay: float = 0.05
+    positive_weight: float = 3.0
+    members: int = 3
+    warm_start: bool = True
+    precision: str = "auto"
+    threads: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "batch_size", "learning_rate", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must not be negative; got {getattr(self, name)}.")
+        for name in ("members", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1; got {getattr(self, name)}.")
+        if self.positive_weight <= 0:
+            raise ValueError(f"`positive_weight` must be positive; got {self.positive_weight}.")
+        if self.precision not in ("auto", "fp32", "bf16", "fp16"):
+            raise ValueError(
+                f"`precision` must be auto, fp32, bf16 or fp16; got {self.precision!r}."
+            )
+
+    def resolved(self) -> "ResolvedSettings":
+        """These settings with every "auto" and zero decided for this machine."""
+        found = "cuda" if torch.cuda.is_available() else "cpu"
+        device = torch.device(found if self.device == "auto" else self.device)
+        gpu = device.type == "cuda"
+        backbone = self.backbone
+        if backbone == "auto":
+            backbone = TIMM_DEFAULT if gpu else SMALL
+        small = backbone == SMALL
+        return ResolvedSettings(
+            device=device,
+            backbone=backbone,
+            image_size=self.image_size or (80 if small else 224),
+            batch_size=self.batch_size or (32 if small else 64),
+            learning_rate=self.learning_rate or (3e-3 if small else 1e-3),
+            precision=_precision(self.precision, device),
+        )
+
+
+@dataclass(frozen=True)
+class ResolvedSettings:
+    """What `LearnerSettings` leaves open, decided for one machine."""
+
+    device: torch.device
+    backbone: str
+    image_size: int
+    batch_size: int
+    learning_rate: float
+    precision: Precision
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may run on, which a container's limit may make fewer."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _precision(asked: str, device: torch.device) -> Precision:
+    if asked == "fp16" and device.type != "cuda":
+        raise ValueError('`precision` "fp16" needs a GPU; use "auto", "bf16" or "fp32".')
+    if asked in ("fp32", "bf16", "fp16"):
+        return asked  # type: ignore[return-value]
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if native and device.type == "cpu" else "fp32"

@@ -1,0 +1,54 @@
+"""How fast this machine trains and infers, measured on a throwaway net before any planning."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.learner import INFERENCE_BATCHES, Learner
+from models.randomness import stream
+
+
+class Speed(NamedTuple):
+    """Seconds per labelled image and epoch of a fit, and per image looked at; all members."""
+
+    fit: float
+    look: float
+
+
+def measure_speed(
+    learner: Learner, images: Tensor, labels: Tensor, seconds: float = 2.0, steps: int = 12
+) -> Speed:
+    """Train up to `steps` steps, or `seconds`, on `images` uint8 (L, 3, S, S), then look once.
+
+    The net is thrown away and the learner is not changed, but for a batch size that its memory
+    cannot hold. The first step of each kind, which warms the device up, is not counted.
+    """
+    rehearsal = Learner(learner.settings, learner.seed, learner.clock)
+    rehearsal.start_members(labels.shape[1], announce=False)
+    clock = learner.clock
+    rng = stream(learner.seed, "learner/speed")
+    n = min(learner.batch_size_, len(images))
+    taken = []
+    began = clock()
+    for _ in range(steps + 1):
+        batch = torch.randint(len(images), (n,), generator=rng)
+        started = clock()
+        rehearsal.train_on(rehearsal.members_[0], images, labels, batch, batch % 8, 0.0)
+        rehearsal.synchronise()
+        taken.append(clock() - started)
+        if clock() - began > seconds and len(taken) > 1:
+            break
+    learner.batch_size_ = rehearsal.batch_size_
+    passes = max(1.0, learner.settings.members - 1)
+    block = images[torch.randint(len(images), (INFERENCE_BATCHES * n,), generator=rng)]
+    rehearsal.look(block[:n])
+    started = clock()
+    rehearsal.look(block)
+    look = (clock() - started) / len(block)
+    # counted: a fit's own look at what each member holds out
+    return Speed(_typical(taken[1:]) / n * passes + look / 10, look)
+
+
+def _typical(values: list[float]) -> float:
+    return float(torch.tensor(values, dtype=torch.float64).median())

@@ -1,0 +1,109 @@
+"""Training one net step by step, under a schedule that follows the clock as well as the count."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.augment import WAYS, dihedral
+from models.networks import LocalLogits
+from models.settings import Precision
+
+WARM_UP = 0.25  # share of the schedule in which the rate rises
+START, END = 0.1, 0.002  # the rate at both ends, as a share of its peak
+
+
+class DeadlineReached(Exception):  # noqa: N818  (it is news, not an error)
+    """The clock passed the deadline before there was anything to hand back."""
+
+
+def one_cycle(progress: float) -> float:
+    """Share of the peak learning rate at `progress` in [0, 1] (Smith and Topin, 2018)."""
+    if progress < WARM_UP:
+        low, high, at = START, 1.0, progress / WARM_UP
+    else:
+        low, high, at = 1.0, END, (min(progress, 1.0) - WARM_UP) / (1 - WARM_UP)
+    return low + (high - low) * (1 - math.cos(math.pi * at)) / 2
+
+
+def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[None]:
+    """The precision's autocast on `device`; for fp32, nothing."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    return torch.autocast(device.type, dtype)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether the device ran out of memory (older drivers say it in words only)."""
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+
+
+@dataclass
+class Trainee:
+    """One net with its optimiser and its own stream of batches.
+
+    rng draws batch order and augmentation, on the CPU whatever the device.
+    """
+
+    network: LocalLogits
+    device: torch.device
+    precision: Precision
+    learning_rate: float
+    weight_decay: float
+    positive_weight: float
+    rng: torch.Generator
+    optimiser: torch.optim.Optimizer = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.renew_optimiser()
+
+    def renew_optimiser(self) -> None:
+        """Forget momenta, as at the start of a schedule."""
+        decayed = [p for p in self.network.parameters() if p.ndim > 1]
+        plain = [p for p in self.network.parameters() if p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    def batches(self, rows: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch over `rows`: (rows of a batch, how each image is laid down), shuffled."""
+        order = rows[torch.randperm(len(rows), generator=self.rng)]
+        ways = torch.randint(WAYS, (len(rows),), generator=self.rng)
+        n_batches = max(1, round(len(rows) / batch_size))
+        yield from zip(order.tensor_split(n_batches), ways.tensor_split(n_batches), strict=True)
+
+    def step(self, images: Tensor, labels: Tensor, ways: Tensor, progress: float) -> None:
+        """One optimiser step on uint8 images (B, 3, S, S) and labels (B, C) of 0/1."""
+        self.network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate * one_cycle(progress)
+        images = dihedral(images.to(self.device, non_blocking=True), ways)
+        images = images.contiguous(memory_format=torch.channels_last)
+        labels = labels.to(self.device, non_blocking=True)
+        with autocast(self.device, self.precision):
+            logits = self.network(images).logits
+        loss = weighted_loss(logits, labels, self.positive_weight)
+        self.optimiser.zero_grad()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimiser)
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+
+
+def weighted_loss(logits: Tensor, labels: Tensor, positive_weight: float) -> Tensor:
+    """Binary cross-entropy, mean over (B, C), a present class weighing `positive_weight`."""
+    return F.binary_cross_entropy_with_logits(
+        logits.float(), labels, pos_weight=logits.new_tensor(positive_weight).float()
+    )

@@ -1,0 +1,256 @@
+"""The submission: buys the labels that are worth their price.
+
+The platform imports this file and calls the three phases of `ZEWDPCBaseRun`. Everything here runs
+without the judge (`evaluator/`), on any data set that yields `{"idx", "image", "label"}`.
+"""
+
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from base_run import RegisterProgress, ZEWDPCBaseRun, ignore_progress
+from models.configuration import settings_from_table
+from models.image_bank import ImageBank, fitting_size
+from models.learner import Learner
+from models.randomness import stream
+from models.settings import LearnerSettings
+from models.speed import measure_speed
+from strategies import registry
+from strategies.planner import PlannerSettings, first_epochs
+from strategies.pool import PoolView
+from strategies.purse import Purse
+from strategies.rounds import CostLedger, Labelled, Pool, Rounds, report
+
+CONFIG = Path(__file__).with_name("submission.toml")
+POOL_READING_SHARE = 0.25  # of the time left, at most, goes into reading the pool's images
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What `submission.toml` may say."""
+
+    strategy: str = "winner"
+    seed: int = 0
+    learner: dict = field(default_factory=dict)  # type: ignore[type-arg]
+    planner: dict = field(default_factory=dict)  # type: ignore[type-arg]
+
+
+class ZEWDPCRun(ZEWDPCBaseRun):
+    """Trains a learner, buys with a strategy in rounds, predicts.
+
+    Parameters
+    ----------
+    strategy, seed : override `submission.toml`.
+    config : another file to read instead of the `submission.toml` beside this one.
+    """
+
+    def __init__(
+        self,
+        strategy: str | None = None,
+        seed: int | None = None,
+        config: str | Path | None = None,
+    ) -> None:
+        path = Path(config) if config is not None else CONFIG
+        chosen = _read_config(path)
+        self.seed = chosen.seed if seed is None else seed
+        self.strategy = registry.parse_strategy(chosen.strategy if strategy is None else strategy)
+        self.learner_settings = settings_from_table(
+            LearnerSettings, chosen.learner, f"{path.name} [learner]"
+        )
+        planner = settings_from_table(PlannerSettings, chosen.planner, f"{path.name} [planner]")
+        if not self.learner_settings.warm_start:  # a fresh net needs its full training every time
+            planner = replace(planner, refit_epochs=planner.epochs)
+        self.planner_settings = planner
+        self._start_over()
+
+    def pre_training_phase(
+        self,
+        training_dataset: Any,
+        time_available: float | None = None,
+        register_progress: RegisterProgress = ignore_progress,
+        *,
+        compute_budget: float | None = None,
+    ) -> None:
+        """Train on what is labelled, in a part of the `time_available` (also `compute_budget`)."""
+        seconds = _one_of("time_available", time_available, "compute_budget", compute_budget)
+        started = time.monotonic()
+        register_progress(0.0)
+        self._start_over()
+        self._read_training(training_dataset)
+        if self.strategy.plan != "one":  # who looks at nothing needs no eyes yet
+            self._first_fit(started, seconds)
+        register_progress(1.0)
+
+    def purchase_phase(
+        self,
+        unlabelled_dataset: Any,
+        training_dataset: Any,
+        budget: int | None = None,
+        time_available: float | None = None,
+        register_progress: RegisterProgress = ignore_progress,
+        *,
+        purchase_budget: int | None = None,
+        compute_budget: float | None = None,
+    ) -> dict[int, Any]:
+        """Spend the whole `budget` (also `purchase_budget`) within `time_available` seconds."""
+        labels = _one_of("budget", budget, "purchase_budget", purchase_budget)
+        seconds = _one_of("time_available", time_available, "compute_budget", compute_budget)
+        if labels is None:
+            raise TypeError("purchase_phase needs `budget`, the number of labels it may buy.")
+        ends = time.monotonic() + (float("inf") if seconds is None else seconds)
+        register_progress(0.0)
+        if self._training_source is not training_dataset:
+            self._read_training(training_dataset)
+        purse = Purse(unlabelled_dataset, min(int(labels), len(unlabelled_dataset)))
+        if self.strategy.plan == "one":
+            self._buy_at_once(purse, unlabelled_dataset)
+        rounds = Rounds(
+            self.strategy,
+            self._learner,
+            self.planner_settings,
+            self.seed,
+            self._ledger,
+            progress=register_progress,
+        )
+        if purse.left:
+            pool = self._read_pool(unlabelled_dataset, ends)
+            rounds.spend(purse, pool, self._labelled, ends)
+        rounds.finish(self._labelled, ends)
+        register_progress(1.0)
+        return {idx: label.to(torch.int64).numpy() for idx, label in purse.bought.items()}
+
+    def prediction_phase(
+        self, test_dataset: Any, register_progress: RegisterProgress = ignore_progress
+    ) -> np.ndarray:
+        """Predict 0/1 labels, uint8 (len(test_dataset), n_classes)."""
+        if self._training_source is None:
+            raise RuntimeError("prediction_phase was called before pre_training_phase.")
+        if not self._learner.members_:  # there was no time before; there is no budget now
+            epochs = self.planner_settings.refit_epochs
+            report("late fit", epochs=epochs, images=len(self._labelled))
+            self._learner.fit(
+                self._labelled.images,
+                self._labelled.labels,
+                epochs=epochs,
+                reference=self._labelled.reference,
+            )
+        bank = self._read(test_dataset)
+        register_progress(0.5)
+        predictions = self._learner.predict(bank.images).numpy()  # (n, C)
+        register_progress(1.0)
+        return predictions
+
+    def _start_over(self) -> None:
+        self._learner = Learner(self.learner_settings, self.seed)
+        self._ledger = CostLedger(fit=0.0, look=0.0)
+        self._training_source: Any = None
+
+    def _read(self, dataset: Any, **how: Any) -> ImageBank:
+        return ImageBank.from_dataset(
+            dataset, self._size, threads=self.learner_settings.threads, **how
+        )
+
+    def _read_training(self, dataset: Any) -> None:
+        """Read the labelled images; a learner trained on others starts over."""
+        self._start_over()
+        self._size = fitting_size(dataset, self._learner.resolved.image_size)
+        bank = self._read(dataset, with_labels=True)
+        self._labelled = Labelled(bank.images, cast(Tensor, bank.labels), reference=len(bank))
+        self._seconds_per_reading = bank.seconds_per_image
+        self._training_source = dataset
+        speed = measure_speed(self._learner, self._labelled.images, self._labelled.labels)
+        self._ledger = CostLedger(fit=speed.fit, look=speed.look)
+        report(
+            "read",
+            images=len(bank),
+            pixels=self._size,
+            read=bank.seconds_per_image,
+            fit=speed.fit,
+            look=speed.look,
+            device=self._learner.resolved.device,
+            backbone=self._learner.resolved.backbone,
+            precision=self._learner.resolved.precision,
+        )
+
+    def _first_fit(self, started: float, seconds: float | None) -> None:
+        settings, labelled = self.planner_settings, self._labelled
+        deadline, epochs = None, settings.epochs
+        if seconds is not None:
+            safe = (seconds - settings.reserve(seconds)) * settings.pre_training_share
+            deadline = started + safe
+            left = deadline - time.monotonic()
+            epochs = first_epochs(self._ledger.costs, len(labelled), left, settings)
+        Rounds(self.strategy, self._learner, settings, self.seed, self._ledger).fit(
+            epochs, labelled, deadline
+        )
+
+    def _buy_at_once(self, purse: Purse, dataset: Any) -> None:
+        """Choose without looking at a single image, and read only those chosen."""
+        rng = stream(self.seed, "selection/1")
+        view = PoolView(len(dataset), {})
+        positions = self.strategy.select(view, purse.left, rng).tolist()
+        bank = self._read(dataset, positions=positions)
+        labels = [purse.buy(idx) for idx in bank.indices.tolist()]
+        if labels:
+            self._labelled.add(bank.images, torch.stack(labels))
+        report("bought", round=1, n=len(labels), labels_left=purse.left)
+
+    def _read_pool(self, dataset: Any, ends: float) -> Pool:
+        """Read the pool, or the share of it that there is time to read, drawn by lot."""
+        seconds = POOL_READING_SHARE * (ends - time.monotonic())
+        affordable = seconds / max(self._seconds_per_reading, 1e-9)
+        order = torch.randperm(len(dataset), generator=stream(self.seed, "pool/order")).tolist()
+        unhurried = affordable > 2 * len(dataset)
+        positions = order if not unhurried else sorted(order)
+        bank = self._read(
+            dataset,
+            positions=positions[: max(1, min(len(dataset), int(min(affordable, 1e12))))],
+            deadline=None if unhurried else time.monotonic() + 1.5 * seconds,
+        )
+        report("pool", images=len(dataset), read=len(bank), seconds_each=bank.seconds_per_image)
+        return Pool(bank.images, bank.indices, self._unread(dataset, positions[len(bank) :]))
+
+    def _unread(self, dataset: Any, positions: list[int]) -> Iterator[tuple[int, Tensor]]:
+        for position in positions:
+            bank = self._read(dataset, positions=[position])
+            yield int(bank.indices[0]), bank.images[0]
+
+
+def describe_strategies() -> list[dict[str, str]]:
+    """Every strategy that can be named: name, one line on it, where it comes from."""
+    return [
+        {"name": entry.name, "summary": entry.summary, "source": entry.source}
+        for entry in registry.load().values()
+    ]
+
+
+def _one_of(name: str, value: Any, other_name: str, other: Any) -> Any:
+    """One argument under two spellings."""
+    if value is not None and other is not None and value != other:
+        raise TypeError(
+            f"`{name}` and `{other_name}` mean the same, but came as {value} and {other}."
+        )
+    return value if value is not None else other
+
+
+def _read_config(path: Path) -> Submission:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no {path}. It says which strategy buys; take submission.toml from the "
+            "repository, or pass `config=` with the path of your own."
+        )
+    try:
+        table = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from None
+    return settings_from_table(Submission, table, path.name)
+
+
+ZEWDPCBaseRun = ZEWDPCRun  # type: ignore[misc]  # the platform does `from run import ZEWDPCBaseRun`

@@ -1,0 +1,187 @@
+"""How many rounds, of what size, after how much training: decided from measured seconds.
+
+Pure functions of times and counts; the clock itself is read in `strategies.rounds`. The loop asks
+for a plan before every round, follows its first step, and asks again with what that step really
+took. So no step has to be right: it only has to leave enough time to spend what is left.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Kind = Literal["one", "adaptive", "ladder"]
+
+LADDER = (0.30, 0.40, 0.50, 0.60, 0.70, 0.80, 0.90, 0.95)  # the first place's first chunks
+LADDER_LABELS = 1000  # ... as shares of the budget, or of this many labels where that is less
+EPOCHS = (40, 30, 25, 20, 15, 12, 10, 8, 6, 5, 4, 3, 2, 1)  # few values: a steadier plan
+ESTIMATE_ERROR = 1.15  # what is planned may take this much longer than measured
+OVERRUN = 2.0  # a fit is cut off when it takes this much longer than planned
+
+
+@dataclass(frozen=True)
+class PlannerSettings:
+    """What the planner may do.
+
+    epochs : of the first fit, at most. refit_epochs : of every later one, at most.
+    max_rounds : rounds of buying, at most, where the strategy says "auto".
+    pre_training_share : of the safe time, spent before the first purchase at most.
+    reserve_share, reserve_seconds : the last part of the time left that is never planned with:
+        this share of it, but no more than this many seconds.
+    final_fit : train on everything bought for the prediction phase, if time permits.
+    """
+
+    epochs: int = 30
+    refit_epochs: int = 10
+    max_rounds: int = 4
+    pre_training_share: float = 0.4
+    reserve_share: float = 0.15
+    reserve_seconds: float = 120.0
+    final_fit: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "refit_epochs", "max_rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1; got {getattr(self, name)}.")
+        for name in ("pre_training_share", "reserve_share"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must lie between 0 and 1; got {getattr(self, name)}.")
+        if self.reserve_seconds < 0:
+            raise ValueError(f"`reserve_seconds` must not be negative; got {self.reserve_seconds}.")
+
+    def reserve(self, seconds: float) -> float:
+        """Seconds of `seconds` that stay unplanned: for stalls, and for what was not foreseen."""
+        return min(self.reserve_share * seconds, self.reserve_seconds)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What things take here, in seconds: per labelled image and epoch of a fit, per pool image
+    looked at, per label chosen, per label bought."""
+
+    fit: float
+    look: float
+    choose: float = 0.005
+    buy: float = 0.005
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is labelled, what can be looked at, what can still be bought, and how many rounds
+    the strategy asks for."""
+
+    labelled: int
+    pool: int
+    budget: int
+    rounds: int | None = None  # None: as many as the clock allows
+
+
+@dataclass(frozen=True)
+class Step:
+    """Train for `epochs` (0: keep the learner as it is), look at `look` images (0: keep the last
+    look), buy `buy` of them."""
+
+    epochs: int
+    look: int
+    buy: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps that spend the whole budget, and the seconds they should take."""
+
+    steps: tuple[Step, ...]
+    seconds: float
+
+
+def first_epochs(costs: Costs, labelled: int, seconds: float, settings: PlannerSettings) -> int:
+    """Epochs of the first fit that fit in `seconds`; at least one."""
+    affordable = seconds / max(costs.fit * labelled * ESTIMATE_ERROR, 1e-9)
+    return _round_down(min(affordable, settings.epochs))
+
+
+def final_epochs(costs: Costs, labelled: int, seconds: float, settings: PlannerSettings) -> int:
+    """Epochs of the fit after the last purchase; 0 where there is no time for two."""
+    affordable = seconds / max(costs.fit * labelled * ESTIMATE_ERROR, 1e-9)
+    return 0 if affordable < 2 else _round_down(min(affordable, settings.refit_epochs))
+
+
+def plan_purchase(
+    kind: Kind,
+    costs: Costs,
+    now: Situation,
+    seconds: float,
+    settings: PlannerSettings,
+    fitted: bool,
+) -> Plan:
+    """The first of the plans, best first, that takes no more than `seconds`.
+
+    `fitted`: the learner has been trained on all that is labelled, so that the first step can go
+    without. Where not even one look at the pool fits, it looks at as much of the pool as it can;
+    where that is less than the budget, at nothing, and the labels go by the last look, or by lot.
+    """
+    seconds -= costs.buy * now.budget * ESTIMATE_ERROR
+    for steps in _wishes(kind, now, settings, fitted):
+        plan = Plan(steps, _seconds(steps, costs, now.labelled))
+        if plan.seconds <= seconds:
+            return plan
+    spare = seconds / ESTIMATE_ERROR - costs.choose * now.budget
+    look = min(now.pool, math.floor(spare / max(costs.look, 1e-9)))
+    if look < now.budget:
+        look = 0
+    steps = (Step(0, look, now.budget),)
+    return Plan(steps, _seconds(steps, costs, now.labelled))
+
+
+def _wishes(
+    kind: Kind, now: Situation, settings: PlannerSettings, fitted: bool
+) -> Iterator[tuple[Step, ...]]:
+    """Plans worth having, best first."""
+    full = settings.refit_epochs
+    whole = (_first(Step(full, now.pool, now.budget), fitted),)
+    if kind == "ladder" and now.rounds is None:
+        scale = min(now.budget, LADDER_LABELS)
+        for share in LADDER:
+            yield _steps(_chunks(now.budget, math.ceil(share * scale)), full, now.pool, fitted)
+        yield whole
+        return
+    most = now.rounds or (1 if kind == "one" else settings.max_rounds)
+    most = max(1, min(most, now.budget))
+    shares = (1.0, 0.6, 0.3)
+    for rounds in range(most, 1, -1):
+        for share in shares[: 1 if rounds > 3 else 3]:
+            epochs = _round_down(share * full)
+            yield _steps(_even(now.budget, rounds), epochs, now.pool, fitted)
+    yield whole
+
+
+def _steps(sizes: list[int], epochs: int, pool: int, fitted: bool) -> tuple[Step, ...]:
+    steps = [Step(epochs, pool, size) for size in sizes]
+    return (_first(steps[0], fitted), *steps[1:])
+
+
+def _first(step: Step, fitted: bool) -> Step:
+    return replace(step, epochs=0) if fitted else step
+
+
+def _seconds(steps: tuple[Step, ...], costs: Costs, labelled: int) -> float:
+    total = 0.0
+    for step in steps:
+        total += step.epochs * labelled * costs.fit + step.look * costs.look
+        total += step.buy * costs.choose
+        labelled += step.buy
+    return total * ESTIMATE_ERROR
+
+
+def _even(budget: int, rounds: int) -> list[int]:
+    return [budget * (i + 1) // rounds - budget * i // rounds for i in range(rounds)]
+
+
+def _chunks(budget: int, size: int) -> list[int]:
+    """Chunks of `size`, the last one smaller; a rest under a tenth of one goes to the last."""
+    count = max(1, math.ceil(budget / size - 0.1))
+    return [size] * (count - 1) + [budget - size * (count - 1)]
+
+
+def _round_down(epochs: float) -> int:
+    return next((step for step in EPOCHS if step <= epochs), 1)

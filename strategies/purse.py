@@ -1,0 +1,54 @@
+"""The label budget in hand: buys, counts, and knows what a purchase takes."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Seller(Protocol):
+    """The unlabelled data set, as far as buying goes."""
+
+    def purchase_label(self, idx: int, /) -> Any:
+        """The label of `idx`, for one unit of budget."""
+
+
+class Purse:
+    """Spends at most `budget` labels at `seller`, never twice on one index.
+
+    bought : {idx: (C,) of 0/1 as float32}, in the order of purchase.
+    seconds_per_label : measured over all purchases so far.
+    """
+
+    def __init__(
+        self, seller: Seller, budget: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        if budget < 0:
+            raise ValueError(f"The budget must not be negative; got {budget}.")
+        self._seller = seller
+        self._clock = clock
+        self._seconds = 0.0
+        self.left = budget
+        self.bought: dict[int, Tensor] = {}
+
+    @property
+    def seconds_per_label(self) -> float | None:
+        return self._seconds / len(self.bought) if self.bought else None
+
+    def buy(self, idx: int) -> Tensor:
+        """The label (C,) of `idx`; ValueError if it was bought before or the budget is spent."""
+        if idx in self.bought:
+            raise ValueError(f"Index {idx} has been bought already.")
+        if self.left == 0:
+            raise ValueError(f"The budget of {len(self.bought)} labels is spent.")
+        started = self._clock()
+        answer = self._seller.purchase_label(idx)
+        self._seconds += self._clock() - started
+        self.left -= 1
+        if answer is None:
+            raise ValueError(f"purchase_label({idx}) returned no label.")
+        self.bought[idx] = torch.as_tensor(np.asarray(answer, dtype=np.float32)).reshape(-1)
+        return self.bought[idx]

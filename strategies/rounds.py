@@ -1,0 +1,373 @@
+"""Look, choose, buy, learn, and again, for as long as the clock and the budget allow."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from models.randomness import stream
+from models.training import DeadlineReached
+from strategies.planner import (
+    ESTIMATE_ERROR,
+    OVERRUN,
+    Costs,
+    Kind,
+    PlannerSettings,
+    Situation,
+    Step,
+    final_epochs,
+    plan_purchase,
+)
+from strategies.pool import PoolView, Source
+from strategies.purse import Purse
+
+Clock = Callable[[], float]
+Progress = Callable[[float], Any]
+
+
+class Sight(Protocol):
+    """What a learner makes of N images; see `models.learner.Sight`."""
+
+    @property
+    def probabilities(self) -> Tensor: ...  # (N, C)
+    @property
+    def embeddings(self) -> Tensor: ...  # (N, D)
+    @property
+    def committee(self) -> Tensor: ...  # (K, N, C)
+
+
+class Eyes(Protocol):
+    """The learner, as far as buying needs it; see `models.learner.Learner`."""
+
+    @property
+    def thresholds_(self) -> Tensor: ...
+    @property
+    def validation_f1_(self) -> Tensor: ...
+    @property
+    def labelled_probabilities_(self) -> Tensor: ...
+    @property
+    def epochs_(self) -> float: ...
+    def fit(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        epochs: int,
+        deadline: float | None = None,
+        reference: int | None = None,
+    ) -> Any: ...
+    def look(self, images: Tensor, deadline: float | None = None) -> Sight: ...
+
+
+class Judgement(Protocol):
+    """A strategy with its parameters; see `strategies.registry.ConfiguredStrategy`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def plan(self) -> Kind: ...
+    @property
+    def rounds(self) -> int | str: ...
+    def select(self, pool: PoolView, k: int, rng: torch.Generator) -> Tensor: ...
+
+
+@dataclass
+class Labelled:
+    """What is labelled: the training set first, then what was bought, in order of purchase.
+
+    images : uint8 (L, 3, S, S); labels : (L, C) of 0/1; reference : size of the training set;
+    fitted : how many of the rows the learner has been trained on.
+    """
+
+    images: Tensor
+    labels: Tensor
+    reference: int
+    fitted: int = 0
+
+    def __len__(self) -> int:
+        return int(self.images.shape[0])
+
+    def add(self, images: Tensor, labels: Tensor) -> None:
+        """Append bought images and their labels."""
+        self.images = torch.cat([self.images, images])
+        self.labels = torch.cat([self.labels, labels])
+
+
+@dataclass
+class Pool:
+    """What can be bought.
+
+    images : uint8 (M, 3, S, S), the images that can be looked at; indices : (M,) what
+    `purchase_label` takes for them; unseen : yields, in random order, the index and image
+    (3, S, S) of those that were not read for lack of time.
+    """
+
+    images: Tensor
+    indices: Tensor
+    unseen: Iterator[tuple[int, Tensor]]
+    open: Tensor = field(init=False)  # (M,) bool: not bought yet
+
+    def __post_init__(self) -> None:
+        self.open = torch.ones(len(self.indices), dtype=torch.bool)
+        if len(self.indices.unique()) != len(self.indices):
+            raise ValueError("Two images of the pool have the same idx; each needs its own.")
+
+
+class CostLedger:
+    """Seconds per unit of work; the median of what was seen, so that one stall does not rule."""
+
+    def __init__(self, fit: float, look: float) -> None:
+        self._seen = {"fit": [fit], "look": [look], "choose": [0.005], "buy": [0.005]}
+
+    def saw(self, what: str, seconds: float, units: float) -> None:
+        """Record that `units` of work took `seconds`; priors that were guesses are dropped."""
+        if units <= 0:
+            return
+        if what in ("choose", "buy") and self._seen[what] == [0.005]:
+            self._seen[what] = []
+        self._seen[what].append(seconds / units)
+
+    @property
+    def costs(self) -> Costs:
+        return Costs(**{what: statistics.median(seen) for what, seen in self._seen.items()})
+
+
+def report(event: str, **values: Any) -> None:
+    """One line of the log: `buyer | event | name=value name=value`."""
+    shown = (
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in values.items()
+    )
+    print(f"buyer | {event} | {' '.join(shown)}", flush=True)
+
+
+class Rounds:
+    """Spends a purse on a pool before `ends` (seconds on `clock`), round by round.
+
+    Parameters
+    ----------
+    strategy, learner, settings : who chooses, who looks, and what the planner may do.
+    seed : of the trial; choices draw from the streams `selection/<round>`.
+    ledger : costs as measured in pre-training; kept up to date here.
+    """
+
+    def __init__(
+        self,
+        strategy: Judgement,
+        learner: Eyes,
+        settings: PlannerSettings,
+        seed: int,
+        ledger: CostLedger,
+        *,
+        clock: Clock = time.monotonic,
+        progress: Progress = lambda _: None,
+    ) -> None:
+        self._strategy = strategy
+        self._learner = learner
+        self._settings = settings
+        self._seed = seed
+        self._ledger = ledger
+        self._clock = clock
+        self._progress = progress
+        self._sight: tuple[Tensor, Sight] | None = None  # rows of the pool, and what they look like
+
+    def spend(self, purse: Purse, pool: Pool, labelled: Labelled, ends: float) -> None:
+        """Buy until the budget is spent; after `ends` minus the reserve, without thinking."""
+        budget, number = purse.left, 0
+        safe_end = ends - self._settings.reserve(ends - self._clock())
+        while purse.left:
+            number += 1
+            started = self._clock()
+            think_until = safe_end - self._ledger.costs.buy * purse.left * ESTIMATE_ERROR
+            step = self._next_step(purse, pool, labelled, think_until - started, number)
+            picks = self._think(step, pool, labelled, think_until, purse.left, number)
+            positives = self._buy(
+                picks, min(purse.left, max(step.buy, len(picks))), purse, pool, labelled
+            )
+            report(
+                "bought",
+                round=number,
+                n=int(positives.shape[0]),
+                with_a_positive=int((positives.sum(1) > 0).sum()),
+                positives_per_class=positives.sum(0).int().tolist(),
+                seconds=self._clock() - started,
+                labels_left=purse.left,
+            )
+            self._progress(1 - purse.left / budget)
+
+    def finish(self, labelled: Labelled, ends: float) -> None:
+        """Train on everything bought, for the predictions, if there is time before `ends`."""
+        if not self._settings.final_fit or labelled.fitted == len(labelled):
+            return
+        now = self._clock()
+        ends -= self._settings.reserve(ends - now)
+        epochs = final_epochs(self._ledger.costs, len(labelled), ends - now, self._settings)
+        report("final fit", epochs=epochs, images=len(labelled), seconds_left=ends - now)
+        if epochs:
+            self.fit(epochs, labelled, ends)
+
+    def _next_step(
+        self, purse: Purse, pool: Pool, labelled: Labelled, seconds: float, number: int
+    ) -> Step:
+        asked = self._strategy.rounds
+        rounds = max(1, int(asked) - number + 1) if asked != "auto" else None
+        settings = self._settings
+        now = Situation(len(labelled), int(pool.open.sum()), purse.left, rounds)
+        fitted = labelled.fitted == len(labelled)
+        plan = plan_purchase(
+            self._strategy.plan, self._ledger.costs, now, seconds, settings, fitted
+        )
+        costs = self._ledger.costs
+        report(
+            "plan",
+            round=number,
+            buys=[step.buy for step in plan.steps],
+            epochs=[step.epochs for step in plan.steps],
+            looks=[step.look for step in plan.steps],
+            seconds_planned=plan.seconds,
+            seconds_safe=seconds,
+            fit=costs.fit,
+            look=costs.look,
+            choose=costs.choose,
+            buy=costs.buy,
+        )
+        return plan.steps[0]
+
+    def _think(
+        self, step: Step, pool: Pool, labelled: Labelled, until: float, left: int, number: int
+    ) -> Tensor:
+        """Rows of the pool to buy now; as many as `left` where the time for thinking is over."""
+        costs = self._ledger.costs
+        rng = stream(self._seed, f"selection/{number}")
+        try:
+            if step.epochs:
+                least = (step.look * costs.look + left * costs.choose) * ESTIMATE_ERROR
+                estimate = step.epochs * len(labelled) * costs.fit
+                now = self._clock()
+                self.fit(step.epochs, labelled, min(now + OVERRUN * estimate, until - least))
+            if step.look:
+                self._look(step.look, pool, rng, until)
+            return self._choose(min(step.buy, left), pool, labelled, rng, until)
+        except DeadlineReached as news:
+            report("out of time", round=number, reason=news, buying=left)
+            return self._by_last_look(left, pool, rng)
+
+    def fit(self, epochs: int, labelled: Labelled, deadline: float | None) -> None:
+        """Train the learner on what is labelled, note what it took, and say so."""
+        started = self._clock()
+        if deadline is not None and deadline <= started:
+            return
+        self._learner.fit(
+            labelled.images,
+            labelled.labels,
+            epochs=epochs,
+            deadline=deadline,
+            reference=labelled.reference,
+        )
+        seconds = self._clock() - started
+        labelled.fitted = len(labelled)
+        self._ledger.saw("fit", seconds, self._learner.epochs_ * len(labelled))
+        report(
+            "fit",
+            epochs=float(self._learner.epochs_),
+            planned=epochs,
+            images=len(labelled),
+            seconds=seconds,
+            f1_out_of_fold=[round(v, 3) for v in self._learner.validation_f1_.tolist()],
+        )
+
+    def _look(self, n: int, pool: Pool, rng: torch.Generator, deadline: float) -> None:
+        rows = pool.open.nonzero().flatten()
+        if n < len(rows):
+            rows = rows[torch.randperm(len(rows), generator=rng)[:n].sort().values]
+        started = self._clock()
+        sight = self._learner.look(pool.images[rows], deadline)
+        self._sight = rows, sight
+        self._ledger.saw("look", self._clock() - started, len(rows))
+
+    def _choose(
+        self, k: int, pool: Pool, labelled: Labelled, rng: torch.Generator, deadline: float
+    ) -> Tensor:
+        if self._sight is None or self._clock() >= deadline:
+            raise DeadlineReached("there was no time to look at the pool and choose")
+        rows, sight = self._sight
+        still = pool.open[rows]
+        if int(still.sum()) <= k:
+            return rows[still]
+        started = self._clock()
+        view = _view(sight, still, labelled, self._learner, deadline)
+        picks = self._strategy.select(view, k, rng)
+        self._ledger.saw("choose", self._clock() - started, k)
+        return rows[still][picks]
+
+    def _by_last_look(self, k: int, pool: Pool, rng: torch.Generator) -> Tensor:
+        """The k most uncertain images of the last look; by lot where there was none."""
+        if self._sight is None:
+            rows = pool.open.nonzero().flatten()
+            return rows[torch.randperm(len(rows), generator=rng)[:k]]
+        rows, sight = self._sight
+        still = pool.open[rows]
+        entropy = torch.special.entr(sight.probabilities) + torch.special.entr(
+            1 - sight.probabilities
+        )
+        order = entropy.mean(1)[still].argsort(descending=True, stable=True)
+        return rows[still][order[:k]]
+
+    def _buy(
+        self, picks: Tensor, count: int, purse: Purse, pool: Pool, labelled: Labelled
+    ) -> Tensor:
+        """Buy `picks`, and unseen images for what they fall short of `count`; their labels."""
+        started = self._clock()
+        picks = picks[:count]
+        answers = [purse.buy(idx) for idx in pool.indices[picks].tolist()]
+        pool.open[picks] = False
+        images = [pool.images[picks]]
+        short = count - len(picks)
+        rest = pool.open.nonzero().flatten() if short else picks[:0]
+        if len(rest):  # images that the last look left out
+            rest = rest[torch.randperm(len(rest), generator=stream(self._seed, "rest"))[:short]]
+            answers += [purse.buy(idx) for idx in pool.indices[rest].tolist()]
+            pool.open[rest] = False
+            images.append(pool.images[rest])
+        for _ in range(short - len(rest)):
+            idx, image = next(pool.unseen)
+            answers.append(purse.buy(idx))
+            images.append(image[None])
+        self._ledger.saw("buy", self._clock() - started, count)
+        labels = torch.stack(answers)
+        labelled.add(torch.cat(images), labels)
+        return labels
+
+
+def _view(
+    sight: Sight, still: Tensor, labelled: Labelled, learner: Eyes, deadline: float
+) -> PoolView:
+    """The images of `sight` that can still be bought, with every view wired to its source."""
+    known: list[Sight] = []
+
+    def labelled_sight() -> Sight:
+        if not known:
+            known.append(learner.look(labelled.images, deadline))
+        return known[0]
+
+    def labelled_probabilities() -> Tensor:  # (L, C)
+        honest = learner.labelled_probabilities_  # rows bought since the fit are unseen anyway
+        if len(honest) == len(labelled):
+            return honest
+        return torch.cat([honest, labelled_sight().probabilities[len(honest) :]])
+
+    sources: dict[str, Source] = {
+        "probabilities": lambda: sight.probabilities[still],
+        "embeddings": lambda: sight.embeddings[still],
+        "committee": lambda: sight.committee[:, still],
+        "labelled_embeddings": lambda: labelled_sight().embeddings,
+        "labelled_labels": lambda: labelled.labels,
+        "labelled_probabilities": labelled_probabilities,
+        "validation_f1": lambda: learner.validation_f1_,
+        "thresholds": lambda: learner.thresholds_,
+    }
+    return PoolView(int(still.sum()), sources)
