@@ -1,5 +1,25 @@
 """The named strategies, by family; importing this registers them all."""
 
-from strategies.catalogue import baselines, uncertainty
+from strategies.catalogue import (
+    baselines,
+    boundary,
+    committee,
+    coverage,
+    diversity,
+    gradients,
+    mixed,
+    multilabel,
+    uncertainty,
+)
 
-__all__ = ["baselines", "uncertainty"]
+__all__ = [
+    "baselines",
+    "boundary",
+    "committee",
+    "coverage",
+    "diversity",
+    "gradients",
+    "mixed",
+    "multilabel",
+    "uncertainty",
+]

@@ -5,8 +5,10 @@ most. With the Gaussian kernel this is MaxHerding (Bae et al. 2024), with uncert
 UHerding (Bae et al. 2025), with K = [distance <= radius] it is ProbCover (Yehuda et al. 2022).
 
 F is submodular, so a gain computed earlier bounds the gain now from above (Minoux 1978): only
-points whose old gain still leads are evaluated again. Kernel rows of the leaders are kept in one
-block of fixed size; all rows are, where they fit.
+points whose old gain still leads are evaluated again. Kernel rows are kept in a block of fixed
+size. Pools that do not fit in it are shuffled and taken block by block, each giving its share of
+the picks: every pick is the best of many random candidates (compare the stochastic greedy of
+Mirzasoleiman et al. 2015), each kernel value is computed once, and the cost is linear in N.
 """
 
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from strategies.blocks import row_blocks
 from strategies.selectors.points import EmbeddingPoints
+from strategies.selectors.topk import random_k
 
 Kernel = Callable[[Tensor], Tensor]
 
@@ -23,6 +26,7 @@ KEPT_NUMBERS = 2**27
 """Kernel values kept at a time: 512 MiB of float32."""
 
 AT_ONCE = 32  # stale leaders evaluated together
+TILE_NUMBERS = 2**22  # kernel values computed at a time: large for the product, small for caches
 
 
 def gaussian(radius: float) -> Kernel:
@@ -42,19 +46,17 @@ class GreedyCoverage:
     Parameters
     ----------
     points : the pool, all of it candidates.
-    anchors : positions (A,) of the points to be covered; their cost is N x A kernel values.
+    anchors : the A points to be covered, in the same coordinates; cost, N x A kernel values.
     weights : (A,), what covering each anchor is worth, not negative.
     kernel : of squared distances.
     """
 
     def __init__(
-        self, points: EmbeddingPoints, anchors: Tensor, weights: Tensor, kernel: Kernel
+        self, points: EmbeddingPoints, anchors: EmbeddingPoints, weights: Tensor, kernel: Kernel
     ) -> None:
-        self._points, self._kernel = points, kernel
-        self._anchors = points.take(anchors)
+        self._points, self._anchors, self._kernel = points, anchors, kernel
         self._weights = weights.float()
-        self._covered = torch.zeros(anchors.numel(), device=points.device)  # max K so far
-        self._kept_rows = max(2 * AT_ONCE, KEPT_NUMBERS // max(1, anchors.numel()))
+        self._covered = torch.zeros(anchors.size, device=points.device)  # max K so far
 
     def cover(self, others: EmbeddingPoints) -> None:
         """Count `others`, e.g. the labelled images, as picked already."""
@@ -62,85 +64,55 @@ class GreedyCoverage:
             values = self._kernel(others.take(rows).squared_distances(self._anchors))
             self._covered = torch.maximum(self._covered, values.amax(dim=0))
 
-    def pick(self, k: int) -> Tensor:
-        """Up to k picks, best first; fewer where nothing is left to gain. Deterministic."""
-        leaders = _Leaders(self._points, self._anchors, self._kernel)
-        leaders.start(self._covered, self._weights)
+    def pick(self, k: int, rng: torch.Generator, taken: Tensor | None = None) -> Tensor:
+        """Up to k picks; fewer where nothing is left to gain. `taken` positions are left out.
+
+        Deterministic where the pool fits in one block, N x A <= 2**27; else `rng` shuffles.
+        """
+        size, held = self._points.size, max(1, KEPT_NUMBERS // max(1, self._anchors.size))
+        everyone = torch.arange(size, device=self._points.device)
+        if size > held:
+            everyone = random_k(size, size, rng, self._points.device)
+        free = torch.ones(size, dtype=torch.bool, device=self._points.device)
+        if taken is not None:
+            free[taken] = False
+        kernel_rows = torch.empty(min(size, held), self._anchors.size, device=free.device)
         picks: list[int] = []
-        while len(picks) < k:
-            best = leaders.best(self._covered, self._weights)
-            if best is None:
-                break
-            position, row = best
-            picks.append(position)
-            torch.maximum(self._covered, row, out=self._covered)
+        for block in row_blocks(size, 1, held):
+            candidates = everyone[block]
+            share = k * block.stop // size - len(picks)
+            picks += self._pick_among(candidates, free[candidates], share, kernel_rows)
         return torch.tensor(picks, dtype=torch.long, device=self._points.device)
 
+    def _pick_among(self, who: Tensor, free: Tensor, k: int, kernel_rows: Tensor) -> list[int]:
+        """Exact lazy greedy among the candidates `who`, whose kernel rows fit in `kernel_rows`."""
+        gains = torch.empty(who.numel(), device=who.device)  # upper bounds from now on
+        for block in row_blocks(who.numel(), self._anchors.size, TILE_NUMBERS):
+            squared = self._points.take(who[block]).squared_distances(self._anchors)
+            kernel_rows[block] = self._kernel(squared)
+            gains[block] = self._gains(kernel_rows[block])
+        gains[~free] = -torch.inf
+        picks: list[int] = []
+        while len(picks) < k:
+            best = self._leader(gains, kernel_rows)
+            if not float(gains[best]) > 0:
+                break
+            picks.append(int(who[best]))
+            torch.maximum(self._covered, kernel_rows[best], out=self._covered)
+            gains[best] = -torch.inf
+        return picks
 
-class _Leaders:
-    """The points with the highest bounds on their gain, and their kernel rows."""
-
-    def __init__(self, points: EmbeddingPoints, anchors: EmbeddingPoints, kernel: Kernel) -> None:
-        self._points, self._anchors, self._kernel = points, anchors, kernel
-        count = min(points.size, max(2 * AT_ONCE, KEPT_NUMBERS // max(1, anchors.size)))
-        self._who = torch.full((count,), -1, device=points.device)  # positions in the pool
-        self._rows = torch.empty(count, anchors.size, device=points.device)
-        self._gains = torch.full((count,), -torch.inf, device=points.device)
-        self._bounds = torch.empty(points.size, device=points.device)  # of those who do not lead
-        self._best_outside = -torch.inf
-
-    def start(self, covered: Tensor, weights: Tensor) -> None:
-        """Compute everyone's gain once, and let the highest lead."""
-        everyone = torch.arange(self._points.size, device=self._points.device)
-        all_fit = self._who.numel() == self._points.size
-        for block in row_blocks(everyone.numel(), self._anchors.size + self._points.width):
-            rows = self._kernel_rows(everyone[block])
-            self._bounds[block] = (rows - covered).clamp_(min=0) @ weights
-            if all_fit:
-                self._rows[block] = rows
-        if all_fit:
-            self._who, self._gains = everyone, self._bounds
-        else:
-            self._exchange()
-
-    def best(self, covered: Tensor, weights: Tensor) -> tuple[int, Tensor] | None:
-        """The point with the highest gain now, and its kernel row; None where no gain is left."""
+    def _leader(self, bounds: Tensor, kernel_rows: Tensor) -> int:
+        """The candidate with the highest gain now; lowers `bounds` of those it looks at."""
+        fresh = torch.zeros_like(bounds, dtype=torch.bool)
         while True:
-            winner = self._best_leader(covered, weights)
-            gain = float(self._gains[winner])
-            if gain < self._best_outside:
-                self._exchange()
-                continue
-            if gain <= 0:
-                return None
-            self._gains[winner] = -torch.inf
-            return int(self._who[winner]), self._rows[winner]
-
-    def _best_leader(self, covered: Tensor, weights: Tensor) -> int:
-        fresh = torch.zeros_like(self._gains, dtype=torch.bool)
-        while True:
-            leading = self._gains.topk(min(AT_ONCE, self._gains.numel())).indices
+            leading = bounds.topk(min(AT_ONCE, bounds.numel())).indices
             first = int(leading[0])
             if fresh[first]:
                 return first
             stale = leading[~fresh[leading]]
-            gains = (self._rows[stale] - covered).clamp_(min=0) @ weights
-            self._gains[stale] = torch.minimum(self._gains[stale], gains)
+            bounds[stale] = torch.minimum(bounds[stale], self._gains(kernel_rows[stale]))
             fresh[stale] = True
 
-    def _exchange(self) -> None:
-        """Let the points with the highest bounds be the leaders."""
-        held = self._who >= 0
-        self._bounds[self._who[held]] = self._gains[held]
-        count = self._who.numel()
-        bounds, top = self._bounds.topk(min(count + 1, self._points.size))
-        self._best_outside = float(bounds[count]) if bounds.numel() > count else -torch.inf
-        incoming = top[:count][~torch.isin(top[:count], self._who)]
-        leaving = (~torch.isin(self._who, top[:count])).nonzero().squeeze(1)[: incoming.numel()]
-        for block in row_blocks(incoming.numel(), self._anchors.size + self._points.width):
-            self._rows[leaving[block]] = self._kernel_rows(incoming[block])
-        self._who[leaving] = incoming
-        self._gains[leaving] = self._bounds[incoming]
-
-    def _kernel_rows(self, who: Tensor) -> Tensor:
-        return self._kernel(self._points.take(who).squared_distances(self._anchors))
+    def _gains(self, kernel_rows: Tensor) -> Tensor:
+        return (kernel_rows - self._covered).clamp_(min=0) @ self._weights

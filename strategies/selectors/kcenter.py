@@ -18,19 +18,28 @@ CANDIDATES = 2048
 TAKEN = -1.0  # below every squared distance
 
 
-def k_center(points: P, k: int, covered: P | None = None, first: int | None = None) -> Tensor:
-    """k picks of `points`, each the farthest from `covered` and from the picks before it.
+def k_center(
+    points: P,
+    k: int,
+    covered: P | None = None,
+    first: int | None = None,
+    taken: Tensor | None = None,
+) -> Tensor:
+    """k picks of `points`, each the farthest from what is covered and from the picks before it.
 
-    With nothing covered, `first` is the first pick. Deterministic; once every point coincides
-    with a pick, the remaining picks are arbitrary.
+    Covered are the points `covered` and those of the pool at the positions `taken`, which are
+    not picked again; with neither, `first` is the first pick. Deterministic; once every point
+    coincides with a pick, the remaining picks are arbitrary.
     """
     nearest = torch.full((points.size,), torch.inf, device=points.device)
     picks = torch.empty(0, dtype=torch.long, device=points.device)
-    if covered is not None and covered.size:
+    if covered is not None:
         update_nearest(points, covered, nearest)
-    elif first is None:
-        raise ValueError("k-center needs a first pick where nothing is covered yet.")
-    elif k > 0:
+    if taken is not None:
+        _apply(points, taken, nearest)
+    if k > 0 and (points.size == 0 or float(nearest.max()) == torch.inf):
+        if first is None:
+            raise ValueError("k-center needs a first pick where nothing is covered yet.")
         picks = torch.tensor([first], device=points.device)
         _apply(points, picks, nearest)
     while picks.numel() < k:

@@ -4,6 +4,7 @@ Everything that only needs distances (k-center, D² sampling, k-means) is writte
 `Points` and works in the embedding space as well as in BADGE's gradient space.
 """
 
+from functools import cached_property
 from typing import Protocol, Self, TypeVar
 
 import torch
@@ -87,11 +88,14 @@ class EmbeddingPoints:
         return taken
 
     def squared_distances(self, others: "EmbeddingPoints") -> Tensor:
-        a, b = self._matrix, others._matrix
-        a_norms = a.square().sum(dim=1, keepdim=True)  # (A, 1)
-        b_norms = b.square().sum(dim=1)  # (B,)
-        squared = torch.addmm(b_norms, a, b.T, alpha=-2).add_(a_norms)  # (A, B)
+        a_norms = self._norms.unsqueeze(1)  # (A, 1)
+        squared = torch.addmm(others._norms, self._matrix, others._matrix.T, alpha=-2)  # (A, B)
+        squared.add_(a_norms)
         return squared.mul_(squared > SAME * a_norms)
+
+    @cached_property
+    def _norms(self) -> Tensor:
+        return self._matrix.square().sum(dim=1)
 
 
 class GradientPoints:

@@ -1,0 +1,74 @@
+"""TypiClust: the most typical image of each cluster that holds no labelled one yet.
+
+Source: Hacohen et al. 2022, "Active learning on a budget: opposite strategies suit high and low
+budgets". Clusters: k-means into as many as there are labels and picks, at most 500, as the
+authors do. Typicality: one over the mean distance to the 20 nearest of the same cluster. Clusters
+with fewest labelled images come first, larger before smaller; those of fewer than 5 images come
+last. Adaptations: a cluster of more than 4,096 images measures typicality against a sample of
+4,096, and typicality is not computed anew when a cluster is visited again.
+"""
+
+import torch
+from torch import Tensor
+
+from strategies.selectors.kmeans import k_means
+from strategies.selectors.points import EmbeddingPoints
+
+MOST_CLUSTERS = 500
+SMALL_CLUSTER = 5
+NEIGHBOURS = 20
+SAMPLE = 4096
+
+
+def typical_of_clusters(
+    points: EmbeddingPoints,
+    labelled: int,
+    k: int,
+    rng: torch.Generator,
+    clusters: int = MOST_CLUSTERS,
+    iterations: int = 10,
+) -> Tensor:
+    """k picks among `points` (labelled + N, D), of which the first `labelled` are labelled.
+
+    Answers with positions counted from the first unlabelled point. Seeds of the clusters are
+    drawn from `rng`; the distribution does not depend on the order of the pool.
+    """
+    count = min(labelled + k, clusters, points.size)
+    assignment = k_means(points, count, rng, iterations=iterations).assignment
+    order = torch.argsort(assignment, stable=True)
+    sizes = torch.bincount(assignment, minlength=count)
+    taken = torch.bincount(assignment[:labelled], minlength=count)
+    visits = []  # (times visited before, small, -size, cluster, position)
+    for cluster, members in enumerate(torch.split(order, sizes.tolist())):
+        if members.numel() == 0:
+            continue
+        ranked = members[typicality(points, members, rng).argsort(descending=True)]
+        size, already = int(sizes[cluster]), int(taken[cluster])
+        free = ranked[ranked >= labelled][:k].tolist()
+        small = size < SMALL_CLUSTER
+        visits += [(small, already + i, -size, cluster, one) for i, one in enumerate(free)]
+    visits.sort()
+    picks = [visit[-1] - labelled for visit in visits[:k]]
+    return torch.tensor(picks, dtype=torch.long, device=points.device)
+
+
+def typicality(points: EmbeddingPoints, members: Tensor, rng: torch.Generator) -> Tensor:
+    """One over the mean distance to the nearest others of `members` (M,): (M,).
+
+    Neighbours: 20, or half of the members where these are fewer than 40, as the authors do.
+    Identical images have infinite typicality.
+    """
+    others = members
+    if members.numel() > SAMPLE:
+        shuffled = torch.randperm(members.numel(), generator=rng, device=rng.device)
+        others = members[shuffled[:SAMPLE].to(members.device)]
+    neighbours = max(1, min(NEIGHBOURS, members.numel() // 2))
+    sample = points.take(others)
+    means = []
+    for block in torch.split(members, SAMPLE):
+        squared = points.take(block).squared_distances(sample)  # (block, sample)
+        squared[block.unsqueeze(1) == others] = torch.inf  # no image is its own neighbour
+        nearest = squared.topk(min(neighbours, others.numel()), largest=False).values
+        nearest = nearest.where(nearest.isfinite(), nearest.new_zeros(()))
+        means.append(nearest.sqrt().mean(dim=1))
+    return 1 / torch.cat(means)
