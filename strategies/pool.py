@@ -50,68 +50,85 @@ class PoolView:
 
     @cached_property
     def probabilities(self) -> Tensor:  # (N, C)
-        return _checked_probabilities("probabilities", self._compute("probabilities", self.size))
+        return _in_unit("probabilities", self._matrix("probabilities", self.size))
 
     @cached_property
     def embeddings(self) -> Tensor:  # (N, D)
-        return _checked_finite("embeddings", self._compute("embeddings", self.size))
+        return _finite("embeddings", self._matrix("embeddings", self.size))
 
     @cached_property
     def committee(self) -> Tensor:  # (K, N, C)
-        value = self._compute("committee", None)
-        if value.ndim != 3 or value.shape[1] != self.size:
+        value = self._view("committee")
+        if value.ndim != 3 or value.shape[0] == 0 or value.shape[1] != self.size:
             raise ValueError(
-                f"`committee` must be (members, {self.size}, classes); got {tuple(value.shape)}."
+                f"`committee` must be (members, {self.size}, classes) with at least one member; "
+                f"got {tuple(value.shape)}."
             )
-        return _checked_probabilities("committee", value)
+        return _in_unit("committee", value)
 
     @cached_property
     def labelled_embeddings(self) -> Tensor:  # (L, D)
-        return _checked_finite("labelled_embeddings", self._compute("labelled_embeddings", None))
+        return _finite("labelled_embeddings", self._matrix("labelled_embeddings"))
 
     @cached_property
     def labelled_labels(self) -> Tensor:  # (L, C)
-        return _checked_finite("labelled_labels", self._compute("labelled_labels", None))
+        value = _finite("labelled_labels", self._matrix("labelled_labels"))
+        if not ((value == 0) | (value == 1)).all():
+            raise ValueError("`labelled_labels` must be 0 or 1; got other values.")
+        return value
 
     @cached_property
     def labelled_probabilities(self) -> Tensor:  # (L, C)
-        return _checked_probabilities(
-            "labelled_probabilities", self._compute("labelled_probabilities", None)
+        labelled = self.labelled_labels.shape[0]
+        return _in_unit(
+            "labelled_probabilities", self._matrix("labelled_probabilities", labelled)
         )
 
     @cached_property
     def validation_f1(self) -> Tensor:  # (C,)
-        return _checked_probabilities("validation_f1", self._compute("validation_f1", None))
+        return _in_unit("validation_f1", self._per_class("validation_f1"))
 
     @cached_property
     def thresholds(self) -> Tensor:  # (C,)
-        return _checked_probabilities("thresholds", self._compute("thresholds", None))
+        return _in_unit("thresholds", self._per_class("thresholds"))
 
-    def _compute(self, name: str, rows: int | None) -> Tensor:
+    def _view(self, name: str) -> Tensor:
         if name not in self._sources:
             raise ValueError(
                 f"This strategy needs `{name}`, which this pool does not have "
                 f"(it has {', '.join(sorted(self._sources)) or 'nothing'})."
             )
-        value = self._sources[name]()
+        return self._sources[name]()
+
+    def _matrix(self, name: str, rows: int | None = None) -> Tensor:
+        value = self._view(name)
+        if value.ndim != 2:
+            raise ValueError(f"`{name}` must be two-dimensional; got {tuple(value.shape)}.")
         if rows is not None and value.shape[0] != rows:
-            raise ValueError(f"`{name}` has {value.shape[0]} rows, but the pool has {rows} images.")
+            raise ValueError(f"`{name}` must have {rows} rows; got {value.shape[0]}.")
+        return value
+
+    def _per_class(self, name: str) -> Tensor:
+        value = self._view(name)
+        if value.ndim != 1:
+            raise ValueError(f"`{name}` must be (classes,); got {tuple(value.shape)}.")
         return value
 
 
-def _checked_finite(name: str, value: Tensor) -> Tensor:
-    bad = ~torch.isfinite(value)
-    if bad.any():
+def _finite(name: str, value: Tensor) -> Tensor:
+    # The extremes tell at a glance, without a mask as large as the pool.
+    if value.numel() and not all(bool(torch.isfinite(end)) for end in value.aminmax()):
+        bad = sum(int((~torch.isfinite(rows)).sum()) for rows in value)
         raise ValueError(
-            f"`{name}` has {int(bad.sum())} values that are NaN or infinite (of {value.numel()}); "
+            f"`{name}` has {bad} values that are NaN or infinite (of {value.numel()}); "
             "the learner has diverged or its input is broken. Lower its learning rate or check "
             "the images."
         )
     return value
 
 
-def _checked_probabilities(name: str, value: Tensor) -> Tensor:
-    _checked_finite(name, value)
+def _in_unit(name: str, value: Tensor) -> Tensor:
+    _finite(name, value)
     if value.numel() and (value.min() < 0 or value.max() > 1):
         raise ValueError(
             f"`{name}` must lie in [0, 1]; got values from {float(value.min()):.4g} to "

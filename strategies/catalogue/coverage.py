@@ -104,7 +104,7 @@ def probcover(
     weights = torch.ones(where.numel(), device=points.device)
     coverage = GreedyCoverage(points, points.take(where), weights, ball(radius))
     coverage.cover(labelled)
-    picks = coverage.pick(k, rng)
+    picks = coverage.pick(k, rng, shuffle=True)
     if picks.numel() == k:
         return picks
     rest = k_center(points, k - picks.numel(), labelled, most_central(points), taken=picks)

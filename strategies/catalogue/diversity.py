@@ -28,7 +28,7 @@ def coreset(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
 def kmeans(pool: PoolView, k: int, rng: torch.Generator, *, iterations: Iterations = 10) -> Tensor:
     """The image closest to each of k cluster means."""
     points = EmbeddingPoints(pool.embeddings)
-    return closest_to_means(k_means(points, k, rng, iterations=iterations), k)
+    return closest_to_means(k_means(points, k, rng, iterations=iterations), k, rng)
 
 
 @register("typiclust", source="Hacohen et al. 2022")

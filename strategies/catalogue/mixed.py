@@ -72,7 +72,7 @@ def entropy_diverse(
         points = EmbeddingPoints(pool.embeddings[kept.to(pool.embeddings.device)])
         weights = entropies[kept].to(points.device)
         clustering = k_means(points, k, rng, weights, iterations)
-        return closest_to_means(clustering, k).to(kept.device)
+        return closest_to_means(clustering, k, rng).to(kept.device)
 
     return among_best(entropies, _kept(factor, k), choose)
 

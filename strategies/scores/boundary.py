@@ -22,8 +22,7 @@ def galaxy_order(pool: Tensor, labelled: Tensor, labels: Tensor, threshold: floa
     positive (negative) has its boundary above (below) the whole pool.
     """
     order = torch.argsort(pool, stable=True)
-    ranked = pool[order]
-    cuts, midpoints = _bisect(ranked, labelled, labels, threshold)
+    cuts, midpoints = _bisect(pool[order].float(), labelled.float(), labels, threshold)
     first = torch.tensor(midpoints, dtype=torch.long, device=pool.device)
     ranks = torch.arange(pool.numel(), device=pool.device)
     distance = _distance_to_nearest(ranks, torch.tensor(cuts, device=pool.device))
@@ -40,7 +39,7 @@ def direct_order(pool: Tensor, labelled: Tensor, labels: Tensor) -> Tensor:
     already finds it. Without a labelled positive (negative) it stands above (below) the pool.
     """
     order = torch.argsort(pool, stable=True)
-    cut = _optimal_separation(pool[order], labelled, labels)
+    cut = _optimal_separation(pool[order].float(), labelled.float(), labels)
     ranks = torch.arange(pool.numel(), device=pool.device, dtype=torch.float64)
     distance = (ranks + 0.5 - cut).abs()  # equal distances on both sides: the upper first
     return order[torch.argsort(distance - 1e-3 * (ranks >= cut), stable=True)]

@@ -64,34 +64,30 @@ class GreedyCoverage:
             values = self._kernel(others.take(rows).squared_distances(self._anchors))
             self._covered = torch.maximum(self._covered, values.amax(dim=0))
 
-    def pick(self, k: int, rng: torch.Generator, taken: Tensor | None = None) -> Tensor:
-        """Up to k picks; fewer where nothing is left to gain. `taken` positions are left out.
+    def pick(self, k: int, rng: torch.Generator, shuffle: bool = False) -> Tensor:
+        """Up to k picks; fewer where nothing is left to gain.
 
-        Deterministic where the pool fits in one block, N x A <= 2**27; else `rng` shuffles.
+        Deterministic where the pool fits in one block, N x A <= 2**27; else, and where it should
+        `shuffle` to break ties evenly, `rng` sets the order in which candidates are looked at.
         """
         size, held = self._points.size, max(1, KEPT_NUMBERS // max(1, self._anchors.size))
         everyone = torch.arange(size, device=self._points.device)
-        if size > held:
+        if shuffle or size > held:
             everyone = random_k(size, size, rng, self._points.device)
-        free = torch.ones(size, dtype=torch.bool, device=self._points.device)
-        if taken is not None:
-            free[taken] = False
-        kernel_rows = torch.empty(min(size, held), self._anchors.size, device=free.device)
+        kernel_rows = torch.empty(min(size, held), self._anchors.size, device=everyone.device)
         picks: list[int] = []
         for block in row_blocks(size, 1, held):
-            candidates = everyone[block]
             share = k * block.stop // size - len(picks)
-            picks += self._pick_among(candidates, free[candidates], share, kernel_rows)
+            picks += self._pick_among(everyone[block], share, kernel_rows)
         return torch.tensor(picks, dtype=torch.long, device=self._points.device)
 
-    def _pick_among(self, who: Tensor, free: Tensor, k: int, kernel_rows: Tensor) -> list[int]:
+    def _pick_among(self, who: Tensor, k: int, kernel_rows: Tensor) -> list[int]:
         """Exact lazy greedy among the candidates `who`, whose kernel rows fit in `kernel_rows`."""
         gains = torch.empty(who.numel(), device=who.device)  # upper bounds from now on
         for block in row_blocks(who.numel(), self._anchors.size, TILE_NUMBERS):
             squared = self._points.take(who[block]).squared_distances(self._anchors)
             kernel_rows[block] = self._kernel(squared)
             gains[block] = self._gains(kernel_rows[block])
-        gains[~free] = -torch.inf
         picks: list[int] = []
         while len(picks) < k:
             best = self._leader(gains, kernel_rows)

@@ -51,16 +51,21 @@ def k_means(
     return Clustering(means, assignment, distances, float(distances.double() @ weights.double()))
 
 
-def closest_to_means(clustering: Clustering, k: int) -> Tensor:
-    """The point closest to each mean (up to k of them); where clusters are empty and fewer than
-    k are found, further points, those farthest from their mean first."""
+def closest_to_means(clustering: Clustering, k: int, rng: torch.Generator) -> Tensor:
+    """The point closest to each mean (up to k of them), `rng` choosing among equals.
+
+    Where clusters are empty and fewer than k are found, further points, those farthest from
+    their mean first.
+    """
     distances, assignment = clustering.distances, clustering.assignment
-    order = torch.argsort(distances, stable=True)
+    size, device = distances.numel(), distances.device
+    shuffled = torch.randperm(size, generator=rng, device=rng.device).to(device)
+    order = shuffled[torch.argsort(distances[shuffled], stable=True)]
     rank = torch.empty_like(order)
-    rank[order] = torch.arange(order.numel(), device=order.device)
-    best = torch.full((clustering.means.shape[0],), order.numel(), device=order.device)
+    rank[order] = torch.arange(size, device=device)
+    best = torch.full((clustering.means.shape[0],), size, device=device)
     best.scatter_reduce_(0, assignment, rank, "amin")
-    picks = order[best[best < order.numel()]][:k]
+    picks = order[best[best < size]][:k]
     spare = distances.clone()
     spare[picks] = -1
     return torch.cat([picks, spare.topk(k - picks.numel()).indices])

@@ -35,14 +35,16 @@ def typical_of_clusters(
     """
     count = min(labelled + k, clusters, points.size)
     assignment = k_means(points, count, rng, iterations=iterations).assignment
-    order = torch.argsort(assignment, stable=True)
+    # Shuffled, for the two halves of a pair are equally typical.
+    shuffled = torch.randperm(points.size, generator=rng, device=rng.device).to(points.device)
+    order = shuffled[torch.argsort(assignment[shuffled], stable=True)]
     sizes = torch.bincount(assignment, minlength=count)
     taken = torch.bincount(assignment[:labelled], minlength=count)
     visits = []  # (times visited before, small, -size, cluster, position)
     for cluster, members in enumerate(torch.split(order, sizes.tolist())):
         if members.numel() == 0:
             continue
-        ranked = members[typicality(points, members, rng).argsort(descending=True)]
+        ranked = members[typicality(points, members, rng).argsort(descending=True, stable=True)]
         size, already = int(sizes[cluster]), int(taken[cluster])
         free = ranked[ranked >= labelled][:k].tolist()
         small = size < SMALL_CLUSTER
