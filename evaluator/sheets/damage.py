@@ -153,7 +153,7 @@ def _discoloration(
     edge = 1 + sum(  # an outline of three waves, so that no two patches are the same blob
         f(0.10) * np.sin(around * f(k + 2) + f(math.tau * lobes[k])) for k in range(3)
     )
-    mask = f(strength) / (1 + np.exp((np.sqrt(r2) / edge - 1) * f(6)))
+    mask = f(strength) / (1 + np.exp((np.sqrt(r2) / edge - 1) * f(8)))
     if matte:
         canvas.shade[part.where] += f(0.8) * mask * (1 - canvas.shade[part.where])
         canvas.shade[part.where] *= 1 - f(0.22) * mask
