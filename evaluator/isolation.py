@@ -119,7 +119,7 @@ def preflight(submission: Path, variants: list[dict[str, Any]]) -> list[dict[str
         return strategies
 
 
-def last_lines(log: Path, n: int = 12) -> str:
+def last_lines(log: Path, n: int = 20) -> str:
     """The end of a log, indented, for a person to read where the failure is told."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 16384))

@@ -1,0 +1,42 @@
+# Everything from nothing: each target makes the virtual environment it needs.
+# Share one environment between checkouts with `make VENV=/path/to/venv test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+DEMO := --recipe demo --pipeline quick --strategy random entropy --pairs 200:1 --seeds 2 --out results/demo
+
+.PHONY: demo test lint fast-test boards clean help
+
+help:
+	@echo "make demo       install, paint sheets, judge two strategies, show the leaderboard"
+	@echo "make test       install, check style and types, run every test"
+	@echo "make fast-test  the tests that take less than ten seconds each"
+	@echo "make lint       ruff and mypy"
+	@echo "make clean      remove what was made here: environment, generated data, results"
+
+demo: $(VENV)/.runs
+	$(RUN) local_evaluation.py $(DEMO)
+
+test: lint
+	$(RUN) -m pytest
+
+fast-test: $(VENV)/.tests
+	$(RUN) -m pytest -m "not slow"
+
+lint: $(VENV)/.tests
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+$(VENV)/.runs: requirements.txt
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/.tests: $(VENV)/.runs requirements-dev.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf .venv data/sheets-* results .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,84 @@
+"""The rules that hold the house up: who may import whom, and that the README tells the truth."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).resolve().parent.parent
+FORBIDDEN = {
+    "strategies": {"evaluator", "run", "local_evaluation"},
+    "models": {"evaluator", "run", "local_evaluation"},
+    "evaluator": {"strategies", "models", "run"},
+}
+
+
+def imported(source: str) -> set[str]:
+    """The top-level packages that a module imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((HOUSE / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_nobody_imports_across_the_wall(package: str) -> None:
+    assert modules(package)
+    guilty = {
+        str(path.relative_to(HOUSE)): sorted(imported(path.read_text()) & FORBIDDEN[package])
+        for path in modules(package)
+        if imported(path.read_text()) & FORBIDDEN[package]
+    }
+    assert guilty == {}
+
+
+def test_the_submission_does_not_need_the_judge() -> None:
+    assert "evaluator" not in imported((HOUSE / "run.py").read_text())
+    assert imported((HOUSE / "base_run.py").read_text()) <= {"collections", "typing", "numpy"}
+
+
+@pytest.mark.parametrize("name", ["answers", "child", "isolation", "protocol", "vault", "watch"])
+def test_nothing_that_crosses_the_line_is_pickled(name: str) -> None:
+    known = imported((HOUSE / "evaluator" / f"{name}.py").read_text())
+    assert known.isdisjoint({"pickle", "multiprocessing", "marshal", "shelve", "torch"})
+
+
+PAGES = [HOUSE / "README.md", *sorted((HOUSE / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_and_headings_are_whole(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, heading = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), f"{page.name} links to {target}"
+        if heading:
+            assert heading in headings(linked), f"{page.name} links to {target}"
+
+
+def headings(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_no_weights_and_no_data_are_tracked() -> None:
+    listing = subprocess.run(
+        ["git", "ls-files"], cwd=HOUSE, capture_output=True, text=True, check=False
+    )
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    for name in listing.stdout.splitlines():
+        path = HOUSE / name
+        assert path.suffix not in {".pt", ".pth", ".ckpt", ".safetensors", ".npy", ".npz"}, name
+        assert not path.exists() or path.stat().st_size < 2**20, name

@@ -1,0 +1,215 @@
+"""The command line as a user runs it: from a data set to a leaderboard, and on after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evaluator.command_line import main
+from evaluator.journal import Journal
+
+HOUSE = Path(__file__).resolve().parent.parent
+SUBMISSION = """
+import time
+import numpy as np
+
+class ZEWDPCBaseRun:
+    def __init__(self, strategy="first", seed=0):
+        if strategy not in (None, "first", "last", "slow", "broken"):
+            raise ValueError(f"Unknown strategy: {strategy!r}. Known: first, last.")
+        self.strategy = strategy
+
+    def pre_training_phase(self, training_dataset):
+        if self.strategy == "broken":
+            print("about to break")
+            raise RuntimeError("broken on purpose")
+
+    def purchase_phase(self, unlabelled_dataset, budget):
+        n = len(unlabelled_dataset)
+        indices = range(n - budget, n) if self.strategy == "last" else range(budget)
+        if self.strategy == "slow":
+            time.sleep(600)
+        return {i: unlabelled_dataset.purchase_label(i) for i in indices}
+
+    def prediction_phase(self, test_dataset):
+        return np.zeros((len(test_dataset), 3), dtype=np.uint8)
+"""
+
+
+@pytest.fixture
+def submission(tmp_path: Path) -> Path:
+    path = tmp_path / "submission" / "run.py"
+    path.parent.mkdir()
+    path.write_text(SUBMISSION)
+    return path
+
+
+def flags(squares: Path, submission: Path, out: Path, *more: str) -> list[str]:
+    basic = ["--data", squares, "--submission", submission, "--out", out, "--pipeline", "quick"]
+    return [*map(str, basic), "--pairs", "5:1", "--quiet", *more]
+
+
+@pytest.mark.slow
+def test_from_a_data_set_to_a_leaderboard(
+    squares: Path, submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    more = ("--strategy", "first", "last", "--seeds", "2", "--json")
+    assert main(flags(squares, submission, out, *more)) == 0
+    printed = capsys.readouterr().out
+    rows = {row["strategy"]: row for row in json.loads(printed[printed.index("[\n") :])}
+    assert set(rows) == {"none", "all", "first", "last"}
+    assert rows["first"]["n"] == 2
+
+    purchases = Journal(out / "purchases.jsonl").records
+    assert {p["strategy"]: p["purchased"] for p in purchases if p["seed"] == 0} == {
+        "none": [],
+        "first": [0, 1, 2, 3, 4],
+        "last": [35, 36, 37, 38, 39],
+        "all": list(range(40)),
+    }
+    promised = (
+        "trial dataset strategy budget minutes seed status reason purchased seconds own_macro_f1"
+    )
+    assert all(set(promised.split()) <= set(record) for record in purchases)
+    scores = Journal(out / "scores.jsonl").records
+    promised = (
+        "trial pipeline training_seed status macro_f1 accuracy hamming_loss f1_per_class "
+        "n_training n_purchased seconds"
+    )
+    assert all(set(promised.split()) <= set(record) for record in scores)
+    assert len(scores) == 2 + 4 + 1
+
+    content = (out / "scores.jsonl").read_bytes(), (out / "purchases.jsonl").read_bytes()
+    assert main(flags(squares, submission, out, *more)) == 0
+    assert content == ((out / "scores.jsonl").read_bytes(), (out / "purchases.jsonl").read_bytes())
+
+
+@pytest.mark.slow
+def test_the_same_purchase_and_seed_score_the_same_to_the_bit(
+    squares: Path, submission: Path, tmp_path: Path
+) -> None:
+    scores = []
+    for out in (tmp_path / "one", tmp_path / "two"):
+        assert main(flags(squares, submission, out)) == 0
+        scores.append(
+            [
+                {name: value for name, value in record.items() if name != "seconds"}
+                for record in Journal(out / "scores.jsonl").records
+            ]
+        )
+    assert scores[0] == scores[1]
+
+
+def test_a_failure_is_told_with_the_end_of_its_log_and_the_others_go_on(
+    squares: Path, submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--strategy", "broken", "first")
+    assert main(flags(squares, submission, tmp_path / "out", *more)) == 1
+    printed = "".join(capsys.readouterr())
+    assert "pre_training: RuntimeError: broken on purpose" in printed
+    assert "about to break" in printed
+    assert "raise RuntimeError(" in printed
+    assert "broken (failed: 5:1 seed 0: crashed)" in printed
+    assert "first 5:1 seed 0: quick macro-F1" in printed
+
+
+REFUSED = {
+    "a mistyped strategy": (["--strategy", "frist"], "Unknown strategy: 'frist'. Known: first"),
+    "a reserved name": (["--strategy", "all"], "adds the rows none and all itself"),
+    "a mistyped pipeline": (["--pipeline", "quik"], "pipeline 'quik' is not known"),
+    "a budget past the pool": (["--pairs", "41:1"], "more than the 40 images in the pool"),
+    "no such data": (["--data", "no/such"], "not a folder"),
+    "round 1 and a pipeline": (["--round", "1"], "trains no --pipeline"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_before_anything_runs(
+    case: str,
+    squares: Path,
+    submission: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    more, words = REFUSED[case]
+    assert main([*flags(squares, submission, tmp_path / "out"), *more]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out" / "purchases.jsonl").exists()
+
+
+def test_round_one_scores_the_submissions_own_predictions(
+    squares: Path, submission: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    basic = ["--data", squares, "--submission", submission, "--out", out, "--pairs", "5:1"]
+    assert main([*map(str, basic), "--round", "1", "--quiet"]) == 0
+    (score,) = Journal(out / "scores.jsonl").records
+    assert (score["pipeline"], score["macro_f1"]) == ("own-predictions", 0.0)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on_and_repeats_nothing(
+    squares: Path, submission: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = flags(squares, submission, out, "--strategy", "first", "last", "--seeds", "2")
+    command = [sys.executable, str(HOUSE / "local_evaluation.py"), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(HOUSE)}
+    # Wait for a different number of journal lines each time, then kill without warning.
+    for lines in (1, 3, 6):
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if count_lines(out) >= lines:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.01)
+        assert process.wait() == -signal.SIGKILL
+    assert subprocess.run(command, env=environment, check=False).returncode == 0
+    for name, key in (("purchases", ("trial",)), ("scores", ("trial", "training_seed"))):
+        records = Journal(out / f"{name}.jsonl").records
+        keys = [tuple(record[field] for field in key) for record in records]
+        assert len(set(keys)) == len(keys) == 7
+
+
+def count_lines(out: Path) -> int:
+    files = (out / "purchases.jsonl", out / "scores.jsonl")
+    return sum(file.read_bytes().count(b"\n") for file in files if file.exists())
+
+
+@pytest.mark.slow
+def test_the_submission_dies_with_its_judge(
+    squares: Path, submission: Path, tmp_path: Path
+) -> None:
+    arguments = flags(squares, submission, tmp_path / "out", "--strategy", "slow")
+    command = [sys.executable, str(HOUSE / "local_evaluation.py"), *arguments]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(HOUSE)})
+    log = tmp_path / "out" / "logs"
+    deadline = time.monotonic() + 120
+    while not log.is_dir() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while alive(submission) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive(submission)
+
+
+def alive(submission: Path) -> bool:
+    """Whether a submission's process still runs from that folder."""
+    folder = str(submission.parent)
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if os.readlink(link) == folder:
+                return True
+        except OSError:
+            continue
+    return False

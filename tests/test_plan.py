@@ -1,0 +1,105 @@
+"""The grid: pairs read strictly, trials named by everything that makes them what they are."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evaluator.dataset import Splits, open_splits
+from evaluator.errors import ConfigurationError
+from evaluator.pipelines import PIPELINES
+from evaluator.plan import PUBLIC_PAIRS, Plan, parse_pairs, submission_fingerprint
+from evaluator.trial import Pair, Trial
+
+
+@pytest.fixture
+def plan(squares: Path, tmp_path: Path) -> Plan:
+    run_py = tmp_path / "run.py"
+    run_py.write_text("# a submission")
+    return Plan(
+        open_splits(squares, progress=False),
+        run_py,
+        strategies=("random", "entropy"),
+        pairs=(Pair(5, 1), Pair(9, 2)),
+        seeds=3,
+        training_seeds=2,
+        pipelines=(PIPELINES["quick"],),
+    )
+
+
+PAIRS = [
+    (["621:17"], (Pair(621, 17.0),)),
+    (["621:0.5", "1889:51"], (Pair(621, 0.5), Pair(1889, 51.0))),
+    (["public"], PUBLIC_PAIRS),
+    (["621:17", "public"], PUBLIC_PAIRS),
+]
+
+
+@pytest.mark.parametrize(("words", "pairs"), PAIRS)
+def test_pairs_are_read(words: list[str], pairs: tuple[Pair, ...]) -> None:
+    assert parse_pairs(words) == pairs
+
+
+WRONG = ["621", "621:", ":17", "a:b", "0:17", "-5:17", "621:0", "621:nan", "random:0", "random:x"]
+
+
+@pytest.mark.parametrize("word", WRONG)
+def test_what_is_no_pair_is_refused(word: str) -> None:
+    with pytest.raises(ConfigurationError, match="expected"):
+        parse_pairs([word])
+
+
+def test_random_pairs_lie_in_the_rectangle_and_repeat() -> None:
+    pairs = parse_pairs(["random:50"])
+    assert all(500 <= pair.budget <= 2000 and 15 <= pair.minutes <= 60 for pair in pairs)
+    assert len(set(pairs)) > 40
+    assert pairs == parse_pairs(["random:50:0"]) != parse_pairs(["random:50:1"])
+
+
+def test_strategies_share_their_training_seeds_and_seeds_do_not_overlap(plan: Plan) -> None:
+    seeds = {trial: [seed for _, seed in plan.trainings(trial)] for trial in plan.trials()}
+    by_seed = {trial.seed: trained for trial, trained in seeds.items()}
+    assert all(trained == by_seed[trial.seed] for trial, trained in seeds.items())
+    assert sorted(sum(by_seed.values(), [])) == [0, 1, 2, 3, 4, 5]
+
+
+def test_every_trial_has_a_name_of_its_own(plan: Plan) -> None:
+    trials = plan.trials()
+    assert len(trials) == 3 + 3 * 2 * 2 + 1  # none x seeds, purchases, all once
+    assert len({trial.identity for trial in trials}) == len(trials)
+
+
+CHANGES: dict[str, Callable[[Trial], Trial]] = {
+    "data": lambda trial: replace(trial, fingerprint="other"),
+    "code": lambda trial: replace(trial, code="other"),
+    "seed": lambda trial: replace(trial, seed=trial.seed + 1),
+    "minutes": lambda trial: replace(trial, pair=Pair(5, 1.5)),
+    "parameters": lambda trial: replace(trial, strategy="random:a=1"),
+    "punctuation": lambda trial: replace(trial, strategy="random?"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_trial_has_another_name(change: str, plan: Plan) -> None:
+    trial = next(plan.purchases())
+    assert CHANGES[change](trial).identity != trial.identity
+
+
+def test_the_submissions_fingerprint_covers_code_and_configuration(tmp_path: Path) -> None:
+    run_py = tmp_path / "run.py"
+    run_py.write_text("x = 1")
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "tests").mkdir()
+    known = {submission_fingerprint(run_py)}
+    for path in ("run.py", "submission.toml", "strategies/mine.py"):
+        (tmp_path / path).write_text("changed = 1")
+        known.add(submission_fingerprint(run_py))
+    assert len(known) == 4
+    (tmp_path / "tests" / "test_it.py").write_text("changed = 1")
+    (tmp_path / "notes.txt").write_text("changed")
+    assert submission_fingerprint(run_py) in known
+
+
+def test_round_one_has_no_reference_rows(plan: Plan, squares: Splits) -> None:
+    assert list(replace(plan, pipelines=()).references()) == []
