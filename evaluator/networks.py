@@ -35,6 +35,11 @@ class LocalLogits(nn.Module):
         )
         self.classifier = nn.Conv2d(4 * width, n_classes, 1)
 
+    def hidden_weights(self) -> list[torch.Tensor]:
+        """Weights of the convolutions between the pixels and the classifier."""
+        convolutions = [m for m in self.features if isinstance(m, nn.Conv2d)]
+        return [convolution.weight for convolution in convolutions[1:]]
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, C) of normalised `images` (B, 3, H, W)."""
         places: torch.Tensor = self.classifier(self.features(images))  # (B, C, h, w)

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from evaluator.errors import ConfigurationError
 
 Architecture = Literal["efficientnet_b4", "efficientnet_b0", "local_logits"]
-Optimiser = Literal["adam", "adamw"]
+Optimiser = Literal["adam", "adamw", "muon"]
 Schedule = Literal["plateau", "cosine", "one-cycle"]
 
 
@@ -23,9 +23,9 @@ class Pipeline:
     `size` is the longest side, in pixels, that the images are brought down to (smaller images are
     left as they are); None trains at the native size. `validation_share` of the rows is held out
     for the plateau schedule and for nothing else. `positive_weight` multiplies the loss of a class
-    where it is present. `weight_average` is the decay per step of the averaged weights that
-    predict; 0 predicts with the last ones. `revision` is raised whenever the code behind a
-    pipeline changes what is learned, so that old scores are not taken for new ones.
+    where it is present. With the optimiser `muon`, `muon_learning_rate` turns the hidden
+    convolutions and AdamW at `learning_rate` trains the rest. `revision` is raised whenever the
+    code behind a pipeline changes what is learned, so that old scores are not taken for new ones.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Pipeline:
     quarter_turns: bool = False
     validation_share: float = 0.0
     positive_weight: float = 1.0
-    weight_average: float = 0.0
+    muon_learning_rate: float = 0.0
     revision: int = 1
 
     def __post_init__(self) -> None:
@@ -66,7 +66,16 @@ class Pipeline:
             ("weight_decay", self.weight_decay >= 0, "a number of at least 0"),
             ("validation_share", 0 <= self.validation_share < 1, "at least 0 and below 1"),
             ("positive_weight", self.positive_weight > 0, "a number above 0"),
-            ("weight_average", 0 <= self.weight_average < 1, "at least 0 and below 1"),
+            (
+                "muon_learning_rate",
+                (self.muon_learning_rate > 0) == (self.optimiser == "muon"),
+                "a number above 0 with the optimiser muon, 0 with any other",
+            ),
+            (
+                "optimiser",
+                self.optimiser != "muon" or self.architecture == "local_logits",
+                "adam or adamw for this architecture (muon is for local_logits)",
+            ),
         ):
             if not sound:
                 raise ConfigurationError(
@@ -102,11 +111,11 @@ _QUICK = Pipeline(
     architecture="local_logits",
     pretrained=False,
     size=80,
-    epochs=30,
+    epochs=15,
     batch_size=32,
-    optimiser="adamw",
+    optimiser="muon",
     learning_rate=3e-3,
-    weight_decay=0.05,
+    muon_learning_rate=0.025,
     schedule="one-cycle",
     quarter_turns=True,
     positive_weight=3.0,

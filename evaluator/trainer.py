@@ -30,6 +30,7 @@ from evaluator.device import (
     thread_limit,
 )
 from evaluator.networks import MINIMUM_SIZE, build_network, set_training
+from evaluator.optimisation import build_optimisers, build_schedule
 from evaluator.pipelines import Pipeline
 from evaluator.randomness import stream, stream_seed
 from evaluator.weights import load_weights
@@ -172,8 +173,8 @@ class ZEWDPCTrainer:
         n_batches = min(math.ceil(len(rows) / pipeline.batch_size), len(rows) // 2)
         n_steps = pipeline.epochs * n_batches
         set_training(network, frozen_features=pipeline.frozen_features)
-        optimiser = _optimiser(network, pipeline)
-        schedule = _schedule(optimiser, pipeline, n_steps)
+        optimisers = build_optimisers(network, pipeline)
+        schedules = [build_schedule(optimiser, pipeline, n_steps) for optimiser in optimisers]
         half = half_precision(device)
         scaler = GradScaler(device.type, enabled=half is torch.float16)
         order = stream(self.seed, "post-purchase batch order")
@@ -193,12 +194,13 @@ class ZEWDPCTrainer:
                 if pipeline.blur:
                     batch = random_blur(batch, blurs)
                 loss = self._loss(network, batch, targets[chosen.to(device)])
-                optimiser.zero_grad(set_to_none=True)
+                network.zero_grad()
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-                scaler.step(optimiser)
+                for optimiser, schedule in zip(optimisers, schedules, strict=True):
+                    scaler.step(optimiser)
+                    if isinstance(schedule, LambdaLR):
+                        schedule.step()
                 scaler.update()
-                if isinstance(schedule, LambdaLR):
-                    schedule.step()
                 total += loss.detach()
                 if self.progress is not None:
                     self.progress((epoch * n_batches + number) / n_steps)
@@ -208,8 +210,11 @@ class ZEWDPCTrainer:
                     f"pipeline {pipeline.name!r}, seed {self.seed}: the loss became {mean_loss} in "
                     f"epoch {epoch + 1}; lower the learning rate"
                 )
-            if isinstance(schedule, ReduceLROnPlateau):
-                schedule.step(self._held_out_loss(network, images, targets, held_out, mean_loss))
+            if pipeline.schedule == "plateau":
+                held_out_loss = self._held_out_loss(network, images, targets, held_out, mean_loss)
+                for schedule in schedules:
+                    if isinstance(schedule, ReduceLROnPlateau):
+                        schedule.step(held_out_loss)
 
     def _loss(self, network: nn.Module, batch: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         with autocast(batch.device):
@@ -260,31 +265,3 @@ def _checked_labels(
             f"0 and 1"
         )
     return given.float().cpu()
-
-
-def _optimiser(network: nn.Module, pipeline: Pipeline) -> torch.optim.Optimizer:
-    """The pipeline's optimiser over what learns; norms and biases are spared the weight decay."""
-    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in learning if p.ndim > 1], "weight_decay": pipeline.weight_decay},
-        {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    kind = torch.optim.AdamW if pipeline.optimiser == "adamw" else torch.optim.Adam
-    return kind(groups, lr=pipeline.learning_rate, fused=True)
-
-
-def _schedule(
-    optimiser: torch.optim.Optimizer, pipeline: Pipeline, n_steps: int
-) -> LambdaLR | ReduceLROnPlateau:
-    """Plateau steps once an epoch on a loss, the others once a batch."""
-    if pipeline.schedule == "plateau":
-        return ReduceLROnPlateau(optimiser, factor=0.1, patience=3)
-    warm_up = 0.3 if pipeline.schedule == "one-cycle" else 0.0
-
-    def multiplier(step: int) -> float:
-        done = step / n_steps
-        if done < warm_up:
-            return 0.04 + 0.96 * done / warm_up
-        return 0.5 + 0.5 * math.cos(math.pi * (done - warm_up) / (1 - warm_up))
-
-    return LambdaLR(optimiser, multiplier)
