@@ -38,7 +38,7 @@ def k_means(
     that loses all weight keeps its mean. One pass over the pool an iteration.
     """
     weights = _usable_weights(weights, points)
-    clusters = min(clusters, points.size)
+    clusters = max(1, min(clusters, points.size))
     means = points.coordinates(d_squared_sample(points, clusters, rng)).clone()
     assignment = torch.full((points.size,), -1, device=points.device)
     for _ in range(max(1, iterations)):

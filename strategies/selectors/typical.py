@@ -33,7 +33,7 @@ def typical_of_clusters(
     Answers with positions counted from the first unlabelled point. Seeds of the clusters are
     drawn from `rng`; the distribution does not depend on the order of the pool.
     """
-    count = min(labelled + k, clusters, points.size)
+    count = max(1, min(labelled + k, clusters, points.size))
     assignment = k_means(points, count, rng, iterations=iterations).assignment
     # Shuffled, for the two halves of a pair are equally typical.
     shuffled = torch.randperm(points.size, generator=rng, device=rng.device).to(points.device)

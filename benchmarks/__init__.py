@@ -1,0 +1,1 @@
+"""Commands that measure; each states its claim, the hardware and n."""

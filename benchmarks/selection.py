@@ -1,0 +1,249 @@
+"""Seconds and memory of every strategy, beside the same methods of other libraries.
+
+    python benchmarks/selection.py                       # all three sections
+    python benchmarks/selection.py --sections catalogue peers
+    python benchmarks/selection.py --sections scale --only badge coreset
+
+Three sections, each a table: `catalogue`, every strategy on 10,000 images x 1,792 features, 6
+classes, 2,000 picks; `peers`, the same input given to other libraries, each stopped once it has
+taken `--patience` times our time (then reported as "> N s"); `scale`, 10,000 and 1,000,000 images
+x 256 features in half precision, with the exponent of cost in pool size. Each measurement runs
+once, in a process of its own; memory is the peak above what the process held when its inputs
+were in place. Peers that are not installed (requirements-dev.txt) are left out, and named.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import psutil
+import torch
+from torch import Tensor
+
+from benchmarks.peers import PEERS
+from strategies.pool import PoolView
+from strategies.registry import load, parse_strategy
+from strategies.selectors.dsquared import d_squared_sample
+from strategies.selectors.points import EmbeddingPoints
+
+CLASSES, LABELLED, PICKS = 6, 1_000, 2_000
+CATALOGUE = (10_000, 1_792)
+SCALE = ((10_000, 256), (1_000_000, 256))
+MEMORY_LIMIT_SCALE_GB, SECONDS_LIMIT_SCALE = 6.0, 600
+SHORTEST_PATIENCE_S, LONGEST_PATIENCE_S = 10.0, 150.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One selection: seconds, or why there are none; memory in MB, above inputs and in all."""
+
+    seconds: float | None
+    above_mb: float = 0.0
+    total_mb: float = 0.0
+    note: str = ""
+
+
+def make_views(images: int, dimensions: int, half: bool) -> dict[str, Tensor]:
+    """A pool like the pooled features of a network: clustered, not negative, rare classes."""
+    rng = torch.Generator().manual_seed(0)
+    centres = torch.randn(200, dimensions, generator=rng)
+    heads = torch.randn(dimensions, CLASSES, generator=rng) * 3 / dimensions**0.5
+
+    def embed(count: int) -> Tensor:
+        features = torch.empty(count, dimensions, dtype=torch.float16 if half else torch.float32)
+        for start in range(0, count, 10_000):
+            block = features[start : start + 10_000]
+            where = torch.randint(len(centres), (len(block),), generator=rng)
+            noise = torch.randn(len(block), dimensions, generator=rng)
+            block.copy_((centres[where] + noise).relu_())
+        return features
+
+    def believe(features: Tensor) -> Tensor:
+        rowwise = torch.split(features, 10_000)
+        blocks = [torch.sigmoid(rows.float() @ heads - 2.5) for rows in rowwise]
+        return torch.cat(blocks)
+
+    pool, labelled = embed(images), embed(LABELLED)
+    p, known = believe(pool), believe(labelled)
+    spread = torch.randn(5, 1, CLASSES, generator=rng) * 0.5
+    return {
+        "probabilities": p,
+        "embeddings": pool,
+        "committee": torch.sigmoid(p.logit(eps=1e-6) + spread),
+        "labelled_embeddings": labelled,
+        "labelled_labels": (torch.rand(known.shape, generator=rng) < known).float(),
+        "labelled_probabilities": known,
+        "validation_f1": torch.rand(CLASSES, generator=rng),
+        "thresholds": torch.full((CLASSES,), 0.5),
+    }
+
+
+def select_ours(views: dict[str, Tensor], name: str) -> Tensor:
+    rng = torch.Generator().manual_seed(1)
+    if name == "d-squared":  # a selector without a strategy of its own
+        return d_squared_sample(EmbeddingPoints(views["embeddings"]), PICKS, rng)
+    return parse_strategy(name).select(PoolView.from_tensors(**views), PICKS, rng)
+
+
+def run_child(views_file: str, name: str, peer: str) -> None:
+    """Measure one selection in this process and print it as JSON."""
+    load()
+    views: dict[str, Tensor] = torch.load(views_file)
+    small = make_views(64, 8, half=False)
+    parse_strategy("entropy").select(PoolView.from_tensors(**small), 5, torch.Generator())
+    torch.randn(256, 256) @ torch.randn(256, 256)  # starts the threads
+    process = psutil.Process()
+    before = process.memory_info().rss
+    Path("/proc/self/clear_refs").write_text("5")  # from here on, VmHWM is this selection's peak
+    start = time.perf_counter()
+    try:
+        picks = PEERS[name][peer](views, PICKS) if peer else select_ours(views, name).numpy()
+    except ImportError as missing:
+        print(json.dumps({"seconds": None, "note": f"not installed ({missing.name})"}))
+        return
+    seconds = time.perf_counter() - start
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    distinct = len(set(picks.tolist()))
+    note = "" if distinct == PICKS else f"{distinct} distinct picks"
+    measured = {"seconds": seconds, "above_mb": (peak - before) / 1e6, "total_mb": peak / 1e6}
+    print(json.dumps({**measured, "note": note}))
+
+
+def measure(views_file: Path, name: str, peer: str, limit_s: float, threads: int) -> Measured:
+    """Run one selection in a process of its own, stopped after `limit_s` seconds of selecting."""
+    counts = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")}
+    command = [sys.executable, "-W", "ignore", __file__, "--child", str(views_file), name, peer]
+    start_up_s = 20.0
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, **counts},
+            capture_output=True,
+            text=True,
+            timeout=limit_s + start_up_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Measured(None, note=f"> {limit_s:.0f} s")
+    if done.returncode != 0:
+        return Measured(None, note=f"failed: {done.stderr.strip().splitlines()[-1][:60]}")
+    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    print("\n| " + " | ".join(header) + " |")
+    print("|---" + "|---:" * (len(header) - 1) + "|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print(flush=True)
+
+
+def catalogue_and_peers(names: list[str], options: argparse.Namespace, folder: Path) -> None:
+    """Every strategy, and beside those that others have, theirs."""
+    file = folder / "catalogue.pt"
+    torch.save(make_views(*CATALOGUE, half=False), file)
+    images, dimensions = CATALOGUE
+    print(f"{images:,} x {dimensions:,}, {CLASSES} classes, {PICKS:,} picks, one run each")
+    ours = {n: measure(file, n, "", SECONDS_LIMIT_SCALE, options.threads) for n in names}
+    if "catalogue" in options.sections:
+        rows = [[f"`{n}`", show(m), f"{m.above_mb:,.0f}"] for n, m in ours.items()]
+        print_table(("strategy", "seconds", "MB above inputs"), rows)
+    if "peers" not in options.sections:
+        return
+    rows = []
+    for name in names:
+        our_s = ours[name].seconds
+        for peer in PEERS.get(name, {}) if our_s is not None else {}:
+            assert our_s is not None
+            patience = our_s * options.patience
+            limit = min(LONGEST_PATIENCE_S, max(SHORTEST_PATIENCE_S, patience))
+            theirs = measure(file, name, peer, limit, options.threads)
+            ratio, sign = theirs.seconds, ""
+            if ratio is None and theirs.note.startswith(">"):
+                ratio, sign = limit, "> "
+            times = f"{sign}{ratio / our_s:,.1f}x" if ratio is not None else "-"
+            rows.append([f"`{name}`", f"{our_s:.2f}", peer, show(theirs), times])
+    print_table(("selection", "ours, s", "peer", "peer, s", "ratio"), rows)
+
+
+def scale(names: list[str], options: argparse.Namespace, folder: Path) -> None:
+    """Cost from the smallest pool to the largest."""
+    found: dict[str, list[Measured]] = {name: [] for name in names}
+    for images, dimensions in SCALE:
+        file = folder / "scale.pt"
+        torch.save(make_views(images, dimensions, half=True), file)
+        for name in names:
+            measured = measure(file, name, "", SECONDS_LIMIT_SCALE, options.threads)
+            found[name].append(measured)
+            print(f"  {images:>9,} {name:20} {show(measured)}", file=sys.stderr, flush=True)
+    rows = []
+    growth = math.log(SCALE[-1][0] / SCALE[0][0])
+    for name, (small, large) in found.items():
+        exponent = "-"
+        if small.seconds and large.seconds:
+            exponent = f"{math.log(large.seconds / small.seconds) / growth:.2f}"
+        total = f"{large.total_mb / 1000:.1f}"
+        rows.append([f"`{name}`", show(small), show(large), exponent, total])
+    print(f"{PICKS:,} picks, {SCALE[0][1]} features (fp16), {CLASSES} classes, one run each")
+    header = [f"{images:,}, s" for images, _ in SCALE]
+    print_table(("strategy", *header, "exponent", "GB in all, largest"), rows)
+
+
+def show(measured: Measured) -> str:
+    if measured.seconds is None:
+        return measured.note
+    return f"{measured.seconds:.2f}" + (f" ({measured.note})" if measured.note else "")
+
+
+def hardware(threads: int) -> str:
+    cpu = platform.processor() or platform.machine()
+    described = Path("/proc/cpuinfo")
+    if described.exists():
+        cpu = described.read_text().partition("model name\t: ")[2].partition("\n")[0] or cpu
+    busy = f"load {os.getloadavg()[0]:.1f} at the start"
+    return f"{cpu}, {threads} threads, torch {torch.__version__}, {busy}"
+
+
+def parse(arguments: Sequence[str]) -> Any:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--sections", nargs="+", default=["catalogue", "peers", "scale"],
+        choices=["catalogue", "peers", "scale"], help="which tables to make",
+    )  # fmt: skip
+    parser.add_argument("--only", nargs="+", help="these strategies (default: all)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--patience", type=float, default=12, help="stop a peer at so many times our time"
+    )
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--child"]:
+        run_child(*sys.argv[2:5])
+        return
+    options = parse(sys.argv[1:])
+    print(hardware(options.threads), flush=True)
+    names = options.only or [*sorted(load()), "d-squared"]
+    with tempfile.TemporaryDirectory() as folder:
+        if {"catalogue", "peers"} & set(options.sections):
+            catalogue_and_peers(names, options, Path(folder))
+        if "scale" in options.sections:
+            scale([n for n in names if n != "d-squared"], options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""A strategy is a flag away: names and parameters are read strictly, and new ones are found."""
+
+from typing import Annotated, Literal
+
+import pytest
+import torch
+from pools import generator, pool_of, views
+
+from strategies import registry
+from strategies.parameters import Range, parse_parameter
+from strategies.registry import REGISTRY, configure, load, parse_strategy, register
+
+NEEDED = """random entropy uncertainty margin least-confidence hard-classes rare-positives cvirs lci
+    bald disagreement coreset kmeans typiclust probcover maxherding uherding badge bait galaxy
+    direct cluster-margin entropy-diverse match-distribution winner""".split()
+
+
+def test_the_catalogue_holds_what_was_promised():
+    assert set(NEEDED) <= set(load())
+
+
+def test_every_entry_has_one_line_and_a_source():
+    for entry in load().values():
+        assert 10 < len(entry.summary) <= 100, entry.name
+        assert entry.source, entry.name
+
+
+@pytest.mark.parametrize(
+    ("spec", "canonical", "rounds", "plan"),
+    [
+        ("random", "random", 1, "one"),
+        ("random:rounds=1", "random", 1, "one"),
+        ("entropy", "entropy", "auto", "adaptive"),
+        (" entropy : rounds = 4 ", "entropy:rounds=4", 4, "adaptive"),
+        ("winner", "winner", "auto", "ladder"),
+        ("uherding:temperature=auto,rounds=4", "uherding:rounds=4", 4, "adaptive"),
+        (
+            "uherding:temperature=2,radius=0.5",
+            "uherding:radius=0.5,temperature=2.0",
+            "auto",
+            "adaptive",
+        ),
+        (
+            "match-distribution:balanced=false",
+            "match-distribution:balanced=false",
+            "auto",
+            "adaptive",
+        ),
+        (
+            "stochastic-entropy:form=softrank",
+            "stochastic-entropy:form=softrank",
+            "auto",
+            "adaptive",
+        ),
+    ],
+)
+def test_a_spec_reads_and_its_canonical_form_reads_back(
+    spec: str, canonical: str, rounds: object, plan: str
+):
+    strategy = parse_strategy(spec)
+    assert (strategy.spec, strategy.rounds, strategy.plan) == (canonical, rounds, plan)
+    assert parse_strategy(strategy.spec) == strategy
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("entrop", "Unknown strategy: 'entrop'. Did you mean 'entropy'? Known: badge, "),
+        ("", "Unknown strategy: ''"),
+        ("uherding:temprature=1", "Did you mean 'temperature'? Known: anchors, radius, rounds"),
+        ("entropy:beta=1", "Unknown parameter of 'entropy': 'beta'. Known: rounds."),
+        ("entropy:rounds=many", "`entropy:rounds` must be a whole number or `auto`; got 'many'"),
+        ("entropy:rounds=2.5", "got '2.5'"),
+        ("entropy:rounds=0", "at least 1; got 0"),
+        ("random:rounds=3", "buys all at once"),
+        ("entropy:rounds", "Cannot read 'rounds'"),
+        ("entropy:rounds=2,rounds=3", "stands twice"),
+        ("lci:beta=1.5", "must be a number from 0 to 1; got '1.5'"),
+        ("lci:beta=nan", "got 'nan'"),
+        ("uherding:radius=-1", "must be a number from 1e-09 or `auto`; got '-1'"),
+        ("bait:rank=0", "a whole number from 1 to 512"),
+        ("match-distribution:balanced=yes", "`true` or `false`"),
+        ("stochastic-entropy:form=soft", "`power` or `softmax` or `softrank`; got 'soft'"),
+    ],
+)
+def test_a_wrong_spec_is_refused_with_what_is_right(spec: str, message: str):
+    with pytest.raises(ValueError) as refused:  # noqa: PT011
+        parse_strategy(spec)
+    assert message in str(refused.value)
+
+
+def test_typed_settings_are_held_to_the_same_rules():
+    assert configure("lci", {"beta": 1, "rounds": 2}).spec == "lci:beta=1.0,rounds=2"
+    assert configure("match-distribution", {"balanced": False}).parameters == {"balanced": False}
+    with pytest.raises(ValueError, match="whole number"):
+        configure("entropy", {"rounds": True})
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "value"),
+    [
+        ("3", int, 3),
+        ("3", float, 3.0),
+        ("auto", float | Literal["auto"], "auto"),
+        ("3", Annotated[int, Range(1)] | Literal["auto"], 3),
+        ("true", bool, True),
+        ("x y", str, "x y"),
+    ],
+)
+def test_text_becomes_the_declared_type(text: str, hint: object, value: object):
+    read = parse_parameter("p", text, hint)
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.fixture
+def newcomer():
+    yield
+    REGISTRY.pop("newcomer", None)
+
+
+@pytest.mark.usefixtures("newcomer")
+def test_a_newcomer_needs_a_decorator_and_a_docstring():
+    @register("newcomer", source="tests")
+    def first_k(pool, k, rng, *, offset: int = 0):
+        """The first k images."""
+        return torch.arange(offset, offset + k)
+
+    strategy = parse_strategy("newcomer:offset=2")
+    assert strategy.select(pool_of(views()), 3, generator()).tolist() == [2, 3, 4]
+    with pytest.raises(ValueError, match="registered already"):
+        register("newcomer", source="tests")(first_k)
+    with pytest.raises(ValueError, match="needs a docstring"):
+        register("undocumented", source="tests")(lambda pool, k, rng: None)
+
+
+@pytest.mark.usefixtures("newcomer")
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (torch.tensor([1, 1, 2]), "only 2 distinct images of 3"),
+        (torch.tensor([1, 2]), r"must answer with a LongTensor \(3,\)"),
+        (torch.tensor([1.0, 2.0, 3.0]), "got torch.float32"),
+        (torch.tensor([58, 59, 60]), r"outside 0\.\.59"),
+        (torch.tensor([-1, 2, 3]), r"outside 0\.\.59"),
+    ],
+)
+def test_a_faulty_newcomer_is_caught_before_it_spends(answer: torch.Tensor, complaint: str):
+    @register("newcomer", source="tests")
+    def faulty(pool, k, rng):
+        """Does not keep its promise."""
+        return answer
+
+    with pytest.raises(ValueError, match=complaint):
+        parse_strategy("newcomer").select(pool_of(views()), 3, generator())
+
+
+@pytest.mark.usefixtures("newcomer")
+def test_a_module_in_the_folder_is_found(tmp_path, monkeypatch):
+    module = tmp_path / "my_strategy.py"
+    documented = registry.__doc__ or ""
+    assert "@register" in documented
+    module.write_text(
+        "from strategies.registry import register\n"
+        "@register('newcomer', source='tests')\n"
+        "def mine(pool, k, rng, *, power: float = 1.0):\n"
+        "    '''The k images with the largest embedding norm.'''\n"
+        "    return pool.embeddings.norm(dim=1).pow(power).topk(k).indices\n"
+    )
+    import strategies
+
+    monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
+    picks = parse_strategy("newcomer:power=2").select(pool_of(views()), 4, generator())
+    assert picks.tolist() == views()["embeddings"].norm(dim=1).topk(4).indices.tolist()

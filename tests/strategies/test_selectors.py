@@ -1,0 +1,401 @@
+"""Selectors against the plain loops they replace."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from pools import generator, views
+from torch import Tensor
+
+from strategies.selectors import bait as bait_module
+from strategies.selectors import coverage as coverage_module
+from strategies.selectors import kcenter as kcenter_module
+from strategies.selectors import kmeans as kmeans_module
+from strategies.selectors.coverage import GreedyCoverage, ball, gaussian
+from strategies.selectors.dsquared import d_squared_sample, fill_up
+from strategies.selectors.kcenter import k_center
+from strategies.selectors.kmeans import closest_to_means, k_means
+from strategies.selectors.matching import match_distribution
+from strategies.selectors.points import EmbeddingPoints, GradientPoints, update_nearest
+from strategies.selectors.prefilter import among_best
+from strategies.selectors.quotas import class_quotas, round_robin
+from strategies.selectors.radius import closest_pair, pure_radius
+from strategies.selectors.rotation import rotate_clusters
+from strategies.selectors.stochastic import stochastic_top_k
+from strategies.selectors.topk import random_k, top_k
+from strategies.selectors.typical import typical_of_clusters
+
+
+def cloud(size: int = 300, dimensions: int = 5, seed: int = 0) -> Tensor:
+    return torch.randn(size, dimensions, generator=generator(seed))
+
+
+def points_of(size: int) -> EmbeddingPoints:
+    return EmbeddingPoints(cloud(size))
+
+
+def scores_of(size: int) -> Tensor:
+    return torch.rand(size, generator=generator(1))
+
+
+def bait_of(size: int, k: int) -> Tensor:
+    h, s = cloud(size), torch.rand(size, 3, generator=generator(2)) / 4
+    start = torch.eye(5, dtype=torch.float64).repeat(3, 1, 1)
+    return bait_module.bait(h, s, k, bait_module.fisher_blocks(h, s), start)
+
+
+def coverage_of(size: int, k: int, rng: torch.Generator) -> Tensor:
+    points = points_of(size)
+    return GreedyCoverage(points, points, torch.ones(size), gaussian(1.0)).pick(k, rng)
+
+
+# Every module of strategies/selectors that answers with a set, by the name of its file.
+SELECTORS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
+    "topk": lambda n, k, rng: top_k(scores_of(n), k),
+    "stochastic": lambda n, k, rng: stochastic_top_k(scores_of(n), k, rng),
+    "kcenter": lambda n, k, rng: k_center(points_of(n), k, first=0),
+    "dsquared": lambda n, k, rng: d_squared_sample(points_of(n), k, rng),
+    "kmeans": lambda n, k, rng: closest_to_means(k_means(points_of(n), k, rng), k, rng),
+    "coverage": coverage_of,
+    "typical": lambda n, k, rng: typical_of_clusters(points_of(n), 0, k, rng),
+    "bait": lambda n, k, rng: bait_of(n, k),
+    "quotas": lambda n, k, rng: class_quotas(cloud(n), k),
+    "rotation": lambda n, k, rng: rotate_clusters(torch.arange(n) % 7, k, rng),
+    "prefilter": lambda n, k, rng: among_best(scores_of(n), n, lambda kept: torch.arange(k)),
+    "matching": lambda n, k, rng: match_distribution(
+        cloud(n).sigmoid(), k, torch.full((5,), 0.3), torch.zeros(0, 5)
+    ),
+}
+NOT_SELECTORS = {"__init__", "points", "radius"}
+
+
+def test_every_module_of_selectors_is_in_the_contract():
+    folder = Path(coverage_module.__file__).parent
+    assert {file.stem for file in folder.glob("*.py")} - NOT_SELECTORS == set(SELECTORS)
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+@pytest.mark.parametrize(("size", "k"), [(50, 1), (50, 20), (50, 50), (1, 1), (50, 0)])
+def test_selectors_give_k_distinct_positions_and_the_same_ones_again(name: str, size: int, k: int):
+    first, second = (SELECTORS[name](size, k, generator(4)) for _ in range(2))
+    assert first.tolist() == second.tolist()
+    assert first.dtype == torch.long
+    assert len(set(first.tolist())) == k
+    assert all(0 <= pick < size for pick in first.tolist())
+
+
+# --- distances ---------------------------------------------------------------------------------
+
+
+def written_out(p: Tensor, h: Tensor) -> Tensor:
+    q = p - (p >= 0.5).float()
+    return (q.unsqueeze(2) * h.unsqueeze(1)).flatten(1)  # (N, C * D)
+
+
+def test_gradient_distances_equal_those_of_the_gradients_written_out():
+    p, h = torch.rand(40, 3, generator=generator(1)), cloud(40)
+    points, gradients = GradientPoints(p, h), written_out(p, h)
+    expected = torch.cdist(gradients, gradients).square()
+    assert torch.allclose(points.squared_distances(points), expected, atol=1e-4)
+    assert torch.allclose(points.squared_norms(), gradients.square().sum(dim=1), atol=1e-5)
+
+
+def test_the_gradient_is_that_of_the_binary_cross_entropy_at_the_guess():
+    p, h = torch.rand(6, 3, generator=generator(1)), cloud(6)
+    weight = torch.zeros(3, 5, requires_grad=True)
+    for i in range(6):
+        logits = p[i].logit() + weight @ h[i]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, (p[i] >= 0.5).float(), reduction="sum"
+        )
+        (gradient,) = torch.autograd.grad(loss, weight)
+        assert torch.allclose(gradient.flatten(), written_out(p, h)[i], atol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_duplicates_are_at_distance_zero_even_far_from_the_origin(offset: float):
+    points = EmbeddingPoints(torch.cat([cloud(50, 64), cloud(50, 64)]) + offset)
+    squared = points.squared_distances(points)
+    assert (squared.diagonal(50) == 0).all()
+    assert (squared >= 0).all()
+
+
+def test_half_precision_pools_are_converted_block_by_block(monkeypatch: pytest.MonkeyPatch):
+    embeddings = cloud(200, 6).half()
+    whole = EmbeddingPoints(embeddings)
+    monkeypatch.setattr("strategies.selectors.points.KEEP_NUMBERS", 10)
+    monkeypatch.setattr("strategies.blocks.row_blocks.__defaults__", (100,))
+    blocks = EmbeddingPoints(embeddings)
+    some = torch.arange(0, 200, 3)
+    nearest = [torch.full((200,), torch.inf) for _ in range(2)]
+    update_nearest(whole, whole.take(some), nearest[0])
+    update_nearest(blocks, blocks.take(some), nearest[1])
+    assert torch.allclose(*nearest, atol=1e-4)
+
+
+# --- k-center ----------------------------------------------------------------------------------
+
+
+def naive_k_center(X: Tensor, k: int, covered: Tensor) -> list[int]:
+    X, covered = X.double(), covered.double()
+    distances, picks = torch.cdist(X, covered).amin(dim=1), []
+    for _ in range(k):
+        picks.append(int(distances.argmax()))
+        distances = torch.minimum(distances, (X - X[picks[-1]]).norm(dim=1))
+    return picks
+
+
+@pytest.mark.parametrize("candidates", [3, 40, 2048])
+@pytest.mark.parametrize("labelled", [1, 20])
+def test_k_center_makes_the_picks_of_the_plain_loop(
+    candidates: int, labelled: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(kcenter_module, "CANDIDATES", candidates)
+    X, known = cloud(), cloud(labelled, seed=1)
+    points = EmbeddingPoints(X)
+    assert k_center(points, 60, points.like(known)).tolist() == naive_k_center(X, 60, known)
+
+
+def test_k_center_without_a_start_says_so():
+    with pytest.raises(ValueError, match="needs a first pick"):
+        k_center(points_of(5), 2)
+
+
+# --- D² sampling -------------------------------------------------------------------------------
+
+
+def exact_pair_probabilities(X: Tensor) -> Tensor:
+    """P(second pick, third pick) of the plain loop, the first pick being 0."""
+    squared = torch.cdist(X, X).square()
+    second = squared[0] / squared[0].sum()
+    third = torch.minimum(squared[0], squared)  # row: second pick
+    return second.unsqueeze(1) * third / third.sum(dim=1, keepdim=True)
+
+
+def test_d_squared_sampling_has_the_distribution_of_the_plain_loop():
+    X = cloud(6, 2)
+    points, expected, runs = EmbeddingPoints(X), exact_pair_probabilities(X), 1500
+    counts, rng = torch.zeros(6, 6), generator()
+    for _ in range(runs):
+        _, second, third = d_squared_sample(points, 3, rng, first=0).tolist()
+        counts[second, third] += 1
+    spread = (expected * (1 - expected) / runs).sqrt()
+    assert ((counts / runs - expected).abs() <= 4.5 * spread + 1e-9).all()
+
+
+def test_points_on_a_centre_are_chosen_only_when_nothing_else_is_left():
+    X = torch.zeros(20, 2)
+    X[3], X[7] = torch.tensor([5.0, 0.0]), torch.tensor([0.0, 5.0])
+    picks = d_squared_sample(EmbeddingPoints(X), 5, generator(), first=0).tolist()
+    assert set(picks[1:3]) == {3, 7}
+    assert len(set(picks)) == 5
+
+
+def test_fill_up_adds_only_free_positions():
+    filled = fill_up(torch.tensor([4, 2]), 5, 5, generator())
+    assert filled[:2].tolist() == [4, 2]
+    assert sorted(filled.tolist()) == [0, 1, 2, 3, 4]
+
+
+# --- k-means -----------------------------------------------------------------------------------
+
+
+def test_k_means_ends_where_means_and_assignment_agree():
+    X = cloud(400, 3)
+    weights = scores_of(400)
+    found = k_means(EmbeddingPoints(X), 8, generator(), weights, iterations=200)
+    centred = X - X.mean(dim=0)
+    assert torch.equal(found.assignment, torch.cdist(centred, found.means).argmin(dim=1))
+    for cluster in range(8):
+        inside = found.assignment == cluster
+        mean = (centred[inside] * weights[inside, None]).sum(dim=0) / weights[inside].sum()
+        assert torch.allclose(mean, found.means[cluster], atol=1e-5)
+
+
+def test_weights_below_zero_are_refused():
+    with pytest.raises(ValueError, match="must not be negative; the lowest is -1"):
+        k_means(points_of(5), 2, generator(), torch.tensor([1.0, 1, -1, 1, 1]))
+
+
+def test_empty_clusters_are_made_up_for_by_far_points():
+    X = torch.tensor([[0.0], [0.1], [0.2], [9.0]])
+    clusters = kmeans_module.Clustering(
+        means=torch.tensor([[0.1], [99.0], [98.0]]),
+        assignment=torch.tensor([0, 0, 0, 0]),
+        distances=(X - 0.1).square().squeeze(1),
+        potential=0.0,
+    )
+    assert closest_to_means(clusters, 2, generator()).tolist() == [1, 3]
+
+
+# --- coverage ----------------------------------------------------------------------------------
+
+
+def naive_coverage(kernel: Tensor, weights: Tensor, k: int) -> list[int]:
+    covered, picks = torch.zeros(kernel.shape[1]), []
+    for _ in range(k):
+        gains = (kernel - covered).clamp(min=0) @ weights
+        picks.append(int(gains.argmax()))
+        covered = torch.maximum(covered, kernel[picks[-1]])
+    return picks
+
+
+@pytest.mark.parametrize("radius", [0.3, 1.0, 3.0])
+def test_lazy_coverage_makes_the_picks_of_the_plain_loop(radius: float):
+    X, weights = cloud(), scores_of(300)
+    points = EmbeddingPoints(X)
+    kernel = torch.exp(-torch.cdist(X, X).square() / radius**2)
+    picks = GreedyCoverage(points, points, weights, gaussian(radius)).pick(40, generator())
+    assert picks.tolist() == naive_coverage(kernel, weights, 40)
+
+
+def test_coverage_by_balls_stops_when_all_is_covered():
+    X, weights = cloud(200, 2), 1 + scores_of(200)
+    points, kernel = EmbeddingPoints(X), (torch.cdist(X, X) <= 1.0).float()
+    picks = GreedyCoverage(points, points, weights, ball(1.0)).pick(200, generator()).tolist()
+    naive = naive_coverage(kernel, weights, len(picks))
+    for count in (1, 2, 5, 10, len(picks)):  # two that cover each other and no more are a tie
+        covered = [float(kernel[some[:count]].amax(dim=0) @ weights) for some in (picks, naive)]
+        assert covered[0] == pytest.approx(covered[1])
+    assert kernel[picks].amax(dim=0).min() == 1
+    assert len(picks) < 60
+
+
+def test_what_is_labelled_is_covered():
+    X = torch.tensor([[0.0], [0.1], [10.0], [10.1], [10.2]])
+    points = EmbeddingPoints(X)
+    coverage = GreedyCoverage(points, points, torch.ones(5), gaussian(1.0))
+    coverage.cover(points.take(torch.tensor([3])))
+    assert coverage.pick(1, generator()).item() in (0, 1)
+
+
+def test_a_pool_taken_block_by_block_is_covered_almost_as_well(monkeypatch: pytest.MonkeyPatch):
+    X, weights = cloud(600), scores_of(600)
+    points = EmbeddingPoints(X)
+    kernel = torch.exp(-torch.cdist(X, X).square())
+    whole = naive_coverage(kernel, weights, 60)
+    monkeypatch.setattr(coverage_module, "KEPT_NUMBERS", 600 * 100)
+    blocks = GreedyCoverage(points, points, weights, gaussian(1.0)).pick(60, generator()).tolist()
+    worth = [float(kernel[picks].amax(dim=0) @ weights) for picks in (blocks, whole)]
+    at_random = float(kernel[:60].amax(dim=0) @ weights)
+    assert len(set(blocks)) == 60
+    assert worth[0] > 0.93 * worth[1]
+    assert worth[0] > at_random
+
+
+# --- radii -------------------------------------------------------------------------------------
+
+
+def test_the_closest_pair_is_of_points_that_differ():
+    X = torch.tensor([[0.0, 0], [0, 0], [3, 4], [0, 2]])
+    assert closest_pair(EmbeddingPoints(X)) == pytest.approx(2.0)
+    assert closest_pair(EmbeddingPoints(X[:2])) == 1.0
+    assert closest_pair(EmbeddingPoints(X[:0])) == 1.0
+
+
+def test_the_pure_radius_keeps_the_wanted_share_of_balls_pure():
+    X = torch.cat([cloud(200, 2), cloud(200, 2, seed=1) + torch.tensor([4.0, 0.0])])
+    points = EmbeddingPoints(X)
+    radius = pure_radius(points, 2, 0.9, generator())
+    halves = k_means(points, 2, generator()).assignment
+    balls = torch.cdist(X, X) < radius
+    pure = [(halves[ball_] == halves[i]).all() for i, ball_ in enumerate(balls)]
+    assert sum(map(float, pure)) / 400 == pytest.approx(0.9, abs=0.03)
+
+
+# --- BAIT --------------------------------------------------------------------------------------
+
+
+def test_bait_makes_the_picks_of_the_plain_loop():
+    h, s = cloud(50), torch.rand(50, 3, generator=generator(2)) / 4
+    fisher = bait_module.fisher_blocks(h, s)
+    start = torch.eye(5, dtype=torch.float64).repeat(3, 1, 1)
+
+    def trace(picks: list[int]) -> float:
+        information = start + bait_module.fisher_blocks(h[picks], s[picks])
+        return float((torch.linalg.inv(information) @ fisher).diagonal(dim1=1, dim2=2).sum())
+
+    picks: list[int] = []
+    while len(picks) < 14:
+        left = [i for i in range(50) if i not in picks]
+        picks.append(min(left, key=lambda i: trace([*picks, i])))
+    while len(picks) > 7:
+        picks.remove(min(picks, key=lambda j: trace([i for i in picks if i != j])))
+    assert bait_module.bait(h, s, 7, fisher, start).tolist() == picks
+
+
+def test_recomputing_changes_no_pick(monkeypatch: pytest.MonkeyPatch):
+    seldom = bait_of(200, 60)
+    monkeypatch.setattr(bait_module, "RECOMPUTE_EVERY", 7)
+    assert bait_of(200, 60).tolist() == seldom.tolist()
+
+
+# --- the small ones ----------------------------------------------------------------------------
+
+
+def test_stochastic_top_k_draws_in_proportion_to_the_weights():
+    scores, rng = torch.tensor([0.0, 1.0, 2.0, 5.0]), generator()
+    counts = torch.zeros(4)
+    for _ in range(4000):
+        counts[stochastic_top_k(scores, 1, rng)] += 1
+    assert torch.allclose(counts / 4000, scores / 8, atol=0.035)
+    assert stochastic_top_k(scores, 4, rng)[-1] == 0
+
+
+def test_a_large_beta_is_top_k_and_beta_zero_is_chance():
+    scores = scores_of(50)
+    best = set(top_k(scores, 5).tolist())
+    for form, beta in (("power", 1e6), ("softmax", 1e6), ("softrank", 1e3)):
+        assert set(stochastic_top_k(scores, 5, generator(), form, beta).tolist()) == best
+    sets = {tuple(stochastic_top_k(scores, 5, generator(s), "power", 0).tolist()) for s in range(9)}
+    assert len(sets) == 9
+
+
+def test_power_acquisition_refuses_negative_scores():
+    with pytest.raises(ValueError, match=r"the lowest is -1.*form=softmax"):
+        stochastic_top_k(torch.tensor([-1.0, 1.0]), 1, generator())
+
+
+def test_classes_take_turns_and_share_what_both_want():
+    wishes = [torch.tensor([3, 1, 2, 0]), torch.tensor([3, 0, 1, 2])]
+    assert round_robin(wishes, 4).tolist() == [3, 0, 1, 2]
+    with pytest.raises(ValueError, match="name only 2 images; 3"):
+        round_robin([torch.tensor([0, 1])], 3)
+
+
+def test_small_clusters_come_first_and_all_take_turns():
+    assignment = torch.tensor([0, 0, 0, 0, 1, 1, 2])
+    picked = assignment[rotate_clusters(assignment, 7, generator())].tolist()
+    assert picked == [2, 1, 0, 1, 0, 0, 0]
+
+
+def test_the_prefilter_answers_with_positions_in_the_pool():
+    scores = torch.tensor([0.1, 0.9, 0.5, 0.7])
+    assert among_best(scores, 3, lambda kept: torch.tensor([2, 0])).tolist() == [2, 1]
+
+
+def test_matching_brings_the_counts_to_the_target():
+    p = torch.eye(3).repeat(20, 1)
+    labels = torch.tensor([[1.0, 0, 0]] * 6)
+    picks = match_distribution(p, 12, torch.full((3,), 1 / 3), labels)
+    assert (labels.sum(dim=0) + p[picks].sum(dim=0)).tolist() == [6, 6, 6]
+
+
+def test_typical_images_come_from_clusters_without_labels_first():
+    labelled = torch.zeros(4, 2)
+    near = torch.randn(30, 2, generator=generator()) * 0.1
+    far = near + torch.tensor([50.0, 0.0])
+    points = EmbeddingPoints(torch.cat([labelled, near, far]))
+    picks = typical_of_clusters(points, 4, 1, generator(), clusters=2)
+    assert picks.item() >= 30  # in the far cloud, and close to its middle
+    assert (far[picks - 30] - far.mean(dim=0)).norm() < 0.1
+
+
+@pytest.mark.parametrize("positions", [random_k(30, 7, generator()), random_k(7, 7, generator())])
+def test_random_k_are_distinct(positions: Tensor):
+    assert len(set(positions.tolist())) == 7
+
+
+def test_views_of_tests_are_reproducible():
+    assert torch.equal(views(seed=3)["embeddings"], views(seed=3)["embeddings"])
