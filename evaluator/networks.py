@@ -22,7 +22,7 @@ class LocalLogits(nn.Module):
     a sheet has the defect if any place has it).
     """
 
-    def __init__(self, n_classes: int, width: int = 32) -> None:
+    def __init__(self, n_classes: int, width: int = 24) -> None:
         super().__init__()
         self.features = nn.Sequential(
             *_convolution(3, width, stride=2),

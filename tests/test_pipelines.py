@@ -83,7 +83,7 @@ def test_fingerprints_tell_every_setting_apart_and_agree_between_processes():
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"validation_share": 1.0}, "validation_share is 1.0, expected at least 0 and below 1"),
         ({"positive_weight": 0.0}, "positive_weight is 0.0"),
-        ({"optimiser": "adamw"}, "muon_learning_rate is 0.025, expected .* 0 with any other"),
+        ({"optimiser": "adamw"}, "muon_learning_rate is 0.03, expected .* 0 with any other"),
         ({"muon_learning_rate": 0.0}, "muon_learning_rate is 0.0, expected a number above 0"),
         ({"architecture": "efficientnet_b0"}, "optimiser is 'muon', expected adam or adamw"),
         ({"size": 0}, "size is 0"),
