@@ -157,7 +157,10 @@ def catalogue_and_peers(names: list[str], options: argparse.Namespace, folder: P
     torch.save(make_views(*CATALOGUE, half=False), file)
     images, dimensions = CATALOGUE
     print(f"{images:,} x {dimensions:,}, {CLASSES} classes, {PICKS:,} picks, one run each")
-    ours = {n: measure(file, n, "", SECONDS_LIMIT_SCALE, options.threads) for n in names}
+    ours = {}
+    for name in names:
+        ours[name] = measure(file, name, "", SECONDS_LIMIT_SCALE, options.threads)
+        report(images, name, ours[name])
     if "catalogue" in options.sections:
         rows = [[f"`{n}`", show(m), f"{m.above_mb:,.0f}"] for n, m in ours.items()]
         print_table(("strategy", "seconds", "MB above inputs"), rows)
@@ -171,6 +174,7 @@ def catalogue_and_peers(names: list[str], options: argparse.Namespace, folder: P
             patience = our_s * options.patience
             limit = min(LONGEST_PATIENCE_S, max(SHORTEST_PATIENCE_S, patience))
             theirs = measure(file, name, peer, limit, options.threads)
+            report(images, peer, theirs)
             ratio, sign = theirs.seconds, ""
             if ratio is None and theirs.note.startswith(">"):
                 ratio, sign = limit, "> "
@@ -188,7 +192,7 @@ def scale(names: list[str], options: argparse.Namespace, folder: Path) -> None:
         for name in names:
             measured = measure(file, name, "", SECONDS_LIMIT_SCALE, options.threads)
             found[name].append(measured)
-            print(f"  {images:>9,} {name:20} {show(measured)}", file=sys.stderr, flush=True)
+            report(images, name, measured)
     rows = []
     growth = math.log(SCALE[-1][0] / SCALE[0][0])
     for name, (small, large) in found.items():
@@ -200,6 +204,11 @@ def scale(names: list[str], options: argparse.Namespace, folder: Path) -> None:
     print(f"{PICKS:,} picks, {SCALE[0][1]} features (fp16), {CLASSES} classes, one run each")
     header = [f"{images:,}, s" for images, _ in SCALE]
     print_table(("strategy", *header, "exponent", "GB in all, largest"), rows)
+
+
+def report(images: int, what: str, measured: Measured) -> None:
+    """A line as soon as it is known: the tables come at the end."""
+    print(f"{images:>9,} {what:40} {show(measured)}", file=sys.stderr, flush=True)
 
 
 def show(measured: Measured) -> str:

@@ -28,8 +28,13 @@ RANDOM = {
 # What a strategy looks at: a NaN there must be refused, one elsewhere must not matter.
 LOOKS_AT = {
     "random": set(),
-    **dict.fromkeys(["entropy", "winner", "uncertainty", "margin"], {"probabilities"}),
-    **dict.fromkeys(["least-confidence", "max-loss", "stochastic-entropy"], {"probabilities"}),
+    "entropy": {"probabilities"},
+    "winner": {"probabilities"},
+    "uncertainty": {"probabilities"},
+    "margin": {"probabilities"},
+    "least-confidence": {"probabilities"},
+    "max-loss": {"probabilities"},
+    "stochastic-entropy": {"probabilities"},
     "hard-classes": {"probabilities", "validation_f1"},
     "rare-positives": {"probabilities", "labelled_labels"},
     "cvirs": {"probabilities", "thresholds", "labelled_labels"},
