@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,16 @@ from evaluator.trainer import ZEWDPCTrainer, resize_images
 from evaluator.trial import ScoreRecord
 
 # What a score depends on besides the data and the pipeline's fields.
-SOURCES = ("augmentation.py", "metrics.py", "networks.py", "scoring.py", "trainer.py")
+SOURCES = (
+    "augmentation.py",
+    "device.py",
+    "metrics.py",
+    "networks.py",
+    "optimisation.py",
+    "scoring.py",
+    "trainer.py",
+    "weights.py",
+)
 
 
 class Scorer:
@@ -86,12 +96,9 @@ class Scorer:
 
     def configuration(self, pipeline: Pipeline) -> str:
         """Changes when the same purchase could get another score: code, settings, weights."""
-        digest = hashlib.blake2b(f"{pipeline.fingerprint()}{torch.__version__}".encode())
-        if pipeline.pretrained:
-            digest.update(self.weights.encode())
-        for name in SOURCES:
-            digest.update((Path(__file__).parent / name).read_bytes())
-        return digest.hexdigest()[:12]
+        weights = self.weights if pipeline.pretrained else ""
+        settings = f"{pipeline.fingerprint()}|{weights}|{torch.__version__}|{_source_digest()}"
+        return hashlib.blake2b(settings.encode(), digest_size=6).hexdigest()
 
     def _images(self, part: ZEWDPCBaseDataset, size: int | None) -> Tensor:
         """(N, 3, S, S) uint8 of one part, from its split resized once."""
@@ -102,3 +109,11 @@ class Scorer:
         if len(part.rows) == len(resized):
             return resized
         return resized[torch.from_numpy(part.rows)]
+
+
+@cache
+def _source_digest() -> str:
+    digest = hashlib.blake2b()
+    for name in SOURCES:
+        digest.update((Path(__file__).parent / name).read_bytes())
+    return digest.hexdigest()

@@ -261,8 +261,9 @@ def test_a_returned_dict_that_disagrees_is_warned_of_and_ignored(run: Runner) ->
     result = run(after_purchase="bought = {i: [1, 1, 1] for i in range(3, 12)}")
     assert result.outcome.status == "ok"
     assert list(result.vault.purchased) == [0, 1, 2, 3, 4]
-    assert "9 indices, but 5 were bought (7 returned and not bought, 3 bought" in (
-        result.outcome.warnings[0]
+    assert (
+        "9 indices, but 5 were bought (7 returned and not bought, 3 bought"
+        in (result.outcome.warnings[0])
     )
 
 
@@ -385,5 +386,5 @@ def test_what_cannot_run_is_refused_before_anything_runs(case: str, tmp_path: Pa
 
 
 def test_preflight_without_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="Give the path of a run.py"):
+    with pytest.raises(ConfigurationError, match=r"Give the path of a run\.py"):
         preflight(tmp_path / "run.py", [])

@@ -61,7 +61,7 @@ def test_strategies_share_their_training_seeds_and_seeds_do_not_overlap(plan: Pl
     seeds = {trial: [seed for _, seed in plan.trainings(trial)] for trial in plan.trials()}
     by_seed = {trial.seed: trained for trial, trained in seeds.items()}
     assert all(trained == by_seed[trial.seed] for trial, trained in seeds.items())
-    assert sorted(sum(by_seed.values(), [])) == [0, 1, 2, 3, 4, 5]
+    assert sorted(seed for trained in by_seed.values() for seed in trained) == [0, 1, 2, 3, 4, 5]
 
 
 def test_every_trial_has_a_name_of_its_own(plan: Plan) -> None:
