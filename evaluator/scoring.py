@@ -26,6 +26,7 @@ SOURCES = (
     "augmentation.py",
     "device.py",
     "metrics.py",
+    "muon.py",
     "networks.py",
     "optimisation.py",
     "scoring.py",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from evaluator.scoring import SOURCES
+
 HOUSE = Path(__file__).resolve().parent.parent
 FORBIDDEN = {
     "strategies": {"evaluator", "run", "local_evaluation"},
@@ -82,3 +84,15 @@ def test_no_weights_and_no_data_are_tracked() -> None:
         path = HOUSE / name
         assert path.suffix not in {".pt", ".pth", ".ckpt", ".safetensors", ".npy", ".npz"}, name
         assert not path.exists() or path.stat().st_size < 2**20, name
+
+
+def test_a_score_is_known_by_every_module_that_makes_it() -> None:
+    reached, waiting = set(), {"trainer"}
+    while waiting:
+        name = waiting.pop()
+        reached.add(f"{name}.py")
+        source = (HOUSE / "evaluator" / f"{name}.py").read_text()
+        found = set(re.findall(r"^from evaluator\.(\w+) import", source, flags=re.MULTILINE))
+        waiting |= {module for module in found if f"{module}.py" not in reached}
+    # Settings and seeds are in the fingerprint themselves; errors make no score.
+    assert reached - {"pipelines.py", "randomness.py", "errors.py"} <= set(SOURCES)
