@@ -35,7 +35,7 @@ def bait(
     rank: Annotated[int, Range(1, 512)] = 64,
     oversample: Annotated[float, Range(1)] = 2.0,
     ridge: Annotated[float, Range(1e-6)] = 1.0,
-    candidates: Annotated[int, Range(1)] = 10_000,
+    candidates: Annotated[int, Range(1)] = 50_000,
 ) -> Tensor:
     """Greedy batch whose Fisher information best covers that of the whole pool.
 

@@ -8,8 +8,8 @@ greedy to k.
 Adaptations. Classes are independent Bernoullis with a weight vector each, so the information of
 one image is block-diagonal: p_c (1 - p_c) h h^T for class c, exactly; no softmax cross terms, and
 each pick is a rank-one update of each block. h is projected on the pool's `rank` leading
-principal components, which bounds the blocks. Every term that an update changes is followed by
-an O(N rank C) product, so that a pick costs one pass over the candidates.
+principal components, which bounds the blocks. In the forward pass, all gains are computed after
+1, 2, 4, ... and then every 64 picks; in between, exact ones of the 1,024 leading images only.
 """
 
 import torch
@@ -18,8 +18,8 @@ from torch import Tensor
 from strategies.blocks import row_blocks
 from strategies.selectors.points import EmbeddingPoints, column_means
 
-RECOMPUTE_EVERY = 250  # picks; float32 updates drift
-EXHAUSTED = -torch.inf
+SHORT_LIST = 1024
+RECOMPUTE_EVERY = 64  # picks at most; float32 updates drift, too
 
 
 def bait(
@@ -36,18 +36,16 @@ def bait(
     `fisher` (C, R, R) is what to cover, `start` (C, R, R) what is known already (labelled images
     plus lambda I, positive definite). Deterministic.
     """
-    state = _Information(features.float(), variances.float(), fisher, start)
+    state = _Information(features, variances, fisher, start, sign=1.0)
     forward = min(features.shape[0], max(k, round(oversample * k)))
-    picks = [state.add_best() for _ in range(forward)]
-    chosen = torch.tensor(picks, dtype=torch.long, device=features.device)
-    if forward > k:
-        backward = _Information(
-            features[chosen].float(), variances[chosen].float(), fisher, state.information
-        )
-        for _ in range(forward - k):
-            backward.drop_worst()
-        chosen = chosen[backward.free]
-    return chosen
+    chosen = torch.tensor([state.move() for _ in range(forward)], dtype=torch.long)
+    chosen = chosen.to(features.device)
+    if forward == k:
+        return chosen
+    back = _Information(features[chosen], variances[chosen], fisher, state.information, sign=-1.0)
+    for _ in range(forward - k):
+        back.move()
+    return chosen[back.free]
 
 
 def fisher_blocks(features: Tensor, variances: Tensor) -> Tensor:
@@ -74,59 +72,65 @@ def principal_axes(embeddings: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 
 class _Information:
-    """M per class, and for each image what adding (or dropping) it would do to tr(M^-1 F)."""
+    """M per class, and what adding (sign 1) or dropping (sign -1) an image does to tr(M^-1 F)."""
 
-    def __init__(self, h: Tensor, variances: Tensor, fisher: Tensor, information: Tensor) -> None:
-        self._h, self._s = h, variances  # (N, R), (N, C)
+    def __init__(
+        self, h: Tensor, variances: Tensor, fisher: Tensor, information: Tensor, sign: float
+    ) -> None:
+        self._h, self._s, self._sign = h.float(), sign * variances.float(), sign  # (N, R), (N, C)
         self._fisher = fisher.double()  # (C, R, R)
         self.information = information.double().clone()
         self.free = torch.ones(h.shape[0], dtype=torch.bool, device=h.device)
-        self._since = 0
-        self._recompute()
+        self._moves, self._next = 0, 0
 
-    def add_best(self) -> int:
-        """Add the image that lowers the trace most."""
-        lowered = (self._s * self._b / (1 + self._s * self._a)).sum(dim=1)  # (N,)
-        best = int(lowered.masked_fill(~self.free, EXHAUSTED).argmax())
-        self._move(best, sign=1.0)
-        return best
-
-    def drop_worst(self) -> int:
-        """Drop the image whose loss raises the trace least."""
-        left = (1 - self._s * self._a).clamp(min=1e-6)
-        raised = (self._s * self._b / left).sum(dim=1)
-        worst = int(raised.masked_fill(~self.free, torch.inf).argmin())
-        self._move(worst, sign=-1.0)
-        return worst
-
-    def _move(self, image: int, sign: float) -> None:
-        """M += sign * s h h^T in each class; Sherman and Morrison for all that hangs on it."""
+    def move(self) -> int:
+        """Add the image that lowers the trace most, or drop the one that raises it least."""
+        if self._moves == self._next:
+            self._recompute()
+        best = int(self._gains(self._list_s, self._a, self._b).add_(self._barred).argmax())
+        image = int(self._list[best])
         self.free[image] = False
-        h, s = self._h[image].double(), sign * self._s[image].double()  # (R,), (C,)
+        self._barred[best] = -torch.inf
+        self._moves += 1
+        self._update(self._list_h[best].double(), self._list_s[best].double())
+        return image
+
+    def _gains(self, s: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Fall of the trace by Sherman and Morrison, (images,); negative when dropping."""
+        return (s * b / (1 + s * a).clamp(min=1e-6)).sum(dim=1)
+
+    def _update(self, h: Tensor, s: Tensor) -> None:
+        """M += s h h^T in each class, and all that hangs on it: h (R,), s (C,)."""
         self.information += s.view(-1, 1, 1) * torch.outer(h, h)
         u = self._inverse @ h  # (C, R)
-        gamma = s / (1 + s * (u @ h))  # (C,)
+        gamma = s / (1 + s * (u @ h)).clamp(min=1e-9)  # (C,)
         w = (self._covering @ h.unsqueeze(1)).squeeze(2)  # (C, R): M^-1 F M^-1 h
         phi = w @ h  # (C,): h^T M^-1 F M^-1 h
         g = gamma.view(-1, 1, 1)
         uu, uw = u.unsqueeze(2) * u.unsqueeze(1), u.unsqueeze(2) * w.unsqueeze(1)
         self._inverse -= g * uu
         self._covering += g * g * phi.view(-1, 1, 1) * uu - g * (uw + uw.transpose(1, 2))
-        self._since += 1
-        if self._since == RECOMPUTE_EVERY:
-            self._recompute()
-            return
-        hu, hw = (self._h @ torch.cat([u, w]).float().T).chunk(2, dim=1)  # (N, C) each
+        hu, hw = (self._list_h @ torch.cat([u, w]).float().T).chunk(2, dim=1)  # (list, C) each
         gf, pf = gamma.float(), phi.float()
         self._a -= gf * hu.square()
         self._b += hu * (gf * gf * pf * hu - 2 * gf * hw)
 
     def _recompute(self) -> None:
-        self._since = 0
+        """Everything anew from M, and who leads."""
         self._inverse = torch.linalg.inv(self.information)  # (C, R, R)
         self._covering = self._inverse @ self._fisher @ self._inverse
-        self._a, self._b = torch.empty_like(self._s), torch.empty_like(self._s)  # (N, C)
+        a, b = torch.empty_like(self._s), torch.empty_like(self._s)  # (N, C)
         inverse, covering = self._inverse.float(), self._covering.float()
-        for c in range(self._s.shape[1]):
-            self._a[:, c] = ((self._h @ inverse[c]) * self._h).sum(dim=1)
-            self._b[:, c] = ((self._h @ covering[c]) * self._h).sum(dim=1)
+        for rows in row_blocks(*self._h.shape):
+            h = self._h[rows]
+            for c in range(self._s.shape[1]):
+                a[rows, c] = ((h @ inverse[c]) * h).sum(dim=1)
+                b[rows, c] = ((h @ covering[c]) * h).sum(dim=1)
+        gains = self._gains(self._s, a, b).masked_fill_(~self.free, -torch.inf)
+        self._list = gains.topk(min(SHORT_LIST, gains.numel())).indices
+        self._a, self._b = a[self._list], b[self._list]
+        self._list_h, self._list_s = self._h[self._list], self._s[self._list]
+        self._barred = torch.zeros_like(self._a[:, 0]).masked_fill_(
+            ~self.free[self._list], -torch.inf
+        )
+        self._next = self._moves + max(1, min(RECOMPUTE_EVERY, self._moves))
