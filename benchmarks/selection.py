@@ -8,8 +8,9 @@ Three sections, each a table: `catalogue`, every strategy on 10,000 images x 1,7
 classes, 2,000 picks; `peers`, the same input given to other libraries, each stopped once it has
 taken `--patience` times our time (then reported as "> N s"); `scale`, 10,000 and 1,000,000 images
 x 256 features in half precision, with the exponent of cost in pool size. Each measurement runs
-once, in a process of its own; memory is the peak above what the process held when its inputs
-were in place. CPU seconds, summed over threads, tell a busy machine from a slow method. Peers that are not installed (requirements-dev.txt) are left out, and named.
+once, in a process of its own. Memory is the peak above what the process held when its inputs
+were in place; CPU seconds, summed over threads, tell a busy machine from a slow method. Peers
+that are not installed (requirements-dev.txt) are left out, and named.
 """
 
 import argparse

@@ -1,6 +1,9 @@
 """The contract suite: what every strategy promises. A new one is tested by being registered."""
 
+import os
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -72,6 +75,12 @@ def check(picks: Tensor, k: int, size: int) -> None:
     assert picks.shape == (k,)
     assert len(set(picks.tolist())) == k
     assert all(0 <= pick < size for pick in picks.tolist())
+
+
+def test_every_strategy_has_its_paragraph():
+    page = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text()
+    missing = [name for name in STRATEGIES if f"\n**`{name}`**." not in page]
+    assert not missing, f"docs/strategies.md does not describe {missing}"
 
 
 def test_every_strategy_stands_in_the_table_of_what_it_looks_at():
@@ -275,6 +284,29 @@ def test_a_moderate_pool_is_quick(name: str):
     start = time.perf_counter()
     choose(name, pool, 100)
     assert time.perf_counter() - start < 5
+
+
+def peak_above_now(action: Callable[[], object]) -> float:
+    """MB by which the process grew, at most, while `action` ran."""
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from here
+    before = memory_mb("VmRSS")
+    action()
+    return memory_mb("VmHWM") - before
+
+
+def memory_mb(line: str) -> float:
+    return int(Path("/proc/self/status").read_text().partition(f"{line}:")[2].split()[0]) / 1024
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux's /proc")
+@EVERY
+def test_memory_stays_far_below_the_matrices_that_are_never_built(name: str):
+    pool = pool_of(views(images=6000, dimensions=256, classes=12, labelled=100))
+    choose(name, pool, 5)  # reads the views
+    # N x N squared distances and their mask are 170 MB, N x (C D) gradients 74 MB; coverage is
+    # allowed its one block of kernel values, 144 MB, the others their working blocks.
+    limit = 240 if name in {"maxherding", "uherding", "probcover"} else 100
+    assert peak_above_now(lambda: choose(name, pool, 100)) < limit
 
 
 @pytest.mark.gpu
