@@ -6,6 +6,7 @@ the organisers' trainer and what is our own choice stands in the comments below.
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
@@ -24,7 +25,8 @@ class Pipeline:
     left as they are); None trains at the native size. `validation_share` of the rows is held out
     for the plateau schedule and for nothing else. `positive_weight` multiplies the loss of a class
     where it is present. With the optimiser `muon`, `muon_learning_rate` turns the hidden
-    convolutions and AdamW at `learning_rate` trains the rest. `revision` is raised whenever the
+    convolutions and AdamW at `learning_rate` trains the rest. `minimum_steps` is explained at
+    `epochs_for`. `revision` is raised whenever the
     code behind a pipeline changes what is learned, so that old scores are not taken for new ones.
     """
 
@@ -45,6 +47,7 @@ class Pipeline:
     validation_share: float = 0.0
     positive_weight: float = 1.0
     muon_learning_rate: float = 0.0
+    minimum_steps: int = 0
     revision: int = 1
 
     def __post_init__(self) -> None:
@@ -59,6 +62,7 @@ class Pipeline:
                     f"expected one of {', '.join(allowed)}"
                 )
         for field, sound, expected in (
+            ("minimum_steps", self.minimum_steps >= 0, "a number of at least 0"),
             ("size", self.size is None or self.size >= 1, "None or at least 1 pixel"),
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 2, "at least 2 (batch normalisation)"),
@@ -82,6 +86,15 @@ class Pipeline:
                     f"pipeline {self.name!r}: {field} is {getattr(self, field)!r}, "
                     f"expected {expected}"
                 )
+
+    def epochs_for(self, n_batches: int) -> int:
+        """Epochs for a set of `n_batches` batches.
+
+        `epochs`, and up to four times as many where a small set would otherwise make fewer than
+        `minimum_steps` steps: too few to leave the starting plateau.
+        """
+        needed = math.ceil(self.minimum_steps / n_batches)
+        return max(self.epochs, min(needed, 4 * self.epochs))
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any setting; the same on every machine."""
@@ -116,6 +129,7 @@ _QUICK = Pipeline(
     optimiser="muon",
     learning_rate=3e-3,
     muon_learning_rate=0.03,
+    minimum_steps=480,
     schedule="one-cycle",
     quarter_turns=True,
     positive_weight=3.0,

@@ -171,7 +171,8 @@ class ZEWDPCTrainer:
         device = targets.device
         # At most `batch_size` each and of nearly equal size; never one alone (batch norm).
         n_batches = min(math.ceil(len(rows) / pipeline.batch_size), len(rows) // 2)
-        n_steps = pipeline.epochs * n_batches
+        epochs = pipeline.epochs_for(n_batches)
+        n_steps = epochs * n_batches
         set_training(network, frozen_features=pipeline.frozen_features)
         optimisers = build_optimisers(network, pipeline)
         schedules = [build_schedule(optimiser, pipeline, n_steps) for optimiser in optimisers]
@@ -180,7 +181,7 @@ class ZEWDPCTrainer:
         order = stream(self.seed, "post-purchase batch order")
         mirrors = stream(self.seed, "post-purchase mirrors")
         blurs = stream(self.seed, "post-purchase blurs")
-        for epoch in range(pipeline.epochs):
+        for epoch in range(epochs):
             total = torch.zeros((), device=device)
             shuffled = rows[torch.randperm(len(rows), generator=order)]
             for number, chosen in enumerate(shuffled.tensor_split(n_batches), start=1):

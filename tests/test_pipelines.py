@@ -55,6 +55,15 @@ def test_five_pipelines_test_robustness_and_quick_is_for_the_cpu():
     assert not PIPELINES["quick"].pretrained
 
 
+@pytest.mark.parametrize(
+    ("n_batches", "epochs"), [(1, 40), (4, 25), (9, 12), (10, 10), (11, 10), (1000, 10)]
+)
+def test_small_sets_are_gone_through_more_often_up_to_four_times(n_batches, epochs):
+    pipeline = replace(PIPELINES["quick"], epochs=10, minimum_steps=100)
+    assert pipeline.epochs_for(n_batches) == epochs
+    assert replace(pipeline, minimum_steps=0).epochs_for(n_batches) == 10
+
+
 def test_fingerprints_tell_every_setting_apart_and_agree_between_processes():
     quick = PIPELINES["quick"]
     changed = [

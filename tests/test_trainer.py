@@ -18,7 +18,7 @@ NAMES = ["dark", "light", "line"]
 # Frozen features from scratch are warned of; most tests here do not care what is learned.
 pytestmark = pytest.mark.filterwarnings("ignore:pipeline .* frozen features drawn at random")
 
-TINY = replace(PIPELINES["quick"], epochs=2, batch_size=8)
+TINY = replace(PIPELINES["quick"], epochs=2, batch_size=8, minimum_steps=0)
 ORGANISER = replace(PIPELINES["organiser"], architecture="efficientnet_b0", epochs=1, batch_size=8)
 UNFROZEN = replace(ORGANISER, frozen_features=False)
 
