@@ -92,7 +92,7 @@ def fitting_size(dataset: Any, limit: int, sample: int = 16) -> int:
     sides = [
         max(as_rgb(dataset[i]["image"]).shape[:2]) for i in range(0, len(dataset), step)[:sample]
     ]
-    return min(limit, max(sides))
+    return min(limit, int(max(sides)))
 
 
 def as_rgb(image: Any) -> Array:

@@ -205,7 +205,7 @@ class Learner:
         for _ in range(epochs):
             for member, own in zip(self.members_, rows, strict=True):
                 for batch, ways in member.batches(own, self.batch_size_):
-                    progress = seen / total
+                    progress = (seen + len(batch)) / total
                     if deadline is not None:
                         now = self.clock()
                         if now >= deadline:
@@ -262,7 +262,8 @@ class Learner:
                 times[unseen] += 1
         known = times > 0
         trusted = known.clone()
-        trusted[reference:] = False
+        if reference is not None:
+            trusted[reference:] = False
         if trusted.any():
             self.calibration_ = calibrate(
                 logits[trusted], labels[trusted], self.settings.positive_weight

@@ -2,7 +2,7 @@
 
 A defect covers a few pixels: averaged over the sheet its signal drowns, and a net trained on a
 thousand sheets does not leave its starting plateau. So the class logits are local, and pooled by
-a soft maximum (multiple-instance learning: a sheet shows what any of its places shows).
+their maximum (multiple-instance learning: a sheet shows what any of its places shows).
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ class Views(NamedTuple):
 
 
 class LocalLogits(nn.Module):
-    """A convolutional body, then class logits at each place, then their soft maximum.
+    """A convolutional body, then class logits at each place, then their maximum.
 
     Parameters
     ----------
@@ -50,6 +50,13 @@ class LocalLogits(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", 255 * torch.tensor(std)[:, None, None], persistent=False)
 
+    def turned_weights(self) -> list[Tensor]:
+        """Weights of the small net's convolutions after the first, which Muon is made for."""
+        if not isinstance(self.body, nn.Sequential):
+            return []
+        found = [m.weight for m in self.body.modules() if isinstance(m, nn.Conv2d)]
+        return list(found[1:])
+
     def forward(self, images: Tensor) -> Views:
         """uint8 (B, 3, S, S) to logits and features."""
         maps = self.body((images - self.mean) / self.std)
@@ -69,7 +76,8 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))
         if backbone == SMALL:
-            return LocalLogits(*_small_body(SMALL_WIDTH), n_classes)
+            body, n_features = _small_body(SMALL_WIDTH)
+            return LocalLogits(body, n_features, n_classes)
         return _timm_network(backbone, n_classes, weights)
 
 
@@ -89,39 +97,27 @@ def cached_weights(backbone: str) -> Path | None:
             if isinstance(found, str):
                 return Path(found)
     if cfg.url:
-        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(cfg.url).name
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(str(cfg.url)).name
         return path if path.exists() else None
     return None
 
 
 def _small_body(width: int) -> tuple[nn.Module, int]:
     body = nn.Sequential(
-        _convolution(3, width, stride=2, kernel=5),
-        _convolution(width, 2 * width, stride=2),
-        Residual(2 * width),
-        _convolution(2 * width, 4 * width, stride=2),
-        Residual(4 * width),
+        _convolution(3, width, stride=2),
+        _convolution(width, width),
+        nn.MaxPool2d(2),
+        _convolution(width, 2 * width),
+        _convolution(2 * width, 2 * width),
+        nn.MaxPool2d(2),
+        _convolution(2 * width, 4 * width),
     )
     return body, 4 * width
 
 
-class Residual(nn.Module):
-    """Two 3 x 3 convolutions beside an identity."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = _convolution(channels, channels)
-        self.second = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
-        )
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return torch.relu(maps + self.second(self.first(maps)))
-
-
-def _convolution(c_in: int, c_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+def _convolution(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False),
+        nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False),
         nn.BatchNorm2d(c_out),
         nn.ReLU(inplace=True),
     )
@@ -158,5 +154,9 @@ def _timm_network(backbone: str, n_classes: int, weights: Path | None) -> LocalL
     )
     cfg = cast(dict[str, Any], model.pretrained_cfg)
     return LocalLogits(
-        _TimmBody(model), model.num_features, n_classes, tuple(cfg["mean"]), tuple(cfg["std"])
+        _TimmBody(model),
+        int(cast(int, model.num_features)),
+        n_classes,
+        tuple(cfg["mean"]),
+        tuple(cfg["std"]),
     )

@@ -8,6 +8,8 @@ from torch import Tensor
 from models.learner import INFERENCE_BATCHES, Learner
 from models.randomness import stream
 
+WARM_UP_IMAGES = 4
+
 
 class Speed(NamedTuple):
     """Seconds per labelled image and epoch of a fit, and per image looked at; all members."""
@@ -28,8 +30,7 @@ def measure_speed(
     rehearsal.start_members(labels.shape[1], announce=False)
     clock = learner.clock
     rng = stream(learner.seed, "learner/speed")
-    n = min(learner.batch_size_, len(images))
-    taken = []
+    n, taken = WARM_UP_IMAGES, []
     began = clock()
     for _ in range(steps + 1):
         batch = torch.randint(len(images), (n,), generator=rng)
@@ -39,6 +40,8 @@ def measure_speed(
         taken.append(clock() - started)
         if clock() - began > seconds and len(taken) > 1:
             break
+        if taken[0] < seconds:  # else it is too slow to try a whole batch
+            n = min(learner.batch_size_, len(images))
     learner.batch_size_ = rehearsal.batch_size_
     passes = max(1.0, learner.settings.members - 1)
     block = images[torch.randint(len(images), (INFERENCE_BATCHES * n,), generator=rng)]

@@ -4,16 +4,20 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 
 from models.augment import WAYS, dihedral
+from models.muon import Muon
 from models.networks import LocalLogits
 from models.settings import Precision
 
-WARM_UP = 0.25  # share of the schedule in which the rate rises
+TURN = 0.025  # Muon's peak rate: share of a filter's norm turned in one step
+WARM_UP = 0.1  # share of the schedule in which the rate rises
 START, END = 0.1, 0.002  # the rate at both ends, as a share of its peak
 
 
@@ -45,7 +49,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 @dataclass
 class Trainee:
-    """One net with its optimiser and its own stream of batches.
+    """One net with its optimisers and its own stream of batches.
 
     rng draws batch order and augmentation, on the CPU whatever the device.
     """
@@ -57,8 +61,8 @@ class Trainee:
     weight_decay: float
     positive_weight: float
     rng: torch.Generator
-    optimiser: torch.optim.Optimizer = field(init=False)
-    scaler: torch.amp.GradScaler = field(init=False)
+    optimisers: list[torch.optim.Optimizer] = field(init=False)
+    scaler: GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -66,15 +70,23 @@ class Trainee:
 
     def renew_optimiser(self) -> None:
         """Forget momenta, as at the start of a schedule."""
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
-            lr=self.learning_rate,
-            weight_decay=self.weight_decay,
-            fused=self.device.type in ("cpu", "cuda"),
-        )
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        turned = self.network.turned_weights()
+        rest = [p for p in self.network.parameters() if all(p is not t for t in turned)]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in rest if p.ndim > 1]},
+            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimisers = [
+            torch.optim.AdamW(
+                groups,
+                lr=self.learning_rate,
+                weight_decay=self.weight_decay,
+                fused=self.device.type in ("cpu", "cuda"),
+            )
+        ]
+        if turned:
+            self.optimisers.append(Muon(turned, lr=TURN))
+        self.scaler = GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def batches(self, rows: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch over `rows`: (rows of a batch, how each image is laid down), shuffled."""
@@ -86,19 +98,20 @@ class Trainee:
     def step(self, images: Tensor, labels: Tensor, ways: Tensor, progress: float) -> None:
         """One optimiser step on uint8 images (B, 3, S, S) and labels (B, C) of 0/1."""
         self.network.train()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate * one_cycle(progress)
+        share = one_cycle(progress)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = optimiser.defaults["lr"] * share
         images = dihedral(images.to(self.device, non_blocking=True), ways)
         images = images.contiguous(memory_format=torch.channels_last)
         labels = labels.to(self.device, non_blocking=True)
         with autocast(self.device, self.precision):
             logits = self.network(images).logits
         loss = weighted_loss(logits, labels, self.positive_weight)
-        self.optimiser.zero_grad()
+        self.network.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.unscale_(self.optimiser)
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.scaler.step(self.optimiser)
+        for optimiser in self.optimisers:
+            self.scaler.step(optimiser)
         self.scaler.update()
 
 

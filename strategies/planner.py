@@ -16,7 +16,8 @@ LADDER = (0.30, 0.40, 0.50, 0.60, 0.70, 0.80, 0.90, 0.95)  # the first place's f
 LADDER_LABELS = 1000  # ... as shares of the budget, or of this many labels where that is less
 EPOCHS = (40, 30, 25, 20, 15, 12, 10, 8, 6, 5, 4, 3, 2, 1)  # few values: a steadier plan
 ESTIMATE_ERROR = 1.15  # what is planned may take this much longer than measured
-OVERRUN = 2.0  # a fit is cut off when it takes this much longer than planned
+OVERRUN = 2.0  # a fit may take this much longer than planned ...
+SLACK_SHARE = 0.25  # ... and this share of the time that nothing is planned for
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,19 @@ class Costs:
 
 @dataclass(frozen=True)
 class Situation:
-    """What is labelled, what can be looked at, what can still be bought, and how many rounds
-    the strategy asks for."""
+    """Where a purchase stands.
+
+    labelled, pool, budget : images labelled, images that can be bought, labels that are left.
+    rounds : of the whole purchase, as the strategy asks; None: as many as the clock allows.
+    done, spent : rounds and labels behind us.
+    """
 
     labelled: int
     pool: int
     budget: int
-    rounds: int | None = None  # None: as many as the clock allows
+    rounds: int | None = None
+    done: int = 0
+    spent: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,16 @@ def final_epochs(costs: Costs, labelled: int, seconds: float, settings: PlannerS
     """Epochs of the fit after the last purchase; 0 where there is no time for two."""
     affordable = seconds / max(costs.fit * labelled * ESTIMATE_ERROR, 1e-9)
     return 0 if affordable < 2 else _round_down(min(affordable, settings.refit_epochs))
+
+
+def fit_deadline(planned: float, now: float, latest: float) -> float:
+    """When to cut off a fit that should take `planned` seconds and must end by `latest`.
+
+    Where time is plentiful this lies far off, so that the clock, which no two runs share, does
+    not reach into what is learned.
+    """
+    slack = max(0.0, latest - now - OVERRUN * planned)
+    return min(latest, now + OVERRUN * planned + SLACK_SHARE * slack)
 
 
 def plan_purchase(
@@ -140,13 +157,13 @@ def _wishes(
     full = settings.refit_epochs
     whole = (_first(Step(full, now.pool, now.budget), fitted),)
     if kind == "ladder" and now.rounds is None:
-        scale = min(now.budget, LADDER_LABELS)
+        scale = min(now.budget + now.spent, LADDER_LABELS)
         for share in LADDER:
             yield _steps(_chunks(now.budget, math.ceil(share * scale)), full, now.pool, fitted)
         yield whole
         return
     most = now.rounds or (1 if kind == "one" else settings.max_rounds)
-    most = max(1, min(most, now.budget))
+    most = max(1, min(most - now.done, now.budget))
     shares = (1.0, 0.6, 0.3)
     for rounds in range(most, 1, -1):
         for share in shares[: 1 if rounds > 3 else 3]:

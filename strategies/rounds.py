@@ -13,13 +13,13 @@ from models.randomness import stream
 from models.training import DeadlineReached
 from strategies.planner import (
     ESTIMATE_ERROR,
-    OVERRUN,
     Costs,
     Kind,
     PlannerSettings,
     Situation,
     Step,
     final_epochs,
+    fit_deadline,
     plan_purchase,
 )
 from strategies.pool import PoolView, Source
@@ -113,7 +113,7 @@ class Pool:
 
     def __post_init__(self) -> None:
         self.open = torch.ones(len(self.indices), dtype=torch.bool)
-        if len(self.indices.unique()) != len(self.indices):
+        if len(set(self.indices.tolist())) != len(self.indices):
             raise ValueError("Two images of the pool have the same idx; each needs its own.")
 
 
@@ -214,9 +214,15 @@ class Rounds:
         self, purse: Purse, pool: Pool, labelled: Labelled, seconds: float, number: int
     ) -> Step:
         asked = self._strategy.rounds
-        rounds = max(1, int(asked) - number + 1) if asked != "auto" else None
         settings = self._settings
-        now = Situation(len(labelled), int(pool.open.sum()), purse.left, rounds)
+        now = Situation(
+            labelled=len(labelled),
+            pool=int(pool.open.sum()),
+            budget=purse.left,
+            rounds=None if asked == "auto" else int(asked),
+            done=number - 1,
+            spent=len(purse.bought),
+        )
         fitted = labelled.fitted == len(labelled)
         plan = plan_purchase(
             self._strategy.plan, self._ledger.costs, now, seconds, settings, fitted
@@ -248,7 +254,7 @@ class Rounds:
                 least = (step.look * costs.look + left * costs.choose) * ESTIMATE_ERROR
                 estimate = step.epochs * len(labelled) * costs.fit
                 now = self._clock()
-                self.fit(step.epochs, labelled, min(now + OVERRUN * estimate, until - least))
+                self.fit(step.epochs, labelled, fit_deadline(estimate, now, until - least))
             if step.look:
                 self._look(step.look, pool, rng, until)
             return self._choose(min(step.buy, left), pool, labelled, rng, until)

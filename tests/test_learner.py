@@ -1,0 +1,260 @@
+"""The learner learns, checks itself honestly, stops when told, and draws from its own streams."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score, roc_auc_score
+from torch import Tensor
+
+from models.calibration import best_thresholds, calibrate
+from models.folds import extend_folds
+from models.learner import Learner
+from models.networks import LocalLogits, build_network
+from models.randomness import stream
+from models.settings import LearnerSettings
+from models.speed import measure_speed
+from models.training import DeadlineReached, one_cycle
+
+TINY = LearnerSettings(device="cpu", batch_size=16, members=2, pretrained="no")
+
+
+def spots(n: int, seed: int = 0, side: int = 16) -> tuple[Tensor, Tensor]:
+    """Grey noise, with a bright spot of the class's own colour for each class present."""
+    rng = torch.Generator().manual_seed(seed)
+    images = torch.randint(60, 140, (n, 3, side, side), generator=rng, dtype=torch.uint8)
+    labels = (torch.rand(n, 2, generator=rng) < 0.4).float()
+    corners = torch.randint(side - 4, (n, 2, 2), generator=rng)
+    for i in range(n):
+        for c in range(2):
+            if labels[i, c]:
+                row, column = corners[i, c].tolist()
+                images[i, c, row : row + 4, column : column + 4] = 255
+    return images, labels
+
+
+def test_it_learns_and_predicts_what_it_has_not_seen() -> None:
+    learner = Learner(TINY, seed=0).fit(*spots(120), epochs=15)
+    images, labels = spots(100, seed=1)
+    sight = learner.look(images)
+    assert sight.probabilities.shape == (100, 2)
+    assert sight.committee.shape == (2, 100, 2)
+    assert sight.embeddings.shape[0] == 100
+    torch.testing.assert_close(sight.committee.mean(0), sight.probabilities)
+    assert f1_score(labels, learner.predict(images), average="macro") > 0.85
+    assert learner.validation_f1_.min() > 0.7
+    assert learner.seconds_per_training_image_ > 0
+    assert learner.seconds_per_inference_image_ > 0
+    torch.testing.assert_close(learner.probabilities(images), sight.probabilities)
+    torch.testing.assert_close(learner.embeddings(images), sight.embeddings)
+    torch.testing.assert_close(learner.committee_probabilities(images), sight.committee)
+
+
+@pytest.mark.parametrize("warm_start", [True, False])
+def test_same_seed_same_learner_and_no_global_dice(warm_start: bool) -> None:
+    settings = LearnerSettings(**{**vars(TINY), "warm_start": warm_start})
+    results = []
+    for global_seed in (1, 2):
+        torch.manual_seed(global_seed)
+        np.random.seed(global_seed)  # noqa: NPY002  (the global one is what is watched)
+        before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+        learner = Learner(settings, seed=5)
+        measure_speed(learner, *spots(30), seconds=0.1)
+        learner.fit(*(x[:24] for x in spots(40)), epochs=2).fit(*spots(40), epochs=2)
+        results.append(learner.look(spots(20, seed=1)[0]).probabilities)
+        assert torch.equal(before[0], torch.get_rng_state())
+        assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+    assert torch.equal(*results)
+    other = Learner(settings, seed=6).fit(*spots(40), epochs=2).look(spots(20, seed=1)[0])
+    assert not torch.equal(results[0], other.probabilities)
+
+
+@pytest.mark.parametrize("members", [1, 2, 3])
+def test_out_of_fold_predictions_know_nothing_of_labels_that_are_noise(members: int) -> None:
+    images, _ = spots(90)
+    labels = (torch.rand(90, 2, generator=torch.Generator().manual_seed(9)) < 0.5).float()
+    learner = Learner(LearnerSettings(**{**vars(TINY), "members": members}), seed=0)
+    learner.fit(images[:60], labels[:60], epochs=25)
+    learner.fit(images, labels, epochs=25)  # warm: what was held out must still be unseen
+    known_by_heart = roc_auc_score(labels, learner.look(images).probabilities)
+    held = torch.ones(90, dtype=torch.bool) if members > 1 else learner.folds_ == 0
+    honest = roc_auc_score(labels[held], learner.labelled_probabilities_[held])
+    assert known_by_heart > 0.7
+    assert honest < 0.68
+    assert honest < known_by_heart - 0.1
+
+
+def test_a_deadline_stops_a_fit_within_an_epoch_and_leaves_it_usable() -> None:
+    learner = Learner(TINY, seed=0)
+    images, labels = spots(300, side=32)
+    started = time.monotonic()
+    learner.fit(images, labels, epochs=10_000, deadline=started + 2.0)
+    assert time.monotonic() - started < 4.0
+    assert 0 < learner.epochs_ < 10_000
+    assert learner.epochs_ % 1 != 0
+    assert learner.validation_f1_.mean() > 0.6  # the rate had come down with the clock
+    with pytest.raises(DeadlineReached, match="of 300 images"):
+        learner.look(images, deadline=time.monotonic())
+
+
+def test_the_schedule_starts_low_peaks_and_cools_down() -> None:
+    rates = [one_cycle(progress / 100) for progress in range(101)]
+    assert max(rates) == pytest.approx(1.0)
+    assert rates.index(max(rates)) == 10
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[100] < 0.01
+    assert one_cycle(1.7) == rates[100]
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes: list[int] = []
+    forward = LocalLogits.forward
+
+    def cramped(network: LocalLogits, images: Tensor) -> object:
+        if len(images) > 5:
+            raise torch.OutOfMemoryError("simulated")
+        sizes.append(len(images))
+        return forward(network, images)
+
+    monkeypatch.setattr(LocalLogits, "forward", cramped)
+    learner = Learner(TINY, seed=0).fit(*spots(40), epochs=1)
+    assert learner.batch_size_ == 1  # inference batches are four times as long
+    assert sum(sizes) >= 40
+    assert learner.epochs_ == 1.0
+    assert "out of memory" in capsys.readouterr().out
+
+
+def test_an_error_that_is_not_memory_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(network: LocalLogits, images: Tensor) -> object:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(LocalLogits, "forward", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        Learner(TINY, seed=0).fit(*spots(40), epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "labels"),
+    [
+        ("a single image", *(x[:1] for x in spots(1, side=32))),
+        ("fewer than can be held out", *spots(3)),
+        ("no positives at all", spots(30)[0], torch.zeros(30, 2)),
+        ("nothing but positives", spots(30)[0], torch.ones(30, 2)),
+        ("identical images", spots(1)[0].expand(30, 3, 16, 16), spots(30)[1]),
+    ],
+)
+def test_odd_labelled_sets_have_a_defined_result(name: str, images: Tensor, labels: Tensor) -> None:
+    learner = Learner(TINY, seed=0).fit(images, labels, epochs=2)
+    sight = learner.look(spots(10)[0])
+    for values in (*sight, learner.thresholds_, learner.labelled_probabilities_):
+        assert torch.isfinite(values).all()
+    assert learner.labelled_probabilities_.shape == labels.shape
+    assert learner.look(torch.empty(0, 3, 16, 16, dtype=torch.uint8)).probabilities.shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "word"),
+    [
+        (torch.zeros(4, 3, 8, 8), torch.zeros(4, 2), "uint8"),
+        (torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.zeros(4, 2), r"\(4, 8, 8, 3\)"),
+        (torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(3, 2), "4 images"),
+        (torch.zeros(0, 3, 8, 8, dtype=torch.uint8), torch.zeros(0, 2), "0 images"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_refused(images: Tensor, labels: Tensor, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        Learner(TINY, seed=0).fit(images, labels, epochs=1)
+
+
+def test_rows_may_only_be_added() -> None:
+    learner = Learner(TINY, seed=0).fit(*spots(40), epochs=1)
+    with pytest.raises(ValueError, match="only be added"):
+        learner.fit(*spots(30), epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"members": 0}, "members"),
+        ({"positive_weight": 0.0}, "positive_weight"),
+        ({"image_size": -1}, "image_size"),
+        ({"precision": "fp8"}, "precision"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change: dict[str, object], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        LearnerSettings(**change)
+
+
+def test_half_precision_on_a_processor_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a GPU"):
+        LearnerSettings(device="cpu", precision="fp16").resolved()
+
+
+def test_folds_stay_put_and_share_every_class() -> None:
+    rng = torch.Generator().manual_seed(0)
+    labels = (torch.rand(200, 3, generator=rng) < torch.tensor([0.5, 0.1, 0.03])).float()
+    first = extend_folds(torch.empty(0, dtype=torch.long), labels[:120], 3, rng)
+    folds = extend_folds(first, labels, 3, rng)
+    assert torch.equal(folds[:120], first)
+    rows = torch.bincount(folds, minlength=3)
+    assert rows.max() - rows.min() <= 6
+    positives = torch.stack([labels[folds == fold].sum(0) for fold in range(3)])
+    assert (positives.max(0).values - positives.min(0).values)[1:].max() <= 2
+
+
+def test_thresholds_are_the_best_of_all() -> None:
+    rng = torch.Generator().manual_seed(0)
+    labels = (torch.rand(80, 3, generator=rng) < 0.2).float()
+    labels[:, 2] = 0
+    p = (0.3 * labels + 0.7 * torch.rand(80, 3, generator=rng)).clamp(0, 1)
+    thresholds, f1 = best_thresholds(p, labels)
+    for c in range(2):
+        cuts = [-1.0, *p[:, c].tolist()]  # every decision that a threshold can make
+        tried = [f1_score(labels[:, c], p[:, c] > cut, zero_division=0) for cut in cuts]
+        assert float(f1[c]) == pytest.approx(max(tried), abs=1e-6)
+        assert f1_score(labels[:, c], p[:, c] > thresholds[c]) == pytest.approx(max(tried))
+    assert (thresholds[2], f1[2]) == (0.5, 0.0)
+
+
+def test_calibration_undoes_weight_and_overconfidence() -> None:
+    rng = torch.Generator().manual_seed(0)
+    truth = torch.randn(5000, 2, generator=rng) - 1.0
+    labels = (torch.rand(5000, 2, generator=rng) < truth.sigmoid()).float()
+    logits = 2.5 * (truth + np.log(3.0))  # 2.5 times too sure, positives weighted 3 : 1
+    fitted = calibrate(logits, labels, positive_weight=3.0)
+    assert fitted.temperature == pytest.approx(2.5, rel=0.1)
+    assert (fitted.probabilities(logits) - truth.sigmoid()).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize("backbone", ["small", "lcnet_035"])
+def test_a_backbone_gives_logits_and_features(
+    backbone: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = LearnerSettings(device="cpu", backbone=backbone, members=2, batch_size=8)
+    learner = Learner(settings, seed=0).fit(*spots(12, side=32), epochs=1)
+    assert learner.look(spots(5, side=32)[0]).embeddings.ndim == 2
+    assert ("FROM SCRATCH" in capsys.readouterr().out) == (backbone != "small")
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "word"),
+    [
+        ({"backbone": "efficientnet_b99"}, ValueError, "efficientnet_b0"),
+        ({"backbone": "lcnet_035", "pretrained": "yes"}, FileNotFoundError, "submission.toml"),
+    ],
+)
+def test_what_cannot_be_built_says_what_to_do(
+    settings: dict[str, str], error: type[Exception], word: str
+) -> None:
+    with pytest.raises(error, match=word):
+        Learner(LearnerSettings(device="cpu", **settings), seed=0).fit(*spots(12), epochs=1)
+
+
+def test_networks_of_one_stream_are_alike() -> None:
+    a, b, c = (build_network("small", 2, stream(0, name)) for name in ("x", "x", "y"))
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    assert not torch.equal(next(a.parameters()), next(c.parameters()))
