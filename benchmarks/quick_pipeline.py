@@ -40,7 +40,9 @@ def main() -> None:
     parser.add_argument("--pipeline", default="quick", choices=sorted(PIPELINES))
     parser.add_argument("--weights", default="imagenet")
     parser.add_argument("--out", type=Path, default=Path("quick_pipeline.jsonl"))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     flags = parser.parse_args()
+    torch.set_num_threads(flags.threads)
     pipeline = PIPELINES[flags.pipeline]
     splits = open_splits(flags.data)
     every_label = len(splits.unlabelled)
@@ -68,8 +70,13 @@ def finished(out: Path, pipeline: Pipeline, splits: Splits) -> Iterator[Run]:
     if out.exists():
         for line in out.read_text().splitlines():
             run: Run = json.loads(line)
-            if run["of"] == [pipeline.fingerprint(), splits.fingerprint]:
+            if run["of"] == setting(pipeline, splits):
                 yield run
+
+
+def setting(pipeline: Pipeline, splits: Splits) -> list[object]:
+    """What makes two runs comparable."""
+    return [pipeline.fingerprint(), splits.fingerprint, torch.get_num_threads(), processor()]
 
 
 def measure(
@@ -93,23 +100,22 @@ def measure(
     fitted = time.perf_counter()
     scores = score(splits.validation.labels, trainer.predict(held_out), splits.class_names)
     return {
-        "of": [pipeline.fingerprint(), splits.fingerprint],
+        "of": setting(pipeline, splits),
         "bought": bought,
         "seed": seed,
         "macro_f1": scores.macro_f1,
         "accuracy": scores.accuracy,
         "f1_per_class": scores.f1_per_class,
         "seconds": {"fit": fitted - started, "predict": time.perf_counter() - fitted},
-        "threads": torch.get_num_threads(),
     }
 
 
 def print_table(runs: list[Run], pipeline: Pipeline, splits: Splits) -> None:
     """One row per purchase size: mean and sample deviation over the seeds."""
-    threads = {run["threads"] for run in runs}
     print(
         f"Pipeline {pipeline.name} ({pipeline.fingerprint()}) on {splits.name}: "
-        f"{processor()}, {os.cpu_count()} cores, {threads} threads, torch {torch.__version__}\n"
+        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}\n"
     )
     print("| labels bought at random | images trained on | n | macro-F1 | sd | lowest | highest |"
           " exact match | fit, s | predict, s |")  # fmt: skip
