@@ -8,6 +8,8 @@ from torch import Tensor
 
 Source = Callable[[], Tensor]
 
+LARGEST = 1e15  # of an embedding's numbers
+
 
 class PoolView:
     """Unlabelled images through the learner's eyes, each view computed once, when first asked.
@@ -54,7 +56,7 @@ class PoolView:
 
     @cached_property
     def embeddings(self) -> Tensor:  # (N, D)
-        return _finite("embeddings", self._matrix("embeddings", self.size))
+        return _moderate("embeddings", self._matrix("embeddings", self.size))
 
     @cached_property
     def committee(self) -> Tensor:  # (K, N, C)
@@ -68,7 +70,7 @@ class PoolView:
 
     @cached_property
     def labelled_embeddings(self) -> Tensor:  # (L, D)
-        return _finite("labelled_embeddings", self._matrix("labelled_embeddings"))
+        return _moderate("labelled_embeddings", self._matrix("labelled_embeddings"))
 
     @cached_property
     def labelled_labels(self) -> Tensor:  # (L, C)
@@ -80,9 +82,7 @@ class PoolView:
     @cached_property
     def labelled_probabilities(self) -> Tensor:  # (L, C)
         labelled = self.labelled_labels.shape[0]
-        return _in_unit(
-            "labelled_probabilities", self._matrix("labelled_probabilities", labelled)
-        )
+        return _in_unit("labelled_probabilities", self._matrix("labelled_probabilities", labelled))
 
     @cached_property
     def validation_f1(self) -> Tensor:  # (C,)
@@ -123,6 +123,17 @@ def _finite(name: str, value: Tensor) -> Tensor:
             f"`{name}` has {bad} values that are NaN or infinite (of {value.numel()}); "
             "the learner has diverged or its input is broken. Lower its learning rate or check "
             "the images."
+        )
+    return value
+
+
+def _moderate(name: str, value: Tensor) -> Tensor:
+    _finite(name, value)
+    largest = max(abs(float(end)) for end in value.aminmax()) if value.numel() else 0.0
+    if largest > LARGEST:
+        raise ValueError(
+            f"`{name}` has a value of {largest:.4g}; above {LARGEST:.0g} squared distances leave "
+            "float32. Scale the embeddings down."
         )
     return value
 

@@ -1,0 +1,58 @@
+"""A pool refuses what no strategy could make sense of, and computes each view once."""
+
+import pytest
+import torch
+from pools import pool_of, views
+from torch import Tensor
+
+from strategies.pool import PoolView
+
+
+def spoil(view: str, value: Tensor) -> dict[str, Tensor]:
+    return {**views(), view: value}
+
+
+@pytest.mark.parametrize(
+    ("view", "value", "message"),
+    [
+        ("embeddings", torch.zeros(60), "`embeddings` must be two-dimensional; got (60,)"),
+        ("embeddings", torch.full((60, 2), 1e16), "`embeddings` has a value of 1e+16"),
+        ("embeddings", torch.full((60, 2), torch.inf), "has 120 values that are NaN or infinite"),
+        ("committee", torch.zeros(0, 60, 3), "with at least one member; got (0, 60, 3)"),
+        ("labelled_labels", torch.full((12, 3), 0.5), "`labelled_labels` must be 0 or 1"),
+        ("labelled_probabilities", torch.zeros(5, 3), "must have 12 rows; got 5"),
+        ("probabilities", torch.full((60, 3), 1.5), "values from 1.5 to 1.5. Pass probabilities"),
+        ("thresholds", torch.zeros(3, 1), "`thresholds` must be (classes,); got (3, 1)"),
+        ("validation_f1", torch.tensor([0.5, torch.nan, 1]), "`validation_f1` has 1 values"),
+    ],
+)
+def test_a_broken_view_is_refused(view: str, value: Tensor, message: str):
+    with pytest.raises(ValueError) as refused:  # noqa: PT011
+        getattr(pool_of(spoil(view, value)), view)
+    assert message in str(refused.value)
+
+
+def test_views_must_agree_on_the_number_of_images():
+    with pytest.raises(ValueError, match="must agree on the number of images"):
+        PoolView.from_tensors(probabilities=torch.zeros(3, 2), embeddings=torch.zeros(4, 2))
+    with pytest.raises(ValueError, match="got none of them"):
+        PoolView.from_tensors(labelled_labels=torch.zeros(3, 2))
+
+
+def test_a_source_with_another_number_of_rows_is_refused():
+    pool = PoolView(5, {"probabilities": lambda: torch.zeros(4, 2)})
+    with pytest.raises(ValueError, match="`probabilities` must have 5 rows; got 4"):
+        _ = pool.probabilities
+
+
+def test_a_view_is_computed_once_and_only_when_asked_for():
+    calls: list[str] = []
+
+    def compute() -> Tensor:
+        calls.append("embeddings")
+        return torch.zeros(3, 2)
+
+    pool = PoolView(3, {"embeddings": compute})
+    assert calls == []
+    assert pool.embeddings is pool.embeddings
+    assert calls == ["embeddings"]
