@@ -63,18 +63,17 @@ def uherding(
     margin. `radius=auto`: the smallest distance between two labelled images that are not the
     same, so that it shrinks as labels grow and the method turns from covering to uncertainty.
     `temperature=auto`: fitted to the labelled images' out-of-fold probabilities by cross-entropy
-    (the paper: by calibration error).
+    (the paper: by calibration error). Where the pool has more images than `anchors`, one half of
+    them are the most uncertain and the other half random.
     """
     points, labelled = _unit_points(pool)
-    where = _anchors(pool.size, anchors, rng, points)
     if temperature == "auto":
         temperature = fitted_temperature(pool.labelled_probabilities, pool.labelled_labels)
     if radius == "auto":
         radius = closest_pair(labelled)
-    doubt = total_uncertainty(
-        temper(pool.probabilities[where.to(pool.probabilities.device)], temperature)
-    )
-    coverage = GreedyCoverage(points, points.take(where), doubt.to(points.device), gaussian(radius))
+    doubt = total_uncertainty(temper(pool.probabilities, temperature)).to(points.device)  # (N,)
+    where = _doubtful_anchors(doubt, anchors, rng)
+    coverage = GreedyCoverage(points, points.take(where), doubt[where], gaussian(radius))
     coverage.cover(labelled)
     return fill_up(coverage.pick(k, rng), k, pool.size, rng)
 
@@ -128,3 +127,10 @@ def _anchors(size: int, anchors: int, rng: torch.Generator, points: EmbeddingPoi
     if size <= anchors:
         return torch.arange(size, device=points.device)
     return random_k(size, anchors, rng, points.device)
+
+
+def _doubtful_anchors(doubt: Tensor, anchors: int, rng: torch.Generator) -> Tensor:
+    # Of random anchors alone few would be uncertain, and with a small radius only anchors gain.
+    if doubt.numel() <= anchors:
+        return torch.arange(doubt.numel(), device=doubt.device)
+    return fill_up(doubt.topk((anchors + 1) // 2).indices, anchors, doubt.numel(), rng)

@@ -281,9 +281,9 @@ def test_inputs_are_left_as_they_were(name: str):
 def test_a_moderate_pool_is_quick(name: str):
     pool = pool_of(views(images=2000, dimensions=64, classes=6, labelled=200))
     choose(name, pool, 5)  # reads the views, which are not the strategy's cost
-    start = time.perf_counter()
+    start = time.process_time()  # of all threads: does not depend on what else the machine does
     choose(name, pool, 100)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def peak_above_now(action: Callable[[], object]) -> float:
@@ -319,3 +319,27 @@ def test_gpu_and_cpu_choose_the_same(name: str):
     shared = len(set(here.tolist()) & set(there.tolist()))
     # Rounding may turn a draw or a tie; what follows from it may differ.
     assert shared >= (20 if name in RANDOM else 38)
+
+
+@pytest.mark.parametrize(
+    ("spec", "kept"),
+    [
+        ("maxherding:anchors=40", 60),
+        ("uherding:anchors=40", 60),
+        ("probcover:anchors=40", 60),
+        ("bait:candidates=30", 60),
+        ("typiclust:clusters=4", 60),
+        ("cluster-margin:factor=1.5", 15),
+    ],
+)
+def test_the_ways_of_large_pools_work_in_small_ones(
+    spec: str, kept: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("strategies.selectors.coverage.KEPT_NUMBERS", 40 * 25)  # three blocks
+    monkeypatch.setattr("strategies.selectors.points.KEEP_NUMBERS", 10)
+    monkeypatch.setattr("strategies.blocks.row_blocks.__defaults__", (64,))
+    given = views()
+    picks = choose(spec, pool_of(given), 10)
+    check(picks, 10, 60)
+    margins = (2 * given["probabilities"] - 1).abs().amin(dim=1)
+    assert kept == 60 or set(picks.tolist()) <= set(margins.argsort()[:kept].tolist())
