@@ -176,8 +176,7 @@ class ZEWDPCTrainer:
         set_training(network, frozen_features=pipeline.frozen_features)
         optimisers = build_optimisers(network, pipeline)
         schedules = [build_schedule(optimiser, pipeline, n_steps) for optimiser in optimisers]
-        half = half_precision(device)
-        scaler = GradScaler(device.type, enabled=half is torch.float16)
+        scaler = GradScaler(device.type, enabled=half_precision(device) is torch.float16)
         order = stream(self.seed, "post-purchase batch order")
         mirrors = stream(self.seed, "post-purchase mirrors")
         blurs = stream(self.seed, "post-purchase blurs")
@@ -185,15 +184,7 @@ class ZEWDPCTrainer:
             total = torch.zeros((), device=device)
             shuffled = rows[torch.randperm(len(rows), generator=order)]
             for number, chosen in enumerate(shuffled.tensor_split(n_batches), start=1):
-                batch = mirror_and_turn(
-                    take(images, chosen, device),
-                    mirrors,
-                    flips=pipeline.flips,
-                    quarter_turns=pipeline.quarter_turns,
-                )
-                batch = normalise(batch)
-                if pipeline.blur:
-                    batch = random_blur(batch, blurs)
+                batch = self._augmented(take(images, chosen, device), mirrors, blurs)
                 loss = self._loss(network, batch, targets[chosen.to(device)])
                 network.zero_grad()
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -216,6 +207,15 @@ class ZEWDPCTrainer:
                 for schedule in schedules:
                     if isinstance(schedule, ReduceLROnPlateau):
                         schedule.step(held_out_loss)
+
+    def _augmented(
+        self, batch: torch.Tensor, mirrors: torch.Generator, blurs: torch.Generator
+    ) -> torch.Tensor:
+        """uint8 `batch` (B, 3, H, W) as the network is trained on it, float32."""
+        flips, quarter_turns = self.pipeline.flips, self.pipeline.quarter_turns
+        batch = mirror_and_turn(batch, mirrors, flips=flips, quarter_turns=quarter_turns)
+        batch = normalise(batch)
+        return random_blur(batch, blurs) if self.pipeline.blur else batch
 
     def _loss(self, network: nn.Module, batch: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         with autocast(batch.device):
