@@ -17,6 +17,7 @@ from torch import Tensor
 
 from strategies.blocks import row_blocks
 from strategies.selectors.points import EmbeddingPoints, column_means
+from strategies.threads import one_thread
 
 SHORT_LIST = 1024
 RECOMPUTE_EVERY = 64  # picks at most; float32 updates drift, too
@@ -36,15 +37,15 @@ def bait(
     `fisher` (C, R, R) is what to cover, `start` (C, R, R) what is known already (labelled images
     plus lambda I, positive definite). Deterministic.
     """
-    state = _Information(features, variances, fisher, start, sign=1.0)
     forward = min(features.shape[0], max(k, round(oversample * k)))
-    chosen = torch.tensor([state.move() for _ in range(forward)], dtype=torch.long)
-    chosen = chosen.to(features.device)
-    if forward == k:
-        return chosen
-    back = _Information(features[chosen], variances[chosen], fisher, state.information, sign=-1.0)
-    for _ in range(forward - k):
-        back.move()
+    with one_thread():
+        state = _Information(features, variances, fisher, start, sign=1.0)
+        picks = [state.move() for _ in range(forward)]
+        chosen = torch.tensor(picks, dtype=torch.long, device=features.device)
+        known = state.information
+        back = _Information(features[chosen], variances[chosen], fisher, known, sign=-1.0)
+        for _ in range(forward - k):
+            back.move()
     return chosen[back.free]
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from strategies.blocks import row_blocks
 from strategies.selectors.points import EmbeddingPoints
 from strategies.selectors.topk import random_k
+from strategies.threads import one_thread
 
 Kernel = Callable[[Tensor], Tensor]
 
@@ -89,13 +90,14 @@ class GreedyCoverage:
             kernel_rows[block] = self._kernel(squared)
             gains[block] = self._gains(kernel_rows[block])
         picks: list[int] = []
-        while len(picks) < k:
-            best = self._leader(gains, kernel_rows)
-            if not float(gains[best]) > 0:
-                break
-            picks.append(int(who[best]))
-            torch.maximum(self._covered, kernel_rows[best], out=self._covered)
-            gains[best] = -torch.inf
+        with one_thread():
+            while len(picks) < k:
+                best = self._leader(gains, kernel_rows)
+                if not float(gains[best]) > 0:
+                    break
+                picks.append(int(who[best]))
+                torch.maximum(self._covered, kernel_rows[best], out=self._covered)
+                gains[best] = -torch.inf
         return picks
 
     def _leader(self, bounds: Tensor, kernel_rows: Tensor) -> int:

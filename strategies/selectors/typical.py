@@ -4,8 +4,9 @@ Source: Hacohen et al. 2022, "Active learning on a budget: opposite strategies s
 budgets". Clusters: k-means into as many as there are labels and picks, at most 500, as the
 authors do. Typicality: one over the mean distance to the 20 nearest of the same cluster. Clusters
 with fewest labelled images come first, larger before smaller; those of fewer than 5 images come
-last. Adaptations: images chosen count as labelled when clusters are visited again; a cluster of more than 4,096 images measures typicality against a sample of
-4,096, and typicality is not computed anew when a cluster is visited again.
+last. Adaptations: images chosen count as labelled when clusters are visited again; a cluster of
+more than 4,096 images measures typicality against a sample of 4,096; typicality is not computed
+anew when a cluster is visited again.
 """
 
 import torch

@@ -399,3 +399,10 @@ def test_random_k_are_distinct(positions: Tensor):
 
 def test_views_of_tests_are_reproducible():
     assert torch.equal(views(seed=3)["embeddings"], views(seed=3)["embeddings"])
+
+
+@pytest.mark.parametrize("name", ["bait", "coverage"])
+def test_the_number_of_threads_is_left_as_it_was(name: str):
+    before = torch.get_num_threads()
+    SELECTORS[name](50, 5, generator())
+    assert torch.get_num_threads() == before
