@@ -154,10 +154,9 @@ def test_a_damage_leaves_the_rest_of_the_sheet_alone():
     np.testing.assert_array_equal(both[no_grain], only[no_grain])
 
 
-@pytest.mark.parametrize("name", ["dent_large", "dent_small"])
-def test_a_dent_is_dark_towards_the_light_and_bright_on_the_far_side(name):
+def test_a_dent_is_dark_towards_the_light_and_bright_on_the_far_side():
     recipe = DEMO.replace(light_angle=(270.0, 270.0), strength=((1.0, 1.0),) * 6)
-    damages = [int(name == other) for other in CLASS_NAMES]
+    damages = [int(name == "dent_large") for name in CLASS_NAMES]
     for index in range(6):
         pair = [
             draw_sheet(recipe, 0, "training", index, 128, which, noisy=False).astype(float)
@@ -167,8 +166,7 @@ def test_a_dent_is_dark_towards_the_light_and_bright_on_the_far_side(name):
         rows = np.arange(128)[:, None]
         dark = (rows * np.maximum(-change, 0)).sum() / np.maximum(-change, 0).sum()
         bright = (rows * np.maximum(change, 0)).sum() / np.maximum(change, 0).sum()
-        if name == "dent_large":  # there is only one, so its two halves can be told apart
-            assert dark < bright, f"sheet {index}: light from above must darken the upper side"
+        assert dark < bright, f"sheet {index}: light from above must darken the upper side"
 
 
 @pytest.mark.parametrize("kind", ["scratch", "dent"])
