@@ -9,8 +9,8 @@ classes, 2,000 picks; `peers`, the same input given to other libraries, each sto
 taken `--patience` times our time (then reported as "> N s"); `scale`, 10,000 and 1,000,000 images
 x 256 features in half precision, with the exponent of cost in pool size. Each measurement runs
 once, in a process of its own. Memory is the peak above what the process held when its inputs
-were in place; CPU seconds, summed over threads, tell a busy machine from a slow method. Peers
-that are not installed (requirements-dev.txt) are left out, and named.
+were in place. On a machine that others use too, `--clock cpu --threads 1` counts CPU seconds
+instead. Peers that are not installed (requirements-dev.txt) are left out, and named.
 """
 
 import argparse
@@ -18,12 +18,14 @@ import json
 import math
 import os
 import platform
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +101,9 @@ def select_ours(views: dict[str, Tensor], name: str) -> Tensor:
     return parse_strategy(name).select(PoolView.from_tensors(**views), PICKS, rng)
 
 
-def run_child(views_file: str, name: str, peer: str) -> None:
-    """Measure one selection in this process and print it as JSON."""
+def run_child(views_file: str, name: str, peer: str, limit_s: str) -> None:
+    """Measure one selection in this process and print it as JSON; past `limit_s` CPU seconds the
+    system ends it."""
     load()
     views: dict[str, Tensor] = torch.load(views_file)
     small = make_views(64, 8, half=False)
@@ -109,6 +112,8 @@ def run_child(views_file: str, name: str, peer: str) -> None:
     process = psutil.Process()
     before = process.memory_info().rss
     Path("/proc/self/clear_refs").write_text("5")  # from here on, VmHWM is this selection's peak
+    used = math.ceil(time.process_time())
+    resource.setrlimit(resource.RLIMIT_CPU, (used + math.ceil(float(limit_s)), -1))
     start, cpu_start = time.perf_counter(), time.process_time()
     try:
         picks = PEERS[name][peer](views, PICKS) if peer else select_ours(views, name).numpy()
@@ -124,25 +129,35 @@ def run_child(views_file: str, name: str, peer: str) -> None:
     print(json.dumps({**measured, "cpu_s": cpu_s, "note": note}))
 
 
-def measure(views_file: Path, name: str, peer: str, limit_s: float, threads: int) -> Measured:
-    """Run one selection in a process of its own, stopped after `limit_s` seconds of selecting."""
-    counts = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")}
+def measure(
+    views_file: Path, name: str, peer: str, limit_s: float, options: argparse.Namespace
+) -> Measured:
+    """Run one selection in a process of its own, stopped once it has taken `limit_s` seconds."""
+    threads = str(options.threads)
+    counts = {f"{library}_NUM_THREADS": threads for library in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+    on_cpu = options.clock == "cpu"
+    cpu_limit_s = limit_s if on_cpu else limit_s * options.threads
     command = [sys.executable, "-W", "ignore", __file__, "--child", str(views_file), name, peer]
     start_up_s = 20.0
     try:
         done = subprocess.run(
-            command,
+            [*command, str(cpu_limit_s)],
             env={**os.environ, **counts},
             capture_output=True,
             text=True,
-            timeout=limit_s + start_up_s,
+            timeout=20 * limit_s if on_cpu else limit_s + start_up_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
         return Measured(None, note=f"> {limit_s:.0f} s")
+    if done.returncode == -signal.SIGXCPU:
+        return Measured(None, note=f"> {limit_s:.0f} s")
     if done.returncode != 0:
-        return Measured(None, note=f"failed: {done.stderr.strip().splitlines()[-1][:60]}")
-    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+        return Measured(None, note=f"failed: {(done.stderr.strip() or 'killed').splitlines()[-1]}")
+    measured = Measured(**json.loads(done.stdout.splitlines()[-1]))
+    if on_cpu and measured.seconds is not None:
+        return replace(measured, seconds=measured.cpu_s)
+    return measured
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -161,13 +176,11 @@ def catalogue_and_peers(names: list[str], options: argparse.Namespace, folder: P
     print(f"{images:,} x {dimensions:,}, {CLASSES} classes, {PICKS:,} picks, one run each")
     ours = {}
     for name in names:
-        ours[name] = measure(file, name, "", SECONDS_LIMIT_SCALE, options.threads)
+        ours[name] = measure(file, name, "", SECONDS_LIMIT_SCALE, options)
         report(images, name, ours[name])
     if "catalogue" in options.sections:
-        rows = [
-            [f"`{n}`", show(m), f"{m.cpu_s:.2f}", f"{m.above_mb:,.0f}"] for n, m in ours.items()
-        ]
-        print_table(("strategy", "seconds", "CPU seconds", "MB above inputs"), rows)
+        rows = [[f"`{n}`", show(m), f"{m.above_mb:,.0f}"] for n, m in ours.items()]
+        print_table(("strategy", "seconds", "MB above inputs"), rows)
     if "peers" not in options.sections:
         return
     rows = []
@@ -177,7 +190,7 @@ def catalogue_and_peers(names: list[str], options: argparse.Namespace, folder: P
             assert our_s is not None
             patience = our_s * options.patience
             limit = min(LONGEST_PATIENCE_S, max(SHORTEST_PATIENCE_S, patience))
-            theirs = measure(file, name, peer, limit, options.threads)
+            theirs = measure(file, name, peer, limit, options)
             report(images, peer, theirs)
             ratio, sign = theirs.seconds, ""
             if ratio is None and theirs.note.startswith(">"):
@@ -194,7 +207,7 @@ def scale(names: list[str], options: argparse.Namespace, folder: Path) -> None:
         file = folder / "scale.pt"
         torch.save(make_views(images, dimensions, half=True), file)
         for name in names:
-            measured = measure(file, name, "", SECONDS_LIMIT_SCALE, options.threads)
+            measured = measure(file, name, "", SECONDS_LIMIT_SCALE, options)
             found[name].append(measured)
             report(images, name, measured)
     rows = []
@@ -204,11 +217,10 @@ def scale(names: list[str], options: argparse.Namespace, folder: Path) -> None:
         if small.seconds and large.seconds:
             exponent = f"{math.log(large.seconds / small.seconds) / growth:.2f}"
         total = f"{large.total_mb / 1000:.1f}"
-        cpu = f"{large.cpu_s:.0f}"
-        rows.append([f"`{name}`", show(small), show(large), exponent, cpu, total])
+        rows.append([f"`{name}`", show(small), show(large), exponent, total])
     print(f"{PICKS:,} picks, {SCALE[0][1]} features (fp16), {CLASSES} classes, one run each")
     header = [f"{images:,}, s" for images, _ in SCALE]
-    print_table(("strategy", *header, "exponent", "largest, CPU s", "largest, GB in all"), rows)
+    print_table(("strategy", *header, "exponent", "largest, GB in all"), rows)
 
 
 def report(images: int, what: str, measured: Measured) -> None:
@@ -240,6 +252,10 @@ def parse(arguments: Sequence[str]) -> Any:
     parser.add_argument("--only", nargs="+", help="these strategies (default: all)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
+        "--clock", choices=["wall", "cpu"], default="wall",
+        help="cpu: CPU seconds throughout, for a machine that others use too (--threads 1)",
+    )  # fmt: skip
+    parser.add_argument(
         "--patience", type=float, default=12, help="stop a peer at so many times our time"
     )
     return parser.parse_args(arguments)
@@ -247,10 +263,10 @@ def parse(arguments: Sequence[str]) -> Any:
 
 def main() -> None:
     if sys.argv[1:2] == ["--child"]:
-        run_child(*sys.argv[2:5])
+        run_child(*sys.argv[2:6])
         return
     options = parse(sys.argv[1:])
-    print(hardware(options.threads), flush=True)
+    print(f"{hardware(options.threads)}; {options.clock} seconds", flush=True)
     names = options.only or [*sorted(load()), "d-squared"]
     with tempfile.TemporaryDirectory() as folder:
         if {"catalogue", "peers"} & set(options.sections):
