@@ -26,10 +26,12 @@ from strategies import registry
 from strategies.planner import PlannerSettings, first_epochs
 from strategies.pool import PoolView
 from strategies.purse import Purse
-from strategies.rounds import CostLedger, Labelled, Pool, Rounds, report
+from strategies.rounds import Rounds, report
+from strategies.stock import CostLedger, Labelled, Pool
 
 CONFIG = Path(__file__).with_name("submission.toml")
 POOL_READING_SHARE = 0.25  # of the time left, at most, goes into reading the pool's images
+UNREAD_BLOCK = 64  # images read together when what was read does not fill the budget
 
 
 @dataclass(frozen=True)
@@ -218,9 +220,9 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         return Pool(bank.images, bank.indices, self._unread(dataset, positions[len(bank) :]))
 
     def _unread(self, dataset: Any, positions: list[int]) -> Iterator[tuple[int, Tensor]]:
-        for position in positions:
-            bank = self._read(dataset, positions=[position])
-            yield int(bank.indices[0]), bank.images[0]
+        for start in range(0, len(positions), UNREAD_BLOCK):
+            bank = self._read(dataset, positions=positions[start : start + UNREAD_BLOCK])
+            yield from zip(bank.indices.tolist(), bank.images, strict=True)
 
 
 def describe_strategies() -> list[dict[str, str]]:

@@ -8,7 +8,6 @@ without ever asking a label twice. With K members a fit costs K - 1 passes per e
 
 import math
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from models.calibration import calibrate, uncalibrated
 from models.folds import extend_folds
 from models.image_bank import Clock
-from models.networks import SMALL, Views, build_network, cached_weights
+from models.networks import SMALL, Views, build_network, find_weights
 from models.randomness import stream
 from models.settings import LearnerSettings
 from models.training import DeadlineReached, Trainee, autocast, is_out_of_memory
@@ -154,7 +153,10 @@ class Learner:
             for member in self.members_:
                 member.renew_optimiser()
             return
-        weights = self._weights(announce and self.fits_ == 0)
+        weights = find_weights(self.resolved.backbone, self.settings.pretrained)
+        if announce and self.fits_ == 0 and self.resolved.backbone != SMALL:
+            origin = f"from {weights}" if weights else "FROM SCRATCH, without ImageNet weights"
+            print(f"learner: {self.resolved.backbone} {origin}", flush=True)
         self.members_ = [
             Trainee(
                 network=build_network(
@@ -172,23 +174,6 @@ class Learner:
             )
             for number in range(self.settings.members)
         ]
-
-    def _weights(self, announce: bool) -> Path | None:
-        """The file of pretrained weights to start from; said aloud, whatever it is."""
-        asked, backbone = self.settings.pretrained, self.resolved.backbone
-        if backbone == SMALL or asked == "no":
-            return None
-        found = cached_weights(backbone) if asked in ("auto", "yes") else Path(asked)
-        if found is None and asked == "yes":
-            raise FileNotFoundError(
-                f"There are no ImageNet weights of {backbone} on this machine. Put them there with "
-                f"`python -c \"import timm; timm.create_model('{backbone}', pretrained=True)\"`, "
-                'or set `pretrained = "auto"` in submission.toml to train from scratch.'
-            )
-        if announce:
-            origin = f"from {found}" if found else "FROM SCRATCH, no ImageNet weights here"
-            print(f"learner: {backbone} {origin}", flush=True)
-        return found
 
     def _train(
         self,

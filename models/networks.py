@@ -81,6 +81,26 @@ def build_network(
         return _timm_network(backbone, n_classes, weights)
 
 
+def find_weights(backbone: str, asked: str) -> Path | None:
+    """The file of ImageNet weights to start from, or None for a fresh start.
+
+    asked : "auto", what this machine has; "yes", the same, and FileNotFoundError where it has
+        none; "no"; or a file.
+    """
+    if backbone == SMALL or asked == "no":
+        return None
+    if asked not in ("auto", "yes"):
+        return Path(asked)
+    found = cached_weights(backbone)
+    if found is None and asked == "yes":
+        raise FileNotFoundError(
+            f"There are no ImageNet weights of {backbone} on this machine. Put them there with "
+            f"`python -c \"import timm; timm.create_model('{backbone}', pretrained=True)\"`, "
+            'or set `pretrained = "auto"` in submission.toml to train from scratch.'
+        )
+    return found
+
+
 def cached_weights(backbone: str) -> Path | None:
     """The backbone's ImageNet weights where this machine already has them; never downloads."""
     if backbone == SMALL:

@@ -14,7 +14,7 @@ Kind = Literal["one", "adaptive", "ladder"]
 
 LADDER = (0.30, 0.40, 0.50, 0.60, 0.70, 0.80, 0.90, 0.95)  # the first place's first chunks
 LADDER_LABELS = 1000  # ... as shares of the budget, or of this many labels where that is less
-EPOCHS = (40, 30, 25, 20, 15, 12, 10, 8, 6, 5, 4, 3, 2, 1)  # few values: a steadier plan
+EPOCHS = (80, 60, 40, 30, 25, 20, 15, 12, 10, 8, 6, 5, 4, 3, 2, 1)  # few: a steadier plan
 ESTIMATE_ERROR = 1.15  # what is planned may take this much longer than measured
 OVERRUN = 2.0  # a fit may take this much longer than planned ...
 SLACK_SHARE = 0.25  # ... and this share of the time that nothing is planned for
@@ -104,13 +104,19 @@ class Plan:
 def first_epochs(costs: Costs, labelled: int, seconds: float, settings: PlannerSettings) -> int:
     """Epochs of the first fit that fit in `seconds`; at least one."""
     affordable = seconds / max(costs.fit * labelled * ESTIMATE_ERROR, 1e-9)
-    return _round_down(min(affordable, settings.epochs))
+    return _epochs(settings.epochs, affordable)
 
 
-def final_epochs(costs: Costs, labelled: int, seconds: float, settings: PlannerSettings) -> int:
-    """Epochs of the fit after the last purchase; 0 where there is no time for two."""
+def final_epochs(
+    costs: Costs, labelled: int, seconds: float, settings: PlannerSettings, fitted: bool
+) -> int:
+    """Epochs of the fit after the last purchase; 0 where there is no time for two.
+
+    `fitted`: the learner has been trained before, if not on all of it.
+    """
     affordable = seconds / max(costs.fit * labelled * ESTIMATE_ERROR, 1e-9)
-    return 0 if affordable < 2 else _round_down(min(affordable, settings.refit_epochs))
+    most = settings.refit_epochs if fitted else settings.epochs
+    return 0 if affordable < 2 else _epochs(most, affordable)
 
 
 def fit_deadline(planned: float, now: float, latest: float) -> float:
@@ -167,7 +173,7 @@ def _wishes(
     shares = (1.0, 0.6, 0.3)
     for rounds in range(most, 1, -1):
         for share in shares[: 1 if rounds > 3 else 3]:
-            epochs = _round_down(share * full)
+            epochs = _epochs(full, share * full)
             yield _steps(_even(now.budget, rounds), epochs, now.pool, fitted)
     yield whole
 
@@ -200,5 +206,7 @@ def _chunks(budget: int, size: int) -> list[int]:
     return [size] * (count - 1) + [budget - size * (count - 1)]
 
 
-def _round_down(epochs: float) -> int:
-    return next((step for step in EPOCHS if step <= epochs), 1)
+def _epochs(most: int, affordable: float) -> int:
+    if affordable >= most:
+        return most
+    return next((step for step in EPOCHS if step <= affordable), 1)

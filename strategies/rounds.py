@@ -1,10 +1,8 @@
 """Look, choose, buy, learn, and again, for as long as the clock and the budget allow."""
 
-import statistics
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +11,6 @@ from models.randomness import stream
 from models.training import DeadlineReached
 from strategies.planner import (
     ESTIMATE_ERROR,
-    Costs,
-    Kind,
     PlannerSettings,
     Situation,
     Step,
@@ -24,116 +20,11 @@ from strategies.planner import (
 )
 from strategies.pool import PoolView, Source
 from strategies.purse import Purse
+from strategies.roles import Eyes, Judgement, Sight
+from strategies.stock import CostLedger, Labelled, Pool
 
 Clock = Callable[[], float]
 Progress = Callable[[float], Any]
-
-
-class Sight(Protocol):
-    """What a learner makes of N images; see `models.learner.Sight`."""
-
-    @property
-    def probabilities(self) -> Tensor: ...  # (N, C)
-    @property
-    def embeddings(self) -> Tensor: ...  # (N, D)
-    @property
-    def committee(self) -> Tensor: ...  # (K, N, C)
-
-
-class Eyes(Protocol):
-    """The learner, as far as buying needs it; see `models.learner.Learner`."""
-
-    @property
-    def thresholds_(self) -> Tensor: ...
-    @property
-    def validation_f1_(self) -> Tensor: ...
-    @property
-    def labelled_probabilities_(self) -> Tensor: ...
-    @property
-    def epochs_(self) -> float: ...
-    def fit(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        epochs: int,
-        deadline: float | None = None,
-        reference: int | None = None,
-    ) -> Any: ...
-    def look(self, images: Tensor, deadline: float | None = None) -> Sight: ...
-
-
-class Judgement(Protocol):
-    """A strategy with its parameters; see `strategies.registry.ConfiguredStrategy`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def plan(self) -> Kind: ...
-    @property
-    def rounds(self) -> int | str: ...
-    def select(self, pool: PoolView, k: int, rng: torch.Generator) -> Tensor: ...
-
-
-@dataclass
-class Labelled:
-    """What is labelled: the training set first, then what was bought, in order of purchase.
-
-    images : uint8 (L, 3, S, S); labels : (L, C) of 0/1; reference : size of the training set;
-    fitted : how many of the rows the learner has been trained on.
-    """
-
-    images: Tensor
-    labels: Tensor
-    reference: int
-    fitted: int = 0
-
-    def __len__(self) -> int:
-        return int(self.images.shape[0])
-
-    def add(self, images: Tensor, labels: Tensor) -> None:
-        """Append bought images and their labels."""
-        self.images = torch.cat([self.images, images])
-        self.labels = torch.cat([self.labels, labels])
-
-
-@dataclass
-class Pool:
-    """What can be bought.
-
-    images : uint8 (M, 3, S, S), the images that can be looked at; indices : (M,) what
-    `purchase_label` takes for them; unseen : yields, in random order, the index and image
-    (3, S, S) of those that were not read for lack of time.
-    """
-
-    images: Tensor
-    indices: Tensor
-    unseen: Iterator[tuple[int, Tensor]]
-    open: Tensor = field(init=False)  # (M,) bool: not bought yet
-
-    def __post_init__(self) -> None:
-        self.open = torch.ones(len(self.indices), dtype=torch.bool)
-        if len(set(self.indices.tolist())) != len(self.indices):
-            raise ValueError("Two images of the pool have the same idx; each needs its own.")
-
-
-class CostLedger:
-    """Seconds per unit of work; the median of what was seen, so that one stall does not rule."""
-
-    def __init__(self, fit: float, look: float) -> None:
-        self._seen = {"fit": [fit], "look": [look], "choose": [0.005], "buy": [0.005]}
-
-    def saw(self, what: str, seconds: float, units: float) -> None:
-        """Record that `units` of work took `seconds`; priors that were guesses are dropped."""
-        if units <= 0:
-            return
-        if what in ("choose", "buy") and self._seen[what] == [0.005]:
-            self._seen[what] = []
-        self._seen[what].append(seconds / units)
-
-    @property
-    def costs(self) -> Costs:
-        return Costs(**{what: statistics.median(seen) for what, seen in self._seen.items()})
 
 
 def report(event: str, **values: Any) -> None:
@@ -205,7 +96,9 @@ class Rounds:
             return
         now = self._clock()
         ends -= self._settings.reserve(ends - now)
-        epochs = final_epochs(self._ledger.costs, len(labelled), ends - now, self._settings)
+        epochs = final_epochs(
+            self._ledger.costs, len(labelled), ends - now, self._settings, labelled.fitted > 0
+        )
         report("final fit", epochs=epochs, images=len(labelled), seconds_left=ends - now)
         if epochs:
             self.fit(epochs, labelled, ends)

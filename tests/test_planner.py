@@ -20,7 +20,8 @@ from strategies.planner import (
 )
 from strategies.pool import PoolView
 from strategies.purse import Purse
-from strategies.rounds import CostLedger, Labelled, Pool, Rounds
+from strategies.rounds import Rounds
+from strategies.stock import CostLedger, Labelled, Pool
 
 N_CLASSES = 3
 T4_FIT, T4_LOOK = 3 / 500, 3 / 1500  # seconds an image on the machine at speed 1, three members
