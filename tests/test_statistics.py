@@ -1,0 +1,292 @@
+"""Intervals cover, p-values keep their word, and known cases come out as elsewhere."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from evaluator.statistics import (
+    area_under_budget_curve,
+    half_width,
+    holm,
+    kendall_tau,
+    mean_interval,
+    paired_test,
+    penalty_matrix,
+    seeds_needed,
+    seeds_needed_interval,
+)
+
+# The five seeds that FACTS quotes for the challenge's own trainer.
+FIVE_SEEDS = [0.235, 0.178, 0.190, 0.172, 0.165]
+A = [0.61, 0.58, 0.66, 0.63, 0.60]
+B = [0.60, 0.55, 0.66, 0.60, 0.61]
+DRAWS = 20_000
+SEEDS = [2, 3, 5, 10]
+
+
+def coverage(scores: np.ndarray, truth: float = 0.0) -> float:
+    """Share of intervals over the last axis, (draws, seeds), that hold the truth."""
+    return float(np.mean(np.abs(scores.mean(axis=-1) - truth) <= half_width(scores)))
+
+
+def percentile_bootstrap_coverage(scores: np.ndarray, dice: np.random.Generator) -> float:
+    n = scores.shape[1]
+    weights = dice.multinomial(n, np.ones(n) / n, size=1000) / n  # (resamples, seeds)
+    low, high = np.quantile(weights @ scores.T, [0.025, 0.975], axis=0)
+    return float(np.mean((low <= 0) & (high >= 0)))
+
+
+@pytest.mark.parametrize("n", SEEDS)
+def test_the_interval_covers_the_truth_95_times_in_100(n: int) -> None:
+    dice = np.random.default_rng(n)
+    assert 0.93 <= coverage(dice.normal(size=(DRAWS, n))) <= 0.97
+
+
+# What half_width's docstring says of seeds that are not normal.
+SHAPES = {
+    "heavy tails": (lambda dice, size: dice.standard_t(5, size), 0.94, 0.97),
+    "skewed": (lambda dice, size: dice.lognormal(0, 0.25, size) - math.exp(0.03125), 0.93, 0.96),
+    "uniform": (lambda dice, size: dice.uniform(-1, 1, size), 0.91, 0.96),
+    "very skewed": (lambda dice, size: dice.lognormal(0, 0.5, size) - math.exp(0.125), 0.91, 0.95),
+    "10 % fail": (
+        lambda dice, size: dice.normal(0.8, 1, size) - 8 * (dice.random(size) < 0.1),
+        0.76,
+        0.91,
+    ),
+}
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_coverage_of_other_shapes_is_as_documented(shape: str, n: int) -> None:
+    draw, low, high = SHAPES[shape]
+    assert low <= coverage(draw(np.random.default_rng(n), (DRAWS, n))) <= high
+
+
+@pytest.mark.parametrize(("n", "expected"), [(2, 0.51), (3, 0.74), (5, 0.85), (10, 0.90)])
+def test_the_percentile_bootstrap_that_was_not_chosen_covers_less(n: int, expected: float) -> None:
+    dice = np.random.default_rng(n)
+    scores = dice.normal(size=(4000, n))
+    assert percentile_bootstrap_coverage(scores, dice) == pytest.approx(expected, abs=0.025)
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_seeds_are_the_observations_not_runs(n: int) -> None:
+    """Runs of one purchase share it; as observations of their own they cover far too little."""
+    dice = np.random.default_rng(n)
+    pairs, trainings = 2, 3
+    seed = dice.normal(0, 1, (DRAWS, n, 1, 1))
+    purchase = dice.normal(0, 1, (DRAWS, n, pairs, 1))
+    training = dice.normal(0, 1, (DRAWS, n, pairs, trainings))
+    runs = seed + purchase + training
+    assert 0.93 <= coverage(runs.mean(axis=(2, 3))) <= 0.97
+    assert coverage(runs.reshape(DRAWS, -1)) < 0.80
+
+
+def test_holm_keeps_false_alarms_of_the_whole_table_at_five_in_100() -> None:
+    dice = np.random.default_rng(0)
+    draws, n, strategies = 4000, 5, 4
+    baseline = dice.normal(size=(draws, n, 1))
+    differences = dice.normal(size=(draws, n, strategies)) - baseline
+    p = stats.ttest_1samp(differences, 0, axis=1).pvalue  # (draws, strategies)
+    corrected = np.array([holm(list(row)) for row in p])
+    assert np.mean((p < 0.05).any(axis=1)) > 0.10
+    assert np.mean((corrected < 0.05).any(axis=1)) <= 0.055
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert mean_interval([0.4]) is None
+    assert mean_interval([]) is None
+    with pytest.raises(ValueError, match="2 values or more, got 1"):
+        half_width([0.4])
+
+
+def test_mean_interval_on_known_seeds() -> None:
+    # statsmodels 0.15.0: DescrStatsW(FIVE_SEEDS).tconfint_mean()
+    assert mean_interval(FIVE_SEEDS) == pytest.approx((0.15344468947187445, 0.22255531052812555))
+
+
+def test_paired_test_on_a_known_case() -> None:
+    test = paired_test(A, B)
+    # statsmodels 0.15.0: d = DescrStatsW(A - B); d.ttest_mean(0), d.tconfint_mean()
+    assert test.p_t == pytest.approx(0.208)
+    assert test.interval == pytest.approx((-0.010211560841582342, 0.03421156084158232))
+    assert test.p_t == pytest.approx(stats.ttest_rel(A, B).pvalue)
+    assert test.difference == pytest.approx(0.012)
+    assert test.variance_paired == pytest.approx(0.00032)
+    assert test.variance_unpaired == pytest.approx(0.00093 + 0.00153)
+    assert test.pairing_gain == pytest.approx(test.variance_unpaired / 0.00032)
+    assert test.n == 5
+
+
+def test_wilcoxon_is_exact_where_there_are_few_seeds() -> None:
+    ours = [0.5, 0.52, 0.55, 0.59, 0.64, 0.70]
+    assert paired_test(ours, [0.49] * 6).p_wilcoxon == pytest.approx(2 / 2**6)
+    assert paired_test(ours[:5], [0.49] * 5).p_wilcoxon == pytest.approx(2 / 2**5)
+
+
+EDGES = {
+    # ours, theirs: difference, interval, p of t, p of Wilcoxon
+    "the same purchases": ([0.5, 0.6], [0.5, 0.6], 0.0, (0.0, 0.0), 1.0, 1.0),
+    "always the same gain": ([0.5, 0.6, 0.7], [0.4, 0.5, 0.6], 0.1, (0.1, 0.1), 0.0, 0.25),
+    "one seed": ([0.5], [0.4], 0.1, None, None, None),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("case", EDGES)
+def test_edges(case: str) -> None:
+    ours, theirs, difference, interval, p_t, p_wilcoxon = EDGES[case]
+    test = paired_test(ours, theirs)
+    assert test.difference == pytest.approx(difference)
+    assert test.interval == (interval and pytest.approx(interval))
+    assert (test.p_t, test.p_wilcoxon) == (p_t, p_wilcoxon)
+    assert test.pairing_gain is None
+
+
+REFUSED = {
+    "other lengths": lambda: paired_test([0.1, 0.2], [0.1]),
+    "nothing": lambda: paired_test([], []),
+    "a score that is not there": lambda: paired_test([0.1, math.nan], [0.1, 0.2]),
+    "infinite": lambda: mean_interval([0.1, math.inf]),
+    "no settings": lambda: penalty_matrix([]),
+    "one seed in a setting": lambda: penalty_matrix([[[0.1, 0.2]]]),
+    "other strategies": lambda: penalty_matrix([np.eye(2), np.eye(3)]),
+    "one strategy to rank": lambda: kendall_tau([[0.1], [0.2]]),
+    "other budgets": lambda: area_under_budget_curve([1, 2], [0.1]),
+    "no difference to find": lambda: seeds_needed(0.1, 0.0),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        REFUSED[case]()
+
+
+# statsmodels 0.15.0: multipletests(p, method="holm")[1]
+HOLM = [
+    ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+    ([0.2, 0.2, 0.001], [0.4, 0.4, 0.003]),
+    ([0.9, 0.6], [1.0, 1.0]),
+    ([0.03], [0.03]),
+    ([], []),
+]
+
+
+@pytest.mark.parametrize(("p", "corrected"), HOLM)
+def test_holm_on_known_cases(p: list[float], corrected: list[float]) -> None:
+    assert holm(p) == pytest.approx(corrected)
+
+
+# statsmodels 0.15.0: ceil of TTestIndPower / TTestPower().solve_power(0.01 / sd, power=0.8,
+# alpha=0.05), which gave 99.08, 51.01; 98.30, 50.62; 122.29, 62.61; 16.71, 9.94; 5.09, 4.22;
+# 3.76, 3.53; 142.25, 72.58; 1570.73, 786.81.
+SEEDS_NEEDED = [
+    (0.025, 100, 52),
+    (0.0249, 99, 51),
+    (0.0278, 123, 63),
+    (0.01, 17, 10),
+    (0.005, 6, 5),
+    (0.004, 4, 4),
+    (0.03, 143, 73),
+    (0.1, 1571, 787),
+]
+
+
+@pytest.mark.parametrize(("sd", "unpaired", "paired"), SEEDS_NEEDED)
+def test_seeds_needed_on_known_cases(sd: float, unpaired: int, paired: int) -> None:
+    assert seeds_needed(sd, paired=False) == unpaired
+    assert seeds_needed(sd) == paired
+
+
+def test_about_97_a_side_at_the_challenges_seed_noise() -> None:
+    """The known "about 97" is the normal approximation at the five seeds' population sd.
+
+    Their sample sd, which estimates the spread of new seeds, is 0.028 and asks for a fifth more.
+    """
+    sd = float(np.std(FIVE_SEEDS))
+    z = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    assert 2 * (z * sd / 0.01) ** 2 == pytest.approx(97, abs=0.5)
+    assert seeds_needed(sd, paired=False) == 99
+    assert seeds_needed(float(np.std(FIVE_SEEDS, ddof=1)), paired=False) == 123
+
+
+@pytest.mark.parametrize("sd", [0.01, 0.03])
+def test_so_many_seeds_find_the_difference_four_times_in_five(sd: float) -> None:
+    dice = np.random.default_rng(0)
+    power = []
+    for n in (seeds_needed(sd) - 1, seeds_needed(sd)):
+        differences = dice.normal(0.01, sd, (DRAWS, n))
+        power.append(np.mean(np.abs(differences.mean(axis=1)) > half_width(differences)))
+    assert 0.70 <= power[0] < 0.805
+    assert 0.79 <= power[1] <= 0.83
+
+
+def test_seeds_needed_knows_what_it_does_not_know() -> None:
+    intervals = [seeds_needed_interval(0.01, n) for n in (3, 10, 30)]
+    assert all(low <= 10 <= high for low, high in intervals)
+    assert all(wide[1] > narrow[1] for wide, narrow in pairwise(intervals))
+    # scipy.stats.chi2.ppf([.975, .025], 9) = 19.02, 2.70: sd between 0.0069 and 0.0183
+    assert intervals[1] == (seeds_needed(0.01 * (9 / 19.0228) ** 0.5), seeds_needed(0.018256))
+
+
+def test_seeds_needed_interval_covers() -> None:
+    dice = np.random.default_rng(0)
+    sds = dice.normal(0, 0.02, (150, 5)).std(axis=1, ddof=1)
+    truth = seeds_needed(0.02)
+    intervals = [seeds_needed_interval(float(sd), 5) for sd in sds]
+    assert 0.91 <= np.mean([low <= truth <= high for low, high in intervals]) <= 0.99
+
+
+AREAS = {
+    "a straight line": ([500, 1000, 2000], [0.2, 0.3, 0.5], 0.35),
+    "in any order": ([2000, 500, 1000], [0.5, 0.2, 0.3], 0.35),
+    "a constant is itself": ([621, 1889], [0.4, 0.4], 0.4),
+    "budgets weigh by their distance": ([0, 100, 1000], [0.0, 1.0, 1.0], 0.95),
+    "equal budgets are averaged": ([621, 621, 1889, 1889], [0.3, 0.5, 0.6, 0.8], 0.55),
+    "one budget is no curve": ([621, 621], [0.3, 0.5], None),
+}
+
+
+@pytest.mark.parametrize("case", AREAS)
+def test_area_under_the_budget_curve(case: str) -> None:
+    budgets, scores, area = AREAS[case]
+    assert area_under_budget_curve(budgets, scores) == (area and pytest.approx(area))
+
+
+def test_kendall_tau_between_pipelines() -> None:
+    order = [0.1, 0.2, 0.3, 0.4]
+    swapped = [0.2, 0.1, 0.3, 0.4]  # one of six pairs the other way round: (5 - 1) / 6
+    tied = [0.1, 0.1, 0.3, 0.4]  # tau-b: 5 / sqrt(6 x 5)
+    taus = kendall_tau([order, order[::-1], swapped, tied])
+    assert taus[0] == pytest.approx([1, -1, 4 / 6, 5 / math.sqrt(30)])
+    assert taus == pytest.approx(taus.T)
+    assert np.isnan(kendall_tau([order, [0.3] * 4])[0, 1])
+
+
+def test_penalty_matrix_counts_significant_wins_per_setting() -> None:
+    noise = np.array([0.00, 0.01, -0.01, 0.02, -0.02])
+    clear = np.stack([0.5 + noise, 0.3 - noise, 0.3 - noise], axis=1)  # 0 beats 1 and 2
+    unclear = np.stack([0.5 + noise, 0.5 - noise, 0.5 + noise[::-1]], axis=1)
+    three_seeds = clear[:3, [1, 0, 2]]  # 1 beats 0 and 2
+    half = penalty_matrix([clear, unclear])
+    assert half.tolist() == [[0, 0.5, 0.5], [0, 0, 0], [0, 0, 0]]
+    third = penalty_matrix([clear, unclear, three_seeds])
+    assert third == pytest.approx(np.array([[0, 1, 1], [1, 0, 1], [0, 0, 0]]) / 3)
+
+
+def test_penalty_matrix_agrees_with_scipy_pair_by_pair() -> None:
+    dice = np.random.default_rng(0)
+    settings = dice.normal([0.50, 0.52, 0.53, 0.56], 0.02, (6, 5, 4))
+    expected = np.zeros((4, 4))
+    for scores in settings:
+        for i in range(4):
+            for j in range(4):
+                test = stats.ttest_rel(scores[:, i], scores[:, j])
+                expected[i, j] += (test.statistic > 0 and test.pvalue < 0.05) / 6
+    assert 0 < expected.max() < 1
+    assert penalty_matrix(settings) == pytest.approx(expected)
