@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
+from evaluator.comparison import choose_baseline
 from evaluator.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.estimate import estimate_seconds, pipelines_of, seconds_per_image, spoken
@@ -66,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
         help="strategies to compare (default: what the submission is set to); parameters after a "
         'colon: "entropy:rounds=3"',
     )
+    what.add_argument(
+        "--baseline",
+        metavar="NAME",
+        help="the strategy that the others are compared with, seed by seed (random, else the "
+        "first)",
+    )
     what.add_argument("--list", action="store_true", help="list the submission's strategies")
     data = p.add_argument_group("on what")
     source = data.add_mutually_exclusive_group()
@@ -114,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _evaluate(flags: argparse.Namespace) -> int:
     strategies = _strategies(flags)
+    baseline = choose_baseline([s or "submission" for s in strategies], flags.baseline)
     pipelines = _pipelines(flags)
     pairs = parse_pairs(flags.pairs) if flags.pairs else _round_pairs(flags.round)
     splits = _open_data(flags)
@@ -144,12 +152,12 @@ def _evaluate(flags: argparse.Namespace) -> int:
         return 0
     started = time.monotonic()
     evaluation.run()
-    rows = leaderboard(evaluation)
+    rows = leaderboard(evaluation, baseline)
     if flags.json:
         print(json.dumps([row.as_json() for row in rows], indent=2))
     else:
         print(f"\n{splits.name}, {plan.seeds} seeds, {spoken(time.monotonic() - started)}\n")
-        print(render(rows, pairs))
+        print(render(rows, pairs, baseline))
         print(f"\nJournals and logs: {evaluation.out}")
     return 1 if any(row.failures for row in rows) else 0
 

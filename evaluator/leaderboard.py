@@ -8,45 +8,81 @@ from typing import Any
 
 from tabulate import tabulate
 
+from evaluator.comparison import (
+    Comparison,
+    Run,
+    compare,
+    render_comparisons,
+    seed_means,
+    spoken_interval,
+)
 from evaluator.evaluation import OWN, Evaluation
+from evaluator.statistics import Interval, mean_interval
 from evaluator.trial import REFERENCES, Pair
 
 
 @dataclass
 class Row:
-    """One strategy under one pipeline. Scores are macro-F1, one per (seed, training seed)."""
+    """One strategy under one pipeline. Scores are macro-F1, one per run of the plan.
+
+    A purchase seed counts once all of its runs are scored, in every pair, so that seeds which
+    only one pair has seen yet do not tilt the mean.
+    """
 
     strategy: str
     pipeline: str
-    by_pair: dict[str, list[float]] = field(default_factory=dict)
+    runs: dict[Run, float] = field(default_factory=dict)  # NaN: not scored
     failures: list[str] = field(default_factory=list)  # "pair seed: status"
     gap_closed: float | None = None  # share of the way from `none` to `all`
+    against_baseline: Comparison | None = None
+
+    @property
+    def by_pair(self) -> dict[str, list[float]]:
+        """The scores there are, complete seeds or not."""
+        scores: dict[str, list[float]] = {pair: [] for pair, _, _ in self.runs}
+        for (pair, _, _), score in self.runs.items():
+            if not math.isnan(score):
+                scores[pair].append(score)
+        return scores
 
     @property
     def mean(self) -> float:
         """Mean over pairs of the mean over seeds: the challenge's score. NaN if a pair failed."""
-        if self.failures or not all(self.by_pair.values()) or not self.by_pair:
-            return math.nan
-        return statistics.fmean(statistics.fmean(scores) for scores in self.by_pair.values())
+        means = self._seed_means()
+        return statistics.fmean(means) if means else math.nan
+
+    @property
+    def interval(self) -> Interval | None:
+        """95 % interval of the mean over purchase seeds; None below two of them."""
+        return mean_interval(self._seed_means())
 
     @property
     def spread(self) -> float:
-        """Standard deviation over seeds of the mean over pairs; NaN below two seeds."""
-        if self.failures or not self.by_pair:
+        """Standard deviation over (seed, training seed) of the mean over pairs; NaN below two."""
+        if self.failures:
             return math.nan
-        per_seed = [statistics.fmean(scores) for scores in zip(*self.by_pair.values(), strict=True)]
-        return statistics.stdev(per_seed) if len(per_seed) > 1 else math.nan
+        complete = seed_means(self.runs)
+        groups: dict[tuple[int, int], list[float]] = {}
+        for (_, seed, training_seed), score in self.runs.items():
+            if seed in complete:
+                groups.setdefault((seed, training_seed), []).append(score)
+        means = [statistics.fmean(scores) for scores in groups.values()]
+        return statistics.stdev(means) if len(means) > 1 else math.nan
 
     @property
     def n(self) -> int:
         """Runs behind each pair's number."""
         return min((len(scores) for scores in self.by_pair.values()), default=0)
 
+    def _seed_means(self) -> list[float]:
+        return [] if self.failures else list(seed_means(self.runs).values())
+
     def as_json(self) -> dict[str, Any]:
         return {
             "strategy": self.strategy,
             "pipeline": self.pipeline,
             "macro_f1": _none_if_nan(self.mean),
+            "interval": self.interval,
             "sd": _none_if_nan(self.spread),
             "n": self.n,
             "by_pair": {
@@ -55,44 +91,61 @@ class Row:
             },
             "gap_closed": self.gap_closed,
             "failures": self.failures,
+            "against_baseline": self.against_baseline and self.against_baseline.as_json(),
         }
 
 
-def leaderboard(evaluation: Evaluation) -> list[Row]:
-    """Rows of an evaluation, by pipeline, then best first; failed ones last."""
+def leaderboard(evaluation: Evaluation, baseline: str | None = None) -> list[Row]:
+    """Rows of an evaluation, by pipeline, then best first; failed ones last.
+
+    With a `baseline`, every other strategy's row that did not fail is compared with its row.
+    """
     names = [pipeline.name for pipeline in evaluation.plan.pipelines] or [OWN]
-    return [row for name in names for row in _rows_of(evaluation, name)]
+    return [row for name in names for row in _rows_of(evaluation, name, baseline)]
 
 
-def render(rows: Sequence[Row], pairs: Iterable[Pair]) -> str:
-    """The leaderboard as text, a table per pipeline."""
+def render(rows: Sequence[Row], pairs: Iterable[Pair], baseline: str | None = None) -> str:
+    """The leaderboard as text, per pipeline a table and, with a `baseline`, the comparisons."""
     columns = [str(pair) for pair in pairs]
     tables = []
     for pipeline in dict.fromkeys(row.pipeline for row in rows):
-        headers = [pipeline, "macro-F1", "sd", *columns, "gap closed", "n"]
-        lines = [_line(row, columns) for row in rows if row.pipeline == pipeline]
-        alignment = ("left", *["right"] * (len(headers) - 1))
-        tables.append(tabulate(lines, headers, disable_numparse=True, colalign=alignment))
+        own = [row for row in rows if row.pipeline == pipeline]
+        tables.append(_table(own, columns))
+        strategies = {
+            row.strategy: row.against_baseline for row in own if row.strategy not in REFERENCES
+        }
+        if baseline is not None and strategies.keys() - {baseline}:
+            strategies.pop(baseline, None)
+            tables.append(render_comparisons(strategies, baseline))
     return "\n\n".join(tables)
 
 
-def _rows_of(evaluation: Evaluation, pipeline: str) -> list[Row]:
+def _rows_of(evaluation: Evaluation, pipeline: str, baseline: str | None) -> list[Row]:
     rows: dict[str, Row] = {}
     for trial in evaluation.plan.trials():
         row = rows.setdefault(trial.strategy, Row(trial.strategy, pipeline))
-        scores = row.by_pair.setdefault(str(trial.pair or "any"), [])
         purchase = evaluation.purchase(trial)
         if purchase and purchase["status"] != "ok":
             row.failures.append(f"{trial.pair} seed {trial.seed}: {purchase['status']}")
         seeds = [s for p, s in evaluation.plan.trainings(trial) if p.name == pipeline]
         for seed in seeds if pipeline != OWN else [trial.seed]:
             record = evaluation.score(trial, pipeline, seed)
-            if record:
-                scores.append(record["macro_f1"])
+            run = (str(trial.pair or "any"), trial.seed, seed)
+            row.runs[run] = record["macro_f1"] if record else math.nan
     _fill_gap(rows)
+    if baseline is not None:
+        _fill_comparisons(rows, baseline)
     return sorted(rows.values(), key=lambda row: -math.inf if math.isnan(row.mean) else row.mean)[
         ::-1
     ]
+
+
+def _fill_comparisons(rows: dict[str, Row], baseline: str) -> None:
+    compared = {
+        name: row.runs for name, row in rows.items() if name not in REFERENCES and not row.failures
+    }
+    for name, comparison in compare(compared, baseline).items():
+        rows[name].against_baseline = comparison
 
 
 def _fill_gap(rows: dict[str, Row]) -> None:
@@ -102,14 +155,32 @@ def _fill_gap(rows: dict[str, Row]) -> None:
         row.gap_closed = _none_if_nan(share)
 
 
-def _line(row: Row, columns: Sequence[str]) -> list[str]:
+def _table(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    known = any(row.interval for row in rows)
+    headers = [
+        rows[0].pipeline,
+        "macro-F1",
+        "95 % interval" if known else "sd",
+        *columns,
+        "gap closed",
+        "n",
+    ]
+    lines = []
+    for row in rows:
+        spread = spoken_interval(row.interval) if known else _number(row.spread)
+        lines.append(_line(row, spread, columns))
+    alignment = ("left", *["right"] * (len(headers) - 1))
+    return tabulate(lines, headers, disable_numparse=True, colalign=alignment)
+
+
+def _line(row: Row, spread: str, columns: Sequence[str]) -> list[str]:
     cells = []
     for column in columns:
         scores = row.by_pair.get(column)
         cells.append(f"{statistics.fmean(scores):.3f}" if scores else "")
     failed = f"{row.strategy} (failed: {'; '.join(row.failures)})" if row.failures else row.strategy
     gap = "" if row.gap_closed is None else f"{row.gap_closed:.0%}"
-    return [failed, _number(row.mean), _number(row.spread), *cells, gap, str(row.n)]
+    return [failed, _number(row.mean), spread, *cells, gap, str(row.n)]
 
 
 def _number(value: float) -> str:

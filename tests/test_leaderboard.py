@@ -1,10 +1,14 @@
 """The table says what the journals say, and a failed pair fails its strategy."""
 
+import json
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from evaluator.comparison import Run, choose_baseline, compare, render_comparisons
 from evaluator.dataset import open_splits
 from evaluator.evaluation import Evaluation
 from evaluator.leaderboard import Row, leaderboard, render
@@ -16,6 +20,7 @@ from evaluator.watch import Limits
 
 QUICK = PIPELINES["quick"]
 SCORES = {"none": 0.2, "random": 0.4, "entropy": 0.5, "all": 0.8}
+GAINS = {("entropy", 1): 0.02}  # what a strategy gains under one seed
 
 
 @pytest.fixture
@@ -35,7 +40,9 @@ def evaluation(squares: Path, tmp_path: Path) -> Evaluation:
     return Evaluation(plan, tmp_path / "out", Scorer(splits, weights="none"), Limits())
 
 
-def pretend(evaluation: Evaluation, failed: str = "") -> None:
+def pretend(
+    evaluation: Evaluation, failed: str = "", gains: Mapping[tuple[str, int], float] | None = None
+) -> None:
     """Write journals as if everything had been run."""
     for trial in evaluation.plan.trials():
         bad = trial.strategy == failed and trial.seed == 1 and trial.pair == Pair(9, 2)
@@ -44,6 +51,7 @@ def pretend(evaluation: Evaluation, failed: str = "") -> None:
         if bad:
             continue
         wider = 0.1 if trial.pair == Pair(9, 2) else 0.0
+        wider += (gains or {}).get((trial.strategy, trial.seed), 0.0)
         for _, seed in evaluation.plan.trainings(trial):
             evaluation.scores.append(
                 {
@@ -84,8 +92,153 @@ def test_a_failed_pair_fails_the_strategy_and_the_others_are_shown(evaluation: E
     assert rows[-1].as_json()["macro_f1"] is None
 
 
+def test_the_interval_is_over_purchase_seeds(evaluation: Evaluation) -> None:
+    pretend(evaluation)
+    rows = by_name(leaderboard(evaluation))
+    half = 12.7062 * 0.02 / math.sqrt(2) / math.sqrt(2)  # t(1), two seeds 0.02 apart
+    assert rows["entropy"].interval == pytest.approx((0.56 - half, 0.56 + half), abs=1e-5)
+    assert rows["all"].interval is None, "one seed"
+    assert rows["none"].interval is not None
+
+    # Trainings of the same purchase are no seeds of their own.
+    one = Row("entropy", "quick", {("5:1", 0, seed): 0.4 + 0.01 * seed for seed in range(4)})
+    assert (one.n, one.interval) == (4, None)
+    assert one.spread > 0
+
+
+def test_against_the_baseline_seed_by_seed(evaluation: Evaluation) -> None:
+    pretend(evaluation, gains=GAINS)
+    rows = by_name(leaderboard(evaluation, "random"))
+    against = rows["entropy"].against_baseline
+    assert against is not None
+    assert (against.baseline, against.test.n) == ("random", 2)
+    assert against.test.difference == pytest.approx(0.1 + 0.01)
+    assert (against.wins, against.losses, against.ties) == (4, 0, 0), "2 pairs x 2 seeds"
+    assert against.p_t_holm == against.test.p_t, "one comparison needs no correction"
+    assert [rows[name].against_baseline for name in ("random", "none", "all")] == [None] * 3
+
+    reverse = by_name(leaderboard(evaluation, "entropy"))["random"].against_baseline
+    assert reverse is not None
+    assert reverse.test.difference == pytest.approx(-0.11)
+    assert (reverse.wins, reverse.losses) == (0, 4)
+
+
+def test_the_paired_table_follows_the_leaderboard(evaluation: Evaluation) -> None:
+    pretend(evaluation, gains=GAINS)
+    rows = leaderboard(evaluation, "random")
+    first, second = render(rows, evaluation.plan.pairs, "random").split("\n\n")
+    assert "95 % interval" in first
+    assert second.startswith("against random, paired")
+    line = second.splitlines()[2].split()
+    assert line[:2] == ["entropy", "+0.110"]
+    assert "4-0" in line
+    assert "none" not in second
+    assert "\n\n" not in render(leaderboard(evaluation), evaluation.plan.pairs)
+
+
+def test_json_has_the_same(evaluation: Evaluation) -> None:
+    pretend(evaluation, gains=GAINS)
+    printed = json.dumps([row.as_json() for row in leaderboard(evaluation, "random")])
+    rows = {row["strategy"]: row for row in json.loads(printed)}
+    low, high = rows["entropy"]["interval"]
+    assert low < rows["entropy"]["macro_f1"] < high
+    assert rows["all"]["interval"] is None
+    assert rows["random"]["against_baseline"] is None
+    promised = (
+        "baseline n difference interval p_t p_t_holm p_wilcoxon p_wilcoxon_holm wins losses ties "
+        "variance_paired variance_unpaired pairing_gain seeds_needed seeds_needed_interval "
+        "seeds_still_needed"
+    )
+    assert set(rows["entropy"]["against_baseline"]) == set(promised.split())
+
+
+@pytest.mark.parametrize(("failed", "baseline"), [("entropy", "random"), ("random", "random")])
+def test_a_failed_strategy_is_compared_with_nothing(
+    evaluation: Evaluation, failed: str, baseline: str
+) -> None:
+    pretend(evaluation, failed=failed)
+    rows = leaderboard(evaluation, baseline)
+    assert all(row.against_baseline is None for row in rows)
+    assert by_name(rows)[failed].interval is None
+    second = render(rows, evaluation.plan.pairs, baseline).split("\n\n")[1]
+    assert second == "not compared with random (failed or unfinished): entropy"
+
+
+def test_one_seed_says_nothing_about_a_difference(evaluation: Evaluation) -> None:
+    evaluation.plan = replace(evaluation.plan, seeds=1)
+    pretend(evaluation)
+    rows = leaderboard(evaluation, "random")
+    first, second = render(rows, evaluation.plan.pairs, "random").split("\n\n")
+    assert "95 % interval" not in first
+    assert len(second.splitlines()) == 1
+    assert "n = 1" in second
+    against = by_name(rows)["entropy"].as_json()["against_baseline"]
+    assert against["difference"] == pytest.approx(0.1)
+    unknown = ("interval", "p_t", "p_t_holm", "p_wilcoxon", "seeds_needed", "variance_paired")
+    assert [against[name] for name in unknown] == [None] * len(unknown)
+
+
+def test_an_unfinished_seed_does_not_count_until_it_is_complete(evaluation: Evaluation) -> None:
+    """Seed 1 of entropy's second pair is still to be scored."""
+    pretend(evaluation)
+    (waiting,) = (
+        trial
+        for trial in evaluation.plan.trials()
+        if (trial.strategy, trial.pair, trial.seed) == ("entropy", Pair(9, 2), 1)
+    )
+    evaluation.scores.records[:] = [
+        record for record in evaluation.scores.records if record["trial"] != waiting.identity
+    ]
+    rows = by_name(leaderboard(evaluation, "random"))
+    entropy = rows["entropy"]
+    assert entropy.mean == pytest.approx(0.55), "seed 0 alone"
+    assert entropy.interval is None
+    assert {pair: len(scores) for pair, scores in entropy.by_pair.items()} == {"5:1": 2, "9:2": 1}
+    assert entropy.against_baseline is not None
+    assert entropy.against_baseline.test.n == 1
+    assert rows["random"].interval is not None
+
+
+BASELINES = {
+    # strategies, asked: baseline
+    "random if it is there": (["entropy", "random"], None, "random"),
+    "else the first": (["entropy", "badge"], None, "entropy"),
+    "as asked": (["entropy", "random"], "entropy", "entropy"),
+}
+
+
+@pytest.mark.parametrize("case", BASELINES)
+def test_baseline(case: str) -> None:
+    strategies, asked, baseline = BASELINES[case]
+    assert choose_baseline(strategies, asked) == baseline
+
+
+def test_p_values_are_corrected_for_all_strategies_compared() -> None:
+    def runs(*scores: float) -> dict[Run, float]:
+        return {("5:1", seed, seed): score for seed, score in enumerate(scores)}
+
+    compared = compare(
+        {
+            "random": runs(0.50, 0.52, 0.51),
+            "clear": runs(0.60, 0.62, 0.62),
+            "unclear": runs(0.50, 0.54, 0.55),
+            "later": {("5:1", 7, 7): 0.9},
+        },
+        "random",
+    )
+    assert list(compared) == ["clear", "unclear"]
+    clear, unclear = compared.values()
+    assert clear.test.p_t is not None
+    assert clear.p_t_holm == pytest.approx(2 * clear.test.p_t)
+    assert unclear.p_t_holm == pytest.approx(unclear.test.p_t)
+    assert (unclear.wins, unclear.losses, unclear.ties) == (2, 0, 1)
+    lines = render_comparisons(compared, "random").splitlines()
+    assert "2-0 (1 tied)" in lines[3]
+    assert "corrected for 2 comparisons" in lines[4]
+
+
 def test_an_unfinished_evaluation_has_a_table_too(evaluation: Evaluation) -> None:
-    assert "entropy" in render(leaderboard(evaluation), evaluation.plan.pairs)
+    assert "entropy" in render(leaderboard(evaluation, "random"), evaluation.plan.pairs, "random")
 
 
 def test_scores_by_other_code_do_not_count(evaluation: Evaluation) -> None:

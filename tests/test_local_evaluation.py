@@ -65,6 +65,7 @@ def test_from_a_data_set_to_a_leaderboard(
     rows = {row["strategy"]: row for row in json.loads(printed[printed.index("[\n") :])}
     assert set(rows) == {"none", "all", "first", "last"}
     assert rows["first"]["n"] == 2
+    assert rows["last"]["against_baseline"]["baseline"] == "first"
 
     purchases = Journal(out / "purchases.jsonl").records
     assert {p["strategy"]: p["purchased"] for p in purchases if p["seed"] == 0} == {
@@ -122,6 +123,10 @@ def test_a_failure_is_told_with_the_end_of_its_log_and_the_others_go_on(
 REFUSED = {
     "a mistyped strategy": (["--strategy", "frist"], "Unknown strategy: 'frist'. Known: first"),
     "a reserved name": (["--strategy", "all"], "adds the rows none and all itself"),
+    "a baseline that is not run": (
+        ["--strategy", "first", "last", "--baseline", "random"],
+        "--baseline random: not among the strategies evaluated, which are first, last",
+    ),
     "a mistyped pipeline": (["--pipeline", "quik"], "pipeline 'quik' is not known"),
     "a budget past the pool": (["--pairs", "41:1"], "more than the 40 images in the pool"),
     "no such data": (["--data", "no/such"], "not a folder"),
