@@ -297,3 +297,11 @@ def test_the_cheap_path_starts_without_timm() -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", [entry["name"] for entry in run.describe_strategies()])
+def test_every_strategy_finds_what_it_looks_at(name: str, tmp_path: Path) -> None:
+    submission = run.ZEWDPCRun(name, config=config(tmp_path))
+    training, unlabelled = train(), pool()
+    submission.pre_training_phase(training, 600)
+    assert len(submission.purchase_phase(unlabelled, training, 20, 600)) == 20
