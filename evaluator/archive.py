@@ -1,30 +1,41 @@
 """Unpack the organisers' archives, taking nothing that would land outside the folder."""
 
-import shutil
+import lzma
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from evaluator.errors import DatasetError
-from evaluator.layout import SPELLINGS
 
 
 def unpack(archives: Sequence[Path], out: Path) -> Path:
-    """Unpack `.tar.gz`, `.tar`, `.zip` archives into `out`, each whole or not at all.
+    """Unpack `.tar.gz`, `.tar`, `.zip` archives, each into a folder of `out` named after it.
 
-    An archive that holds one split without naming it in its folders (`images/`, `labels.csv`
-    at the top) is put into a folder named after the archive.
-    Raises DatasetError for an archive that cannot be read or that has an unsafe member.
+    Each whole or not at all. Raises DatasetError for an archive that is missing, cannot be read
+    or has an unsafe member.
     """
-    out.mkdir(parents=True, exist_ok=True)
     for archive in archives:
         if not archive.is_file():
             raise DatasetError(f"There is no archive at {archive}.")
-        with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=out) as scratch:
-            _extract(archive, Path(scratch))
-            _move_into(Path(scratch), out, archive)
+        target = out / archive.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")
+        if target.exists():
+            raise DatasetError(
+                f"{target} exists already; {archive} was not unpacked. Move it away or choose "
+                "another --out."
+            )
+        made = not out.exists()
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=out) as scratch:
+                whole = Path(scratch) / target.name
+                _extract(archive, whole)
+                whole.replace(target)
+        finally:
+            if made and not any(out.iterdir()):
+                out.rmdir()
     return out
 
 
@@ -41,11 +52,17 @@ def _extract(archive: Path, folder: Path) -> None:
                     _refuse_unsafe(archive, member.name)
                 # "data" refuses links out of the folder, devices and odd permissions.
                 opened.extractall(folder, filter="data")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise DatasetError(
-            f"{archive} cannot be unpacked: {error}. It must be a whole .tar.gz, .tar or .zip; "
-            "download it again if it was cut short."
-        ) from error
+    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
+        raise _unreadable(archive, error) from error
+    except (EOFError, OSError, RuntimeError) as error:  # RuntimeError: an encrypted zip
+        raise _unreadable(archive, error) from error
+
+
+def _unreadable(archive: Path, error: Exception) -> DatasetError:
+    return DatasetError(
+        f"{archive} cannot be unpacked: {error}. It must be a whole .tar.gz, .tar or .zip; "
+        "download it again if it was cut short."
+    )
 
 
 def _refuse_unsafe(archive: Path, name: str) -> None:
@@ -55,24 +72,3 @@ def _refuse_unsafe(archive: Path, name: str) -> None:
             f"{archive} has a member {name!r} that would land outside the folder. "
             "Nothing of it was unpacked; do not trust this archive."
         )
-
-
-def _move_into(scratch: Path, out: Path, archive: Path) -> None:
-    named = any(
-        part.lower().startswith(spelling)
-        for path in scratch.rglob("labels.csv")
-        for part in path.relative_to(scratch).parts[:-1]
-        for spellings in SPELLINGS.values()
-        for spelling in spellings
-    )
-    target = out if named else out / archive.name.split(".")[0]
-    items = list(scratch.iterdir())
-    for item in items:
-        if (target / item.name).exists():
-            raise DatasetError(
-                f"{target / item.name} exists already; {archive} was not unpacked. "
-                "Move it away or choose another --out."
-            )
-    target.mkdir(parents=True, exist_ok=True)
-    for item in items:
-        shutil.move(item, target / item.name)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
@@ -60,6 +61,7 @@ def cached_images(
     half_made = Path(name)
     try:
         _decode_all(split, half_made, workers or _cpu_count(), progress)
+        half_made.chmod(0o666 & ~_umask())  # mkstemp made it private; the data may be shared
         half_made.replace(path)
     finally:
         half_made.unlink(missing_ok=True)
@@ -67,6 +69,12 @@ def cached_images(
         if stale != path:
             stale.unlink(missing_ok=True)
     return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _decode_all(split: SplitFiles, target: Path, workers: int, progress: bool) -> None:
@@ -87,7 +95,8 @@ def _decode_all(split: SplitFiles, target: Path, workers: int, progress: bool) -
         images.flush()
     if len(sizes) > 1:
         others = len(split.images) - sizes[(width, height)]
-        tqdm.write(f"{split.name}: {others} images of another size resized to {width} x {height}.")
+        line = f"{split.name}: {others} images of another size resized to {width} x {height}."
+        tqdm.write(line, file=sys.stderr)
 
 
 def _open(split: SplitFiles, row: int) -> Image.Image:

@@ -4,27 +4,35 @@ Started by `evaluator.isolation`. It is given images and the training labels, no
 everything it says is checked on the other side.
 """
 
+import json
+import os
+import sys
+from pathlib import Path
+
+if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):
+    # Before numpy and torch are imported, for they size their thread pools by it.
+    _allowed = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, _allowed[: json.loads(Path(sys.argv[2]).read_text())["cpus"]])
+
 import importlib
 import inspect
 import io
-import json
 import operator
-import os
 import socket
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import base_run
 from evaluator.dataset import ZEWDPCBaseDataset, ZEWDPCProtectedDataset, load_images
 from evaluator.errors import OutOfBudgetError, ZEWDPCRuntimeError
 from evaluator.processes import die_with_parent
 from evaluator.protocol import Channel, Message
 
+MOST_CLAIMED = 50_000  # indices sent back; the returned dict counts for nothing anyway
 ALIASES = {
     "purchase_budget": "budget",
     "compute_budget": "time_available",
@@ -147,11 +155,11 @@ class Stage:
         method = self._submission.prediction_phase
         predictions = np.asarray(method(**bind(method, offered)))
         plain = predictions.dtype.kind in "biuf"
-        return {
-            "type": "done",
-            "shape": list(predictions.shape),
-            "dtype": predictions.dtype.newbyteorder("=").name,
-        }, np.ascontiguousarray(predictions).tobytes() if plain else b""
+        if plain:
+            native = predictions.dtype.newbyteorder("=")
+            predictions = np.ascontiguousarray(predictions, dtype=native)
+        about = {"shape": list(predictions.shape), "dtype": predictions.dtype.name}
+        return {"type": "done", **about}, predictions.tobytes() if plain else b""
 
 
 def load_submission(run_py: Path, arguments: Mapping[str, Any]) -> Any:
@@ -176,12 +184,16 @@ def load_submission(run_py: Path, arguments: Mapping[str, Any]) -> Any:
 
 def import_run(run_py: Path) -> Any:
     """`import run` with the submission's folder first on the path."""
-    sys.path.insert(0, str(run_py.parent))
+    # Ours is imported already; what else the submission imports must be its own.
+    house = str(Path(base_run.__file__).parent)
+    sys.path[:] = [str(run_py.parent), *(path for path in sys.path if path != house)]
     return importlib.import_module(run_py.stem)
 
 
 def _claimed_indices(returned: Any) -> list[int] | None:
     """The indices of the dict that the purchase phase returned; None where it is no such dict."""
+    if not isinstance(returned, Mapping) or len(returned) > MOST_CLAIMED:
+        return None
     try:
         return [operator.index(index) for index in returned]
     except TypeError:
@@ -217,9 +229,6 @@ def main() -> None:
     die_with_parent()
     judge = Judge(Channel(socket.socket(fileno=int(sys.argv[1]))))
     job = json.loads(Path(sys.argv[2]).read_text())
-    if hasattr(os, "sched_setaffinity"):
-        allowed = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, allowed[: job["cpus"]])
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     try:

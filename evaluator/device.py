@@ -5,11 +5,25 @@ from contextlib import contextmanager
 
 import torch
 
+from evaluator.errors import ConfigurationError
+
 
 def chosen_device(device: torch.device | str | None) -> torch.device:
+    """`device`, or the GPU where there is one. Raises ConfigurationError for what is no device."""
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise ConfigurationError(
+            f"device {device!r} is none that torch knows; expected cpu, cuda or cuda:N"
+        ) from None
+
+
+def release_memory() -> None:
+    """Give cached GPU memory back: the next purchase runs on the same GPU, in another process."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def half_precision(device: torch.device) -> torch.dtype | None:

@@ -1,5 +1,6 @@
 """How long a plan will take on this machine, measured before it starts."""
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -8,6 +9,8 @@ import numpy as np
 import torch
 
 from evaluator.dataset import Splits
+from evaluator.device import release_memory
+from evaluator.errors import ConfigurationError
 from evaluator.evaluation import Evaluation
 from evaluator.pipelines import Pipeline
 from evaluator.trainer import ZEWDPCTrainer, resize_images
@@ -23,7 +26,7 @@ def seconds_per_image(pipeline: Pipeline, splits: Splits, device: str | None) ->
 
     Weights do not change the time, so none are loaded.
     """
-    one_epoch = replace(pipeline, epochs=1, pretrained=False)
+    one_epoch = replace(pipeline, epochs=1, minimum_steps=0, pretrained=False)
     elapsed, n = 0.0, 0
     for n in TRIAL_IMAGES:
         n = min(n, len(splits.training))
@@ -33,10 +36,14 @@ def seconds_per_image(pipeline: Pipeline, splits: Splits, device: str | None) ->
             one_epoch, splits.class_names, seed=0, device=device, weights="none"
         )
         started = time.monotonic()
-        trainer.fit(images, labels)
+        try:
+            trainer.fit(images, labels)
+        except ValueError as error:  # before hours are spent on purchases that cannot be scored
+            raise ConfigurationError(f"--pipeline {pipeline.name}: {error}") from error
         elapsed = time.monotonic() - started
         if elapsed > TOO_QUICK:
             break
+    release_memory()
     return elapsed / n
 
 
@@ -68,8 +75,9 @@ def _step_seconds(
     else:
         n_bought = trial.pair.budget if trial.pair else 0
     n_images = len(splits.training) + n_bought
+    epochs = pipeline.epochs_for(math.ceil(n_images / pipeline.batch_size))
     # Prediction costs about a third of a training step an image, once.
-    return rates[pipeline.name] * (n_images * pipeline.epochs + len(splits.validation) / 3)
+    return rates[pipeline.name] * (n_images * epochs + len(splits.validation) / 3)
 
 
 def _minutes(trial: Trial) -> float:

@@ -1,5 +1,6 @@
 """Carry out a plan: buy, journal, train, score, journal; stop anywhere and go on later."""
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -9,11 +10,12 @@ from typing import Any
 from tqdm import tqdm
 
 from evaluator.dataset import Splits
+from evaluator.errors import ConfigurationError
 from evaluator.isolation import last_lines, run_submission
 from evaluator.journal import Journal, Record
 from evaluator.metrics import score
 from evaluator.pipelines import Pipeline
-from evaluator.plan import Plan
+from evaluator.plan import Plan, submission_fingerprint
 from evaluator.scoring import Scorer
 from evaluator.trial import REFERENCES, PurchaseRecord, ScoreRecord, Trial
 from evaluator.vault import LabelVault
@@ -63,8 +65,11 @@ class Evaluation:
     def missing(self) -> Iterator[tuple[Trial, Pipeline | None]]:
         """What is still to do: (trial, None) is a purchase, (trial, pipeline) a training."""
         for trial in self.plan.trials():
-            if not self.purchase(trial):
+            purchase = self.purchase(trial)
+            if not purchase:
                 yield trial, None
+            elif purchase["status"] != "ok":
+                continue
             for pipeline, seed in self.plan.trainings(trial):
                 if not self.score(trial, pipeline.name, seed):
                     yield trial, pipeline
@@ -81,6 +86,11 @@ class Evaluation:
         bar.update()
 
     def _isolated_purchase(self, trial: Trial, bar: "tqdm[Any]") -> PurchaseRecord:
+        if submission_fingerprint(self.plan.submission) != trial.code:
+            raise ConfigurationError(
+                f"{self.plan.submission} or a file beside it was changed while the evaluation ran. "
+                "Nothing of the new code was judged; start the same command again to judge it."
+            )
         pair = trial.pair
         if pair is None:
             raise ValueError(f"{trial.identity} has no budget to buy with.")
@@ -146,7 +156,7 @@ class Evaluation:
                 trial.identity, purchase["purchased"], pipeline, seed, progress=show
             )
             self.scores.append(record.as_json())
-            tqdm.write(
+            _say(
                 f"{_title(trial)}: {pipeline.name} macro-F1 {record.macro_f1:.3f} "
                 f"({record.n_training} + {record.n_purchased} images, {record.seconds:.0f} s)"
             )
@@ -208,15 +218,20 @@ def _title(trial: Trial) -> str:
     return f"{trial.strategy}{pair} seed {trial.seed}"
 
 
+def _say(line: str) -> None:
+    """A line beside the progress bar, on stderr. It may hold whatever a submission printed."""
+    tqdm.write(line.encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr)
+
+
 def _tell(trial: Trial, record: PurchaseRecord, log: Path) -> None:
     if trial.pair is None:
         return
     spent = sum(record.seconds.get(phase, 0.0) for phase in ("pre_training", "purchase"))
-    tqdm.write(
+    _say(
         f"{_title(trial)}: {record.status}, {len(record.purchased)} labels in {spent:.0f} s "
         f"of {trial.pair.minutes * 60:.0f} s"
     )
     for warning in record.warnings:
-        tqdm.write(f"    warning: {warning}")
+        _say(f"    warning: {warning}")
     if record.status != "ok":
-        tqdm.write(f"    {record.reason}\n  the end of {log}:\n{last_lines(log)}")
+        _say(f"    {record.reason}\n  the end of {log}:\n{last_lines(log)}")

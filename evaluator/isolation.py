@@ -6,25 +6,28 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from evaluator.answers import check_claim, check_predictions
 from evaluator.dataset import Splits
-from evaluator.errors import ConfigurationError
+from evaluator.errors import ConfigurationError, ZEWDPCRuntimeError
 from evaluator.processes import ProcessTree
 from evaluator.protocol import Channel, ChannelClosedError, Message
 from evaluator.trial import Pair
 from evaluator.vault import LabelVault
 from evaluator.watch import (
     EXIT_PATIENCE,
+    POLL,
     Limits,
     Outcome,
     Progress,
     TrialFailedError,
     Watch,
     how_it_ended,
+    receive_while_alive,
 )
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -103,10 +106,12 @@ def preflight(submission: Path, variants: list[dict[str, Any]]) -> list[dict[str
         log = Path(folder) / "log"
         with _child(job, log) as (tree, channel):
             try:
-                message = _receive(channel, Limits().start_up)
+                message = _first_message(channel, tree, Limits().start_up)
             except ChannelClosedError:
                 code = tree.wait(EXIT_PATIENCE)
                 message = {"type": "failed", "reason": f"its process {how_it_ended(code)}"}
+            except ZEWDPCRuntimeError as error:
+                message = {"type": "failed", "reason": str(error)}
             finally:
                 tree.kill()
         if message is None:
@@ -114,8 +119,9 @@ def preflight(submission: Path, variants: list[dict[str, Any]]) -> list[dict[str
                 f"{submission} did not start within {Limits().start_up:g} s.\n{last_lines(log)}"
             )
         if message["type"] != "ready":
-            raise ConfigurationError(f"{submission} cannot be used: {message['reason']}")
-        strategies: list[dict[str, str]] | None = message["strategies"]
+            reason = message.get("reason", "it sent something else than expected")
+            raise ConfigurationError(f"{submission} cannot be used: {reason}\n{last_lines(log)}")
+        strategies: list[dict[str, str]] | None = message.get("strategies")
         return strategies
 
 
@@ -141,7 +147,7 @@ def _child(job: dict[str, Any], log: Path) -> Iterator[tuple[ProcessTree, Channe
         job_file.write_text(json.dumps(job))
         path = os.pathsep.join(filter(None, [str(HOUSE), os.environ.get("PYTHONPATH")]))
         tree = ProcessTree(
-            [sys.executable, "-m", "evaluator.child", str(theirs.fileno()), str(job_file)],
+            [sys.executable, "-P", "-m", "evaluator.child", str(theirs.fileno()), str(job_file)],
             cwd=Path(job["submission"]).parent,
             env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
             output=output,
@@ -167,6 +173,10 @@ def _run_phases(watch: Watch, pair: Pair, limits: Limits, test_shape: tuple[int,
     watch.outcome.predictions = check_predictions(answer, payload, test_shape)
 
 
-def _receive(channel: Channel, timeout: float) -> Message | None:
-    frame = channel.receive(timeout)
-    return frame[0] if frame else None
+def _first_message(channel: Channel, tree: ProcessTree, timeout: float) -> Message | None:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        frame = receive_while_alive(channel, tree, POLL)
+        if frame:
+            return frame[0]
+    return None

@@ -1,6 +1,7 @@
 """An append-only record of what was done, one JSON object a line, written as it happens."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def _read(path: Path) -> Iterator[Record]:
     content = path.read_bytes()
     whole, newline, torn = content.rpartition(b"\n")
     if torn:
-        tqdm.write(f"{path}: dropped a torn last line of {len(torn)} bytes (the run was killed).")
+        notice = f"{path}: dropped a torn last line of {len(torn)} bytes (the run was killed)."
+        tqdm.write(notice, file=sys.stderr)
         with path.open("rb+") as file:
             file.truncate(len(content) - len(torn))
     for number, line in enumerate((whole + newline).splitlines(), start=1):

@@ -113,6 +113,11 @@ def _class_columns(
     where = f"{labels_csv}, line 1"
     if "filename" not in header:
         raise DatasetError(f"{where}: no column `filename`; the columns are {', '.join(header)}.")
+    if "" in header:
+        raise DatasetError(
+            f"{where}: column {header.index('') + 1} has no name. If it is an index that was "
+            "written along, remove it."
+        )
     if len(set(header)) != len(header):
         twice = sorted({column for column in header if header.count(column) > 1})
         raise DatasetError(f"{where}: the column {twice[0]!r} stands there twice.")
@@ -162,6 +167,7 @@ def _parse_rows(
         name = row[header.index("filename")].strip()
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
             raise DatasetError(f"{where}: {name!r} is no file name inside images/.")
+        name = Path(name).as_posix()  # "./a.png" and "a.png" are one image
         if name in seen:
             raise DatasetError(f"{where}: {name} stands on line {seen[name]} already.")
         seen[name] = line

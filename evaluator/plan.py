@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluator.dataset import Splits
@@ -33,6 +33,11 @@ class Plan:
     training_seeds: int
     pipelines: tuple[Pipeline, ...]  # none where the submission's own predictions are scored
     reference_seeds: int = 1  # of the row `all`, which costs most and varies least
+    conditions: str = ""  # see Trial
+    code: str = field(init=False)  # of the submission as it was when the plan was made
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", submission_fingerprint(self.submission))
 
     def references(self) -> Iterator[Trial]:
         """What the judge buys itself: nothing, under every seed, and everything, under fewer."""
@@ -44,7 +49,6 @@ class Plan:
 
     def purchases(self) -> Iterator[Trial]:
         """What the submission buys, seed by seed, so that comparisons stand early."""
-        code = submission_fingerprint(self.submission)
         for seed in range(self.seeds):
             for pair in self.pairs:
                 for strategy in self.strategies:
@@ -54,7 +58,8 @@ class Plan:
                         strategy or "submission",
                         pair,
                         seed,
-                        code,
+                        self.code,
+                        self.conditions,
                     )
 
     def trials(self) -> list[Trial]:

@@ -15,6 +15,7 @@ import psutil
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+QUIET_LOOKS = 5  # looks in a row without a living or dead member before a family counts as gone
 
 
 class ProcessTree:
@@ -33,7 +34,8 @@ class ProcessTree:
         output: IO[bytes],
         pass_fds: Sequence[int],
     ) -> None:
-        self._before = {(child.pid, child.create_time()) for child in _descendants()}
+        self._before = set(_descendants())
+        self._ended = False
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
         self.leader = subprocess.Popen(
             command,
@@ -51,7 +53,7 @@ class ProcessTree:
         return [
             process
             for process in _descendants()
-            if (process.pid, process.create_time()) not in self._before and not _is_zombie(process)
+            if process not in self._before and not _is_zombie(process)
         ]
 
     def private_memory(self) -> int:
@@ -66,32 +68,33 @@ class ProcessTree:
             return None
 
     def kill(self, patience: float = 10.0) -> int:
-        """Kill every member; returns how many beside the leader were still running."""
-        left_running = {p.pid for p in self.members()} - {self.leader.pid}
+        """Kill every member; returns how many beside the leader were still running.
+
+        Ends when nothing was found in several looks in a row, because a family that forks
+        faster than it is looked at can hide from one.
+        """
+        if self._ended:
+            return 0
+        self._ended = True
+        left_running = {process.pid for process in self.members()} - {self.leader.pid}
         deadline = time.monotonic() + patience
-        while True:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.leader.pid, signal.SIGKILL)
-            members = self.members()
-            for process in members:
+        quiet = 0
+        while quiet < QUIET_LOOKS and time.monotonic() < deadline:
+            if self.leader.poll() is None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.leader.pid, signal.SIGKILL)
+            ours = [process for process in _descendants() if process not in self._before]
+            for process in ours:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
-            self.leader.poll()
-            self._reap_orphans()
-            if not members or time.monotonic() > deadline:
-                break
-            time.sleep(0.02)
+                if process.pid != self.leader.pid:
+                    with contextlib.suppress(ChildProcessError):
+                        os.waitpid(process.pid, os.WNOHANG)
+            quiet = 0 if ours else quiet + 1
+            time.sleep(0.01)
         self.wait(timeout=max(0.0, deadline - time.monotonic()))
         _prctl(PR_SET_CHILD_SUBREAPER, 0)
         return len(left_running)
-
-    def _reap_orphans(self) -> None:
-        for process in _descendants():
-            if process.pid != self.leader.pid and (
-                (process.pid, process.create_time()) not in self._before
-            ):
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(process.pid, os.WNOHANG)
 
 
 def die_with_parent() -> None:

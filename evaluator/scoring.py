@@ -16,6 +16,7 @@ from evaluator.dataset import (
     ZEWDPCBaseDataset,
     instantiate_purchased_dataset,
 )
+from evaluator.device import chosen_device, release_memory
 from evaluator.metrics import score
 from evaluator.pipelines import Pipeline
 from evaluator.trainer import ZEWDPCTrainer, resize_images
@@ -24,7 +25,10 @@ from evaluator.trial import ScoreRecord
 # What a score depends on besides the data and the pipeline's fields.
 SOURCES = (
     "augmentation.py",
+    "cache.py",
+    "dataset.py",
     "device.py",
+    "layout.py",
     "metrics.py",
     "muon.py",
     "networks.py",
@@ -76,6 +80,8 @@ class Scorer:
         )
         held_out = self.splits.validation
         predictions = trainer.predict(self._images(held_out, pipeline.size))
+        del trainer
+        release_memory()
         scores = score(held_out.labels, predictions.numpy(), self.splits.class_names)
         return ScoreRecord(
             trial=trial,
@@ -97,8 +103,13 @@ class Scorer:
 
     def configuration(self, pipeline: Pipeline) -> str:
         """Changes when the same purchase could get another score: code, settings, weights."""
-        weights = self.weights if pipeline.pretrained else ""
-        settings = f"{pipeline.fingerprint()}|{weights}|{torch.__version__}|{_source_digest()}"
+        weights = _weights_digest(self.weights) if pipeline.pretrained else ""
+        device = chosen_device(self.device).type
+        # Another number of threads adds up in another order, and ends elsewhere.
+        where = f"{device}{torch.get_num_threads()}" if device == "cpu" else device
+        settings = (
+            f"{pipeline.fingerprint()}|{weights}|{where}|{torch.__version__}|{_source_digest()}"
+        )
         return hashlib.blake2b(settings.encode(), digest_size=6).hexdigest()
 
     def _images(self, part: ZEWDPCBaseDataset, size: int | None) -> Tensor:
@@ -110,6 +121,15 @@ class Scorer:
         if len(part.rows) == len(resized):
             return resized
         return resized[torch.from_numpy(part.rows)]
+
+
+@cache
+def _weights_digest(weights: str) -> str:
+    """`weights` itself, or what is in the file of that name."""
+    path = Path(weights)
+    if weights in ("imagenet", "none") or not path.is_file():
+        return weights
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
 @cache

@@ -10,6 +10,9 @@ PHASES = ("pre_training", "purchase", "prediction")
 REFERENCES = ("none", "all")  # rows the judge makes itself: buy nothing, buy everything
 
 
+LONGEST_NAME = 120  # characters of a trial's name before its digest; it names files
+
+
 @dataclass(frozen=True, order=True)
 class Pair:
     """A purchase budget in labels and a compute budget in minutes."""
@@ -26,7 +29,8 @@ class Trial:
     """One purchase run: who buys, on what data, with which budgets, under which seed.
 
     `pair` is None for the judge's own reference rows, which know no budget. `code` is the
-    fingerprint of the submission's files: changed code makes another trial.
+    fingerprint of the submission's files: changed code makes another trial. `conditions` are
+    the judge's: the memory it allows, and which images are predicted.
     """
 
     dataset: str
@@ -35,15 +39,19 @@ class Trial:
     pair: Pair | None
     seed: int
     code: str = ""
+    conditions: str = ""
 
     @property
     def identity(self) -> str:
         """Its name in journals and file names; equal for equal trials and for no others."""
-        exact = f"{self.dataset}|{self.fingerprint}|{self.strategy}|{self.pair}|{self.code}"
+        exact = (
+            f"{self.dataset}|{self.fingerprint}|{self.strategy}|{self.pair}|{self.code}"
+            f"|{self.conditions}"
+        )
         digest = hashlib.blake2b(exact.encode(), digest_size=4).hexdigest()
         pair = f"-{self.pair.budget}x{self.pair.minutes:g}" if self.pair else ""
         readable = re.sub(r"[^\w.=-]+", "_", f"{self.strategy}{pair}-seed{self.seed}")
-        return f"{readable}-{digest}"
+        return f"{readable[-LONGEST_NAME:]}-{digest}"
 
 
 @dataclass(frozen=True)

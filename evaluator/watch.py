@@ -1,6 +1,7 @@
 """The judge's eyes on a running submission: its clock, its memory, its questions."""
 
 import contextlib
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from evaluator.trial import Status
 from evaluator.vault import LabelVault
 
 POLL = 0.25  # seconds between looks at the child's memory
+LOOKING_SHARE = 20.0  # a look at the memory is followed by a pause this many times as long
+LAST_WORDS = 0.05  # seconds to read what an ended process had still sent
 EXIT_PATIENCE = 5.0  # seconds for the child to end after its last phase
 Progress = Callable[[str, float], None]
 
@@ -81,7 +84,8 @@ class Watch:
         """Order a phase and wait for its end, at most `allowed` seconds by the judge's clock."""
         started = time.monotonic()
         try:
-            self._send({"type": "phase", "name": phase, "arguments": arguments}, phase)
+            with contextlib.suppress(ChannelClosedError):  # then waiting says how it ended
+                self.channel.send({"type": "phase", "name": phase, "arguments": arguments})
             return self._until_answer(phase, started + allowed, "done")
         finally:
             self.outcome.seconds[phase] = round(time.monotonic() - started, 3)
@@ -99,7 +103,7 @@ class Watch:
             if left <= 0:
                 raise TrialFailedError("timeout", _out_of_time(phase))
             try:
-                frame = self.channel.receive(min(left, POLL))
+                frame = receive_while_alive(self.channel, self.tree, min(left, POLL))
                 if frame is None:
                     continue
                 if frame[0]["type"] == wanted:
@@ -109,18 +113,18 @@ class Watch:
                     return frame
                 self._answer(frame[0], phase)
             except ChannelClosedError:
-                raise self._ended(phase) from None
+                raise self._ended(phase, deadline) from None
             except ZEWDPCRuntimeError as error:
                 raise TrialFailedError("crashed", f"{phase}: {error}") from None
 
     def _answer(self, message: Message, phase: str) -> None:
         kind = message["type"]
         if kind == "purchase":
-            self._send(self._sell(message.get("index")), phase)
+            self.channel.send(self._sell(message.get("index")))
         elif kind == "progress":
             share = message.get("share")
-            if isinstance(share, int | float) and share == share:
-                self.progress(phase, min(max(float(share), 0.0), 1.0))
+            if isinstance(share, float) and math.isfinite(share):
+                self.progress(phase, min(max(share, 0.0), 1.0))
         elif kind == "failed":
             raise TrialFailedError(*self._failure(message, phase))
         else:
@@ -134,33 +138,33 @@ class Watch:
         except ZEWDPCRuntimeError as error:
             return {"type": "refused", "reason": str(error)}
 
-    def _send(self, message: Message, phase: str) -> None:
-        try:
-            self.channel.send(message)
-        except ChannelClosedError:
-            raise self._ended(phase) from None
-
     def _failure(self, message: Message, phase: str) -> tuple[Status, str]:
-        kinds = message.get("kinds") or []
+        kinds = message.get("kinds")
+        names = [kind for kind in kinds if isinstance(kind, str)] if isinstance(kinds, list) else []
         reason = f"{phase}: {message.get('reason')}"
-        if "OutOfBudgetError" in kinds and self.vault.refused:
+        if "OutOfBudgetError" in names and self.vault.refused:
             return "over_budget", reason
-        if "MemoryError" in kinds or "OutOfMemoryError" in kinds:
+        if "MemoryError" in names or "OutOfMemoryError" in names:
             return "out_of_memory", reason
         return "crashed", reason
 
-    def _ended(self, phase: str) -> TrialFailedError:
-        """The line went dead: by its own doing, for the judge has killed nothing yet."""
-        code = self.tree.wait(EXIT_PATIENCE)
+    def _ended(self, phase: str, deadline: float) -> TrialFailedError:
+        """The line went dead: by the child's own doing, for the judge has killed nothing yet."""
+        code = self.tree.wait(min(EXIT_PATIENCE, max(0.0, deadline - time.monotonic())))
+        if code is None and time.monotonic() >= deadline:
+            return TrialFailedError("timeout", _out_of_time(phase))
         return TrialFailedError(
             "crashed", f"{phase}: the submission's process {how_it_ended(code)}"
         )
 
     def _look_at_memory(self, phase: str) -> None:
-        if time.monotonic() < self._next_look:
+        started = time.monotonic()
+        if started < self._next_look:
             return
         used = self.tree.private_memory()
-        self._next_look = time.monotonic() + POLL
+        # Looking costs the submission processor time, more the more memory it has.
+        pause = max(POLL, LOOKING_SHARE * (time.monotonic() - started))
+        self._next_look = time.monotonic() + pause
         self.outcome.peak_memory = max(self.outcome.peak_memory, used)
         if used > self.limits.memory:
             raise TrialFailedError(
@@ -168,6 +172,22 @@ class Watch:
                 f"{phase}: {used / 2**30:.2f} GiB of private memory in all its processes; the node "
                 f"has {self.limits.memory / 2**30:g} GiB",
             )
+
+
+def receive_while_alive(
+    channel: Channel, tree: ProcessTree, timeout: float
+) -> tuple[Message, bytes] | None:
+    """The next frame, or None after `timeout` seconds.
+
+    Raises ChannelClosedError when the leader has ended, even where a process it left behind
+    still holds the line open.
+    """
+    frame = channel.receive(timeout)
+    if frame is None and tree.leader.poll() is not None:
+        frame = channel.receive(LAST_WORDS)
+        if frame is None:
+            raise ChannelClosedError("the leader has ended")
+    return frame
 
 
 def _out_of_time(phase: str) -> str:
@@ -181,5 +201,6 @@ def how_it_ended(code: int | None) -> str:
     if code is None:
         return "closed its line to the judge and went on"
     if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
+        known = {number.value: number.name for number in signal.Signals}
+        return f"was killed by {known.get(-code, f'signal {-code}')}"
     return f"ended with exit code {code} before the phase was over"

@@ -11,12 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from evaluator.answers import check_predictions
 from evaluator.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.isolation import last_lines, preflight, run_submission
 from evaluator.trial import Pair
 from evaluator.vault import LabelVault
-from evaluator.watch import Limits, Outcome
+from evaluator.watch import Limits, Outcome, TrialFailedError
 
 WELL_BEHAVED = """
 import os, sys, time, threading, subprocess, signal
@@ -201,6 +202,89 @@ def test_misbehaviour_is_told_apart(case: str, run: Runner) -> None:
     result = run(**places)
     assert result.outcome.status == status, result.outcome.reason
     assert re.search(words, result.outcome.reason), result.outcome.reason
+
+
+LINE = "unlabelled_dataset._purchase.__self__._channel"
+MALFORMED: dict[str, tuple[str, str]] = {
+    # case: (what the child says in the purchase phase, status)
+    "kinds that are no list": ("{'type': 'failed', 'kinds': 5, 'reason': []}", "crashed"),
+    "progress past all floats": ("{'type': 'progress', 'share': 10**400}", "ok"),
+    "progress that is no number": ("{'type': 'progress', 'share': 'half'}", "ok"),
+    "an index of a thousand digits": ("{'type': 'purchase', 'index': 10**1000}", "crashed"),
+    "no index": ("{'type': 'purchase'}", "crashed"),
+    "an unknown type": ("{'type': 'hello'}", "crashed"),
+    "a claim that is no list of indices": ("{'type': 'done', 'claimed': [['x']]}", "crashed"),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_message_hurts_only_its_sender(case: str, run: Runner) -> None:
+    message, status = MALFORMED[case]
+    result = run(purchase=f"{LINE}.send({message})")
+    assert result.outcome.status == status, result.outcome.reason
+
+
+@pytest.mark.parametrize("dtype", ["f8,(", "(-1,)f8", "O", "complex128", None, 7])
+def test_a_dtype_is_never_parsed(dtype: object) -> None:
+    with pytest.raises(TrialFailedError) as failed:
+        check_predictions({"type": "done", "dtype": dtype, "shape": [2, 3]}, b"", (2, 3))
+    assert failed.value.status == "bad_output"
+
+
+def test_big_endian_predictions_are_the_numbers_they_are(run: Runner) -> None:
+    result = run(prediction="predictions = predictions.astype('>i4') + 1")
+    assert result.outcome.predictions is not None, result.outcome.reason
+    assert result.outcome.predictions.min() == 1
+
+
+def test_a_dead_leader_is_not_taken_for_a_slow_one(run: Runner) -> None:
+    started = time.monotonic()
+    result = run(
+        purchase="""
+            if os.fork() == 0:
+                time.sleep(600)
+            os._exit(1)
+        """
+    )
+    assert result.outcome.status == "crashed"
+    assert "ended with exit code 1" in result.outcome.reason
+    assert time.monotonic() - started < 45, "well before the deadline"
+
+
+def test_a_reader_who_does_not_read_runs_out_of_time(run: Runner) -> None:
+    result = run(
+        seconds=3,
+        purchase=f"""
+            while True:
+                {LINE}.send({{'type': 'purchase', 'index': 0}})
+        """,
+    )
+    assert result.outcome.status in ("timeout", "crashed")
+    assert sum(result.outcome.seconds.values()) < 20
+
+
+def test_a_submission_with_an_evaluator_of_its_own(run: Runner, tmp_path: Path) -> None:
+    folder = tmp_path / "submission"
+    (folder / "evaluator").mkdir(parents=True)
+    (folder / "evaluator" / "__init__.py").write_text("raise RuntimeError('the old kit')")
+    (folder / "random.py").write_text("raise RuntimeError('shadows the standard library')")
+    result = run(pre_training="from evaluator.dataset import ZEWDPCBaseDataset")
+    assert result.outcome.status == "ok", result.outcome.reason
+
+
+def test_the_house_lends_a_foreign_submission_nothing(run: Runner) -> None:
+    result = run(at_import="import strategies")
+    assert result.outcome.status == "crashed"
+    assert "No module named 'strategies'" in result.outcome.reason
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_the_cpu_limit_is_known_before_threads_are_counted(cpus: int, run: Runner) -> None:
+    result = run(
+        limits=Limits(cpus=cpus), pre_training="import torch; print(torch.get_num_threads())"
+    )
+    allowed = min(cpus, len(os.sched_getaffinity(0)))
+    assert last_lines(result.log).strip() == str(allowed)
 
 
 @pytest.mark.parametrize("phase", ["pre_training", "purchase"])
