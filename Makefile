@@ -6,7 +6,7 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 DEMO := --recipe demo --pipeline quick --strategy random entropy --pairs 200:1 --seeds 2 --out results/demo
 
-.PHONY: demo test lint fast-test boards clean help
+.PHONY: demo test lint fast-test clean help
 
 help:
 	@echo "make demo       install, paint sheets, judge two strategies, show the leaderboard"
@@ -30,7 +30,9 @@ lint: $(VENV)/.tests
 	$(RUN) -m mypy
 
 $(VENV)/.runs: requirements.txt
-	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 

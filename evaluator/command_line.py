@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ Every run is journalled in --out; the same command again goes on where it stoppe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate as the flags say. Returns 0 only if every trial ended "ok"."""
     flags = parser().parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     try:
         return _list(flags) if flags.list else _evaluate(flags)
     except (ConfigurationError, DatasetError) as error:
@@ -47,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped. The same command again goes on from here.", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -78,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     source = data.add_mutually_exclusive_group()
     source.add_argument("--data", type=Path, metavar="DIR", help="a data set's folder")
     source.add_argument("--recipe", choices=RECIPES, help="generated painted sheets")
-    data.add_argument("--workers", type=int, metavar="N", help="threads that decode images")
+    data.add_argument("--workers", type=_count, metavar="N", help="threads that decode images")
     grid = p.add_argument_group("how often")
     grid.add_argument("--round", type=int, choices=(1, 2), default=2, help="the challenge's rules")
     grid.add_argument(
@@ -109,7 +113,9 @@ def parser() -> argparse.ArgumentParser:
         help="what pretrained pipelines start from: imagenet (default), none, or a file",
     )
     score.add_argument("--device", help="where the judge trains, e.g. cpu or cuda:0")
-    score.add_argument("--memory", type=float, default=16, metavar="GIB", help="the node's (16)")
+    score.add_argument(
+        "--memory", type=_gibibytes, default=16.0, metavar="GIB", help="of a submission (16)"
+    )
     out = p.add_argument_group("where, and where to")
     out.add_argument("--engine", choices=("local",), default="local", help="trials one by one here")
     out.add_argument("--out", type=Path, metavar="DIR", help="journals and logs (results/DATA)")
@@ -139,6 +145,7 @@ def _evaluate(flags: argparse.Namespace) -> int:
         flags.training_seeds,
         pipelines,
         flags.reference_seeds,
+        conditions=f"round {flags.round}, {flags.memory:g} GiB",
     )
     evaluation = Evaluation(
         plan,
@@ -159,7 +166,9 @@ def _evaluate(flags: argparse.Namespace) -> int:
         print(f"\n{splits.name}, {plan.seeds} seeds, {spoken(time.monotonic() - started)}\n")
         print(render(rows, pairs, baseline))
         print(f"\nJournals and logs: {evaluation.out}")
-    return 1 if any(row.failures for row in rows) else 0
+    for failure in evaluation.failures():
+        print(failure, file=sys.stderr)
+    return 1 if any(row.failures or not row.n for row in rows) else 0
 
 
 def _list(flags: argparse.Namespace) -> int:
@@ -259,6 +268,16 @@ def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
             "--strategy random entropy",
         ]
     print("\n".join(lines), file=sys.stderr)
+
+
+def _gibibytes(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of GiB above 0")
+    return number
 
 
 def _count(text: str) -> int:

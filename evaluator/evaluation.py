@@ -74,6 +74,17 @@ class Evaluation:
                 if not self.score(trial, pipeline.name, seed):
                     yield trial, pipeline
 
+    def failures(self) -> Iterator[str]:
+        """What went wrong in the plan's purchases, in words, with where to read more."""
+        for trial in self.plan.trials():
+            purchase = self.purchase(trial)
+            if purchase and purchase["status"] != "ok":
+                yield (
+                    f"{_title(trial)}: {purchase['status']}, {purchase['reason']}\n"
+                    f"    its output: {self.log_of(trial)}; to try again, use another --out or "
+                    f"remove its line from {self.purchases.path}"
+                )
+
     def _buy(self, trial: Trial, bar: "tqdm[Any]") -> None:
         bar.set_description(f"{_title(trial)}: buying")
         if not self.purchase(trial):
