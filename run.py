@@ -106,7 +106,9 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         seconds = _one_of("time_available", time_available, "compute_budget", compute_budget)
         if labels is None:
             raise TypeError("purchase_phase needs `budget`, the number of labels it may buy.")
-        ends = time.monotonic() + (float("inf") if seconds is None else seconds)
+        allowed = float("inf") if seconds is None else seconds
+        ends = time.monotonic() + allowed
+        safe_end = ends - self.planner_settings.reserve(allowed)
         register_progress(0.0)
         if self._training_source is not training_dataset:
             self._read_training(training_dataset)
@@ -123,8 +125,8 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         )
         if purse.left:
             pool = self._read_pool(unlabelled_dataset, ends)
-            rounds.spend(purse, pool, self._labelled, ends)
-        rounds.finish(self._labelled, ends)
+            rounds.spend(purse, pool, self._labelled, safe_end)
+        rounds.finish(self._labelled, safe_end)
         register_progress(1.0)
         return {idx: label.to(torch.int64).numpy() for idx, label in purse.bought.items()}
 

@@ -66,10 +66,9 @@ class Rounds:
         self._progress = progress
         self._sight: tuple[Tensor, Sight] | None = None  # rows of the pool, and what they look like
 
-    def spend(self, purse: Purse, pool: Pool, labelled: Labelled, ends: float) -> None:
-        """Buy until the budget is spent; after `ends` minus the reserve, without thinking."""
+    def spend(self, purse: Purse, pool: Pool, labelled: Labelled, safe_end: float) -> None:
+        """Buy until the budget is spent; after `safe_end`, without thinking."""
         budget, number = purse.left, 0
-        safe_end = ends - self._settings.reserve(ends - self._clock())
         while purse.left:
             number += 1
             started = self._clock()
@@ -90,18 +89,20 @@ class Rounds:
             )
             self._progress(1 - purse.left / budget)
 
-    def finish(self, labelled: Labelled, ends: float) -> None:
-        """Train on everything bought, for the predictions, if there is time before `ends`."""
+    def finish(self, labelled: Labelled, safe_end: float) -> None:
+        """Train on everything bought, for the predictions, if there is time before `safe_end`.
+
+        The reserve after it is not for this: a late fit gains little, a missed deadline loses all.
+        """
         if not self._settings.final_fit or labelled.fitted == len(labelled):
             return
-        now = self._clock()
-        ends -= self._settings.reserve(ends - now)
+        left = safe_end - self._clock()
         epochs = final_epochs(
-            self._ledger.costs, len(labelled), ends - now, self._settings, labelled.fitted > 0
+            self._ledger.costs, len(labelled), left, self._settings, labelled.fitted > 0
         )
-        report("final fit", epochs=epochs, images=len(labelled), seconds_left=ends - now)
+        report("final fit", epochs=epochs, images=len(labelled), seconds_left=left)
         if epochs:
-            self.fit(epochs, labelled, ends)
+            self.fit(epochs, labelled, safe_end)
 
     def _next_step(
         self, purse: Purse, pool: Pool, labelled: Labelled, seconds: float, number: int

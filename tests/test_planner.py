@@ -159,8 +159,9 @@ def simulate(
     seller = Seller(clock, buy)
     purse = Purse(seller, budget, clock)
     pool = Pool(torch.zeros(n_pool, 3, 1, 1, dtype=torch.uint8), torch.arange(n_pool), iter(()))
-    rounds.spend(purse, pool, labelled, ends)
-    rounds.finish(labelled, ends)
+    safe_end = ends - settings.reserve(ends - clock())
+    rounds.spend(purse, pool, labelled, safe_end)
+    rounds.finish(labelled, safe_end)
     assert len(labelled) == n_labelled + budget
     return Outcome(len(seller.sold), ends - clock(), strategy_rounds(learner), learner)
 
@@ -175,6 +176,7 @@ TROUBLES = {
     "a stall of a minute early": {"stall": 60.0, "stall_at": 0.1},
     "a stall of a minute in the middle": {"stall": 60.0, "stall_at": 0.5},
     "a stall of a minute late": {"stall": 60.0, "stall_at": 0.8},
+    "a stall of a minute near the end": {"stall": 60.0, "stall_at": 0.9},
     "a first fit three times as long": {"first_fit_factor": 3.0},
     "slow purchases": {"buy": 0.05},
     "a slow strategy": {"choose": 15.0},
