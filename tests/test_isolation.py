@@ -279,7 +279,10 @@ def test_the_house_lends_a_foreign_submission_nothing(run: Runner) -> None:
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_the_cpu_limit_is_known_before_threads_are_counted(cpus: int, run: Runner) -> None:
+def test_the_cpu_limit_is_known_before_threads_are_counted(
+    cpus: int, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # it would decide alone
     result = run(
         limits=Limits(cpus=cpus), pre_training="import torch; print(torch.get_num_threads())"
     )
