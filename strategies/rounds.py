@@ -37,7 +37,7 @@ def report(event: str, **values: Any) -> None:
 
 
 class Rounds:
-    """Spends a purse on a pool before `ends` (seconds on `clock`), round by round.
+    """Spends a purse on a pool before `safe_end` (seconds on `clock`), round by round.
 
     Parameters
     ----------
