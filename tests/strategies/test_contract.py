@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from pools import generator, permuted, pool_of, views
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from strategies.pool import PoolView
 from strategies.registry import REGISTRY, load, parse_strategy
+from tests.strategies.pools import generator, permuted, pool_of, views
 
 load()
 STRATEGIES = sorted(name for name, entry in REGISTRY.items() if "tests" not in entry.source)

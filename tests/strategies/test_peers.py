@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pools import generator, views
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -21,6 +20,7 @@ from strategies.selectors.kcenter import k_center
 from strategies.selectors.kmeans import k_means
 from strategies.selectors.points import EmbeddingPoints, GradientPoints
 from strategies.selectors.typical import typical_of_clusters
+from tests.strategies.pools import generator, views
 
 PICKS, LABELLED = 25, 10
 

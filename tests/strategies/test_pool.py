@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from pools import pool_of, views
 from torch import Tensor
 
 from strategies.pool import PoolView
+from tests.strategies.pools import pool_of, views
 
 
 def spoil(view: str, value: Tensor) -> dict[str, Tensor]:

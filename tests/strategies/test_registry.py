@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 import pytest
 import torch
-from pools import generator, pool_of, views
 
 from strategies import registry
 from strategies.parameters import Range, parse_parameter
 from strategies.registry import REGISTRY, configure, load, parse_strategy, register
+from tests.strategies.pools import generator, pool_of, views
 
 # fmt: off
 NEEDED = {

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pools import views
 from torch import Tensor
 
 from strategies.scores import boundary, calibration, committee, multilabel, uncertainty
+from tests.strategies.pools import views
 
 P = torch.tensor([[0.5, 0.5], [0.9, 0.1], [1.0, 0.0], [0.5, 1.0], [0.2, 0.7]])
 HALF = torch.tensor([0.5, 0.5])

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pools import generator, views
 from torch import Tensor
 
 from strategies.selectors import bait as bait_module
@@ -25,6 +24,7 @@ from strategies.selectors.rotation import rotate_clusters
 from strategies.selectors.stochastic import stochastic_top_k
 from strategies.selectors.topk import random_k, top_k
 from strategies.selectors.typical import typical_of_clusters
+from tests.strategies.pools import generator, views
 
 
 def cloud(size: int = 300, dimensions: int = 5, seed: int = 0) -> Tensor:
