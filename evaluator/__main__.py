@@ -1,89 +1,50 @@
-"""`python -m evaluator data {make,unpack,check,contact-sheet}`: the judge's other commands."""
+"""`python -m evaluator COMMAND`: the judge's other commands, each in a module of its own."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
-from evaluator.archive import unpack
-from evaluator.dataset import open_splits
 from evaluator.errors import ConfigurationError, DatasetError
-from evaluator.layout import SPLITS
-from evaluator.sheets import RECIPES, contact_sheet, generate
+
+# A module is imported when its command is asked for: `doctor` must run where torch does not.
+COMMANDS = {  # name: (module with `add_arguments(parser)`, what it is for)
+    "data": ("evaluator.data_command", "make, unpack and check data sets"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
-    flags = parser().parse_args(arguments)
+    """Run one command; returns its exit code, 2 where it cannot be run as asked."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        flags.run(flags)
+        flags = parser(words[0] if words else "").parse_args(words)
+        exit_code: int = flags.run(flags)
     except (ConfigurationError, DatasetError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    return exit_code
 
 
-def parser() -> argparse.ArgumentParser:
-    """Every command and its flags."""
+def parser(command: str) -> argparse.ArgumentParser:
+    """Every command, and the flags of the one named `command`."""
     p = argparse.ArgumentParser(prog="python -m evaluator")
     commands = p.add_subparsers(dest="command", required=True)
-    data = commands.add_parser("data", help="make, unpack and check data sets")
-    actions = data.add_subparsers(dest="action", required=True)
-
-    make = actions.add_parser("make", help="paint a data set of sheets")
-    make.add_argument("--recipe", choices=RECIPES, required=True)
-    make.add_argument("--out", type=Path, help="folder to make (data/sheets-RECIPE)")
-    make.add_argument("--seed", type=int, default=0)
-    make.add_argument("--size", type=int, help="pixels (the recipe's)")
-    make.add_argument("--workers", type=int, help="processes (one per core)")
-    make.set_defaults(run=_make)
-
-    archives = actions.add_parser("unpack", help="unpack the organisers' archives")
-    archives.add_argument("archives", type=Path, nargs="+", metavar="ARCHIVE")
-    archives.add_argument("--out", type=Path, default=Path("data/zew"))
-    archives.set_defaults(run=_unpack)
-
-    check = actions.add_parser("check", help="read a data set and say what is in it")
-    check.add_argument("data", type=Path, metavar="DIR")
-    check.add_argument("--workers", type=int, help="threads that decode images")
-    check.set_defaults(run=_check)
-
-    contact = actions.add_parser("contact-sheet", help="a picture of every class of a recipe")
-    contact.add_argument("--recipe", choices=RECIPES, required=True)
-    contact.add_argument("--out", type=Path, required=True, help="picture to write (.png)")
-    contact.set_defaults(run=_contact)
+    for name, (module, summary) in COMMANDS.items():
+        chosen = commands.add_parser(name, help=summary, description=summary)
+        if name == command:
+            _import(name, module).add_arguments(chosen)
     return p
 
 
-def _make(flags: argparse.Namespace) -> None:
-    out = flags.out or Path("data") / f"sheets-{flags.recipe}"
-    made = generate(
-        RECIPES[flags.recipe], out, seed=flags.seed, size=flags.size, workers=flags.workers
-    )
-    print(made)
-
-
-def _unpack(flags: argparse.Namespace) -> None:
-    print(unpack(flags.archives, flags.out))
-
-
-def _check(flags: argparse.Namespace) -> None:
-    splits = open_splits(flags.data, workers=flags.workers)
-    for name in SPLITS:
-        split = getattr(splits, name)
-        positives = ", ".join(
-            f"{class_name} {share:.1%}"
-            for class_name, share in zip(splits.class_names, split.labels.mean(0), strict=True)
-        )
-        height, width = split.images.shape[1:3]
-        none = (split.labels.sum(1) == 0).mean()
-        print(
-            f"{name:11} {len(split):7,} images of {width} x {height}; {positives}; none {none:.1%}"
-        )
-
-
-def _contact(flags: argparse.Namespace) -> None:
-    print(contact_sheet(RECIPES[flags.recipe], flags.out))
+def _import(command: str, module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"`{command}` cannot start: {error}. `python -m evaluator doctor` says what is missing "
+            "here and how to get it."
+        ) from error
 
 
 if __name__ == "__main__":
