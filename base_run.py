@@ -5,7 +5,7 @@ spellings (`purchase_budget`, `compute_budget`) are understood by the judge as w
 it binds arguments by the names it finds in a submission's signatures.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,12 @@ class ZEWDPCBaseRun:
 
     A data set here is anything with `len(dataset)` and `dataset[i]` that yields
     `{"idx": int, "image": array (H, W, 3) uint8, "label": array (C,) of 0/1}`.
+
+    After its purchase phase it may hold `purchase_notes`, for the judge's report and nothing
+    else: `{idx: {"round": int, "probabilities": [one per class]}}`, either of the two or both.
     """
+
+    purchase_notes: Mapping[int, Mapping[str, Any]] | None = None
 
     def pre_training_phase(
         self,

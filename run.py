@@ -113,6 +113,7 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         if self._training_source is not training_dataset:
             self._read_training(training_dataset)
         purse = Purse(unlabelled_dataset, min(int(labels), len(unlabelled_dataset)))
+        self.purchase_notes = purse.notes
         if self.strategy.plan == "one":
             self._buy_at_once(purse, unlabelled_dataset)
         rounds = Rounds(
@@ -204,6 +205,8 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         labels = [purse.buy(idx) for idx in bank.indices.tolist()]
         if labels:
             self._labelled.add(bank.images, torch.stack(labels))
+        for idx in bank.indices.tolist():
+            purse.note(idx, 1)
         report("bought", round=1, n=len(labels), labels_left=purse.left)
 
     def _read_pool(self, dataset: Any, ends: float) -> Pool:

@@ -8,6 +8,8 @@ import numpy as np
 from evaluator.protocol import Message
 from evaluator.watch import TrialFailedError
 
+Notes = dict[int, dict[str, Any]]  # idx -> {"round": int | None, "probabilities": [C] | None}
+
 # By name, never by what the child calls one: numpy's own parser of dtypes takes whole programs.
 DTYPES = frozenset(
     ["bool", "float16", "float32", "float64"]
@@ -27,6 +29,35 @@ def check_claim(claimed: Any, purchased: Mapping[int, object]) -> list[str]:
         f"({len(returned - bought)} returned and not bought, {len(bought - returned)} bought and "
         "not returned). What was bought counts."
     ]
+
+
+def check_notes(notes: Any, purchased: Mapping[int, object], n_classes: int) -> Notes | None:
+    """The submission's notes on what it bought, or None where it made none that make sense.
+
+    A note that is malformed, or on an image that was not bought, is dropped.
+    """
+    if not isinstance(notes, list):
+        return None
+    kept: Notes = {}
+    for row in notes:
+        if not isinstance(row, list) or len(row) != 3 or type(row[0]) is not int:
+            continue
+        idx, number, probabilities = row
+        if idx not in purchased:
+            continue
+        kept[idx] = {
+            "round": number if type(number) is int and 0 < number <= len(purchased) else None,
+            "probabilities": probabilities if _are_shares(probabilities, n_classes) else None,
+        }
+    return kept or None
+
+
+def _are_shares(values: Any, n: int) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == n
+        and all(isinstance(value, int | float) and 0 <= value <= 1 for value in values)
+    )
 
 
 def check_predictions(answer: Message, payload: bytes, wanted: tuple[int, int]) -> np.ndarray:

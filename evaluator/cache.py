@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from evaluator.layout import SplitFiles
 
 FORMAT = 1  # raise it when what is stored for the same files changes
 FOLDER = ".zewdpc-cache"
+ABANDONED = 6 * 3600.0  # seconds without a write after which nobody is decoding into a file
 
 
 def cache_folder(root: Path) -> Path:
@@ -65,10 +67,21 @@ def cached_images(
         half_made.replace(path)
     finally:
         half_made.unlink(missing_ok=True)
-    for stale in folder.glob(f"{split.name}-*.npy"):
-        if stale != path:
-            stale.unlink(missing_ok=True)
+    _tidy(split, folder, path)
     return path
+
+
+def _tidy(split: SplitFiles, folder: Path, newest: Path) -> None:
+    """Remove older caches of the split, and halves that a killed decoding left behind."""
+    stale = [path for path in folder.glob(f"{split.name}-*.npy") if path != newest]
+    for half in folder.glob(f".{split.name}-*.npy"):
+        try:
+            if time.time() - half.stat().st_mtime > ABANDONED:
+                stale.append(half)
+        except FileNotFoundError:  # somebody else's, and finished just now
+            continue
+    for path in stale:
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -33,6 +33,7 @@ from evaluator.processes import die_with_parent
 from evaluator.protocol import Channel, Message
 
 MOST_CLAIMED = 50_000  # indices sent back; the returned dict counts for nothing anyway
+MOST_NOTED = 1 << 19  # bytes of purchase_notes, half of the longest message
 ALIASES = {
     "purchase_budget": "budget",
     "compute_budget": "time_available",
@@ -144,8 +145,10 @@ class Stage:
             offered["unlabelled_dataset"] = self._unlabelled
         method = getattr(self._submission, f"{name}_phase")
         returned = method(**bind(method, offered))
-        claimed = _claimed_indices(returned) if name == "purchase" else None
-        return {"type": "done", "claimed": claimed}, b""
+        if name != "purchase":
+            return {"type": "done"}, b""
+        notes = _plain_notes(self._submission)
+        return {"type": "done", "claimed": _claimed_indices(returned), "notes": notes}, b""
 
     def _predict(self, offered: dict[str, Any]) -> tuple[Message, bytes]:
         images = load_images(Path(self._job["test_images"]))[: self._job["n_test"]]
@@ -198,6 +201,33 @@ def _claimed_indices(returned: Any) -> list[int] | None:
         return [operator.index(index) for index in returned]
     except TypeError:
         return None
+
+
+def _plain_notes(submission: Any) -> list[list[Any]] | None:
+    """`purchase_notes` as rows of [idx, round, probabilities]; None where they are no such thing.
+
+    They are for the report only, so a mistake in them is told in the log and ends nothing.
+    """
+    try:
+        notes = getattr(submission, "purchase_notes", None)
+        if notes is None:
+            return None
+        rows = [
+            [
+                operator.index(idx),
+                note.get("round"),
+                None if (p := note.get("probabilities")) is None else np.asarray(p).tolist(),
+            ]
+            for idx, note in notes.items()
+        ]
+        size = len(json.dumps(rows))
+    except Exception:
+        print(f"purchase_notes were left out:\n{traceback.format_exc()}", file=sys.stderr)
+        return None
+    if size > MOST_NOTED:
+        print(f"purchase_notes of {size} bytes were left out; at most {MOST_NOTED} are taken.")
+        return None
+    return rows
 
 
 def _failure(error: BaseException) -> Message:

@@ -64,6 +64,19 @@ class ZEWDPCBaseDataset(Dataset[Sample]):
         """(M, H, W, 3) uint8: every image of the split this data set draws from."""
         return self._images
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For the worker processes of a DataLoader: mapped images travel as their file's name."""
+        state = dict(self.__dict__)
+        file = getattr(self._images, "filename", None)
+        if file is not None and load_images(Path(file)).shape == self._images.shape:
+            state["_images"] = Path(file)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        images = state["_images"]
+        self.__dict__.update(state)
+        self._images = load_images(images) if isinstance(images, Path) else images
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -107,6 +120,10 @@ class ZEWDPCProtectedDataset(ZEWDPCBaseDataset):
         super().__init__(images, unknown, class_names)
         self._purchase = purchase
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For the worker processes of a DataLoader: images and labels, but no way to buy."""
+        return {**super().__getstate__(), "_purchase": _not_here}
+
     def purchase_label(self, idx: int) -> np.ndarray:
         """The label (C,) of 0/1 for `idx`; free when it was bought before.
 
@@ -115,6 +132,13 @@ class ZEWDPCProtectedDataset(ZEWDPCBaseDataset):
         label = np.array(self._purchase(idx), dtype=np.int8)
         self.labels[int(idx)] = label
         return label
+
+
+def _not_here(idx: int) -> Sequence[int]:
+    raise ZEWDPCRuntimeError(
+        f"purchase_label({idx}) was called on a copy of the data set, in a worker process perhaps. "
+        "Call it on the data set that purchase_phase was given, in the process that runs it."
+    )
 
 
 @dataclass(frozen=True)

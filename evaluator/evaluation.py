@@ -1,5 +1,6 @@
 """Carry out a plan: buy, journal, train, score, journal; stop anywhere and go on later."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -9,13 +10,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evaluator.dataset import Splits
+from evaluator.answers import Notes
 from evaluator.errors import ConfigurationError
 from evaluator.isolation import last_lines, run_submission
 from evaluator.journal import Journal, Record
 from evaluator.metrics import score
 from evaluator.pipelines import Pipeline
 from evaluator.plan import Plan, submission_fingerprint
+from evaluator.provenance import git_revision, library_versions
+from evaluator.references import reference_purchase
+from evaluator.results import TrialResult
 from evaluator.scoring import Scorer
 from evaluator.trial import REFERENCES, PurchaseRecord, ScoreRecord, Trial
 from evaluator.vault import LabelVault
@@ -62,6 +66,20 @@ class Evaluation:
             return found if current else None
         return found
 
+    def results(self) -> list[TrialResult]:
+        """Every trial of the plan with what the journals hold of it."""
+        return [self._result(trial) for trial in self.plan.trials()]
+
+    def _result(self, trial: Trial) -> TrialResult:
+        trainings = [(pipeline.name, seed) for pipeline, seed in self.plan.trainings(trial)]
+        return TrialResult(
+            trial.strategy,
+            trial.pair,
+            trial.seed,
+            self.purchase(trial),
+            {one: self.score(trial, *one) for one in trainings or [(OWN, trial.seed)]},
+        )
+
     def missing(self) -> Iterator[tuple[Trial, Pipeline | None]]:
         """What is still to do: (trial, None) is a purchase, (trial, pipeline) a training."""
         for trial in self.plan.trials():
@@ -75,7 +93,7 @@ class Evaluation:
                     yield trial, pipeline
 
     def failures(self) -> Iterator[str]:
-        """What went wrong in the plan's purchases, in words, with where to read more."""
+        """What went wrong in the plan's trials, in words, with where to read more."""
         for trial in self.plan.trials():
             purchase = self.purchase(trial)
             if purchase and purchase["status"] != "ok":
@@ -84,12 +102,19 @@ class Evaluation:
                     f"    its output: {self.log_of(trial)}; to try again, use another --out or "
                     f"remove its line from {self.purchases.path}"
                 )
+            for (pipeline, seed), record in self._result(trial).scores.items():
+                if record and record["macro_f1"] is None:
+                    yield (
+                        f"{_title(trial)}: training {pipeline} (seed {seed}) failed: "
+                        f"{record['reason']}\n    to try again, use another --out or remove its "
+                        f"line from {self.scores.path}"
+                    )
 
     def _buy(self, trial: Trial, bar: "tqdm[Any]") -> None:
         bar.set_description(f"{_title(trial)}: buying")
         if not self.purchase(trial):
             if trial.strategy in REFERENCES:
-                record = _reference_purchase(trial, self.plan.splits)
+                record = reference_purchase(trial, self.plan.splits)
             else:
                 record = self._isolated_purchase(trial, bar)
             self.purchases.append(record.as_json())
@@ -131,8 +156,24 @@ class Evaluation:
             limits=self.limits,
             progress=show,
         )
+        if outcome.notes:
+            self._keep_notes(trial, outcome.notes)
         own = self._score_own(trial, outcome, len(vault.purchased))
-        return _purchase_record(trial, outcome, vault, own)
+        revision = git_revision(self.plan.submission.resolve().parent)
+        return _purchase_record(trial, outcome, vault, own, revision)
+
+    def _keep_notes(self, trial: Trial, notes: Notes) -> None:
+        """Rounds and probabilities as the submission told them, for the report."""
+        path = self.out / "notes" / f"{trial.identity}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        columns = {
+            "idx": list(notes),
+            "round": [note["round"] for note in notes.values()],
+            "probabilities": [note["probabilities"] for note in notes.values()],
+        }
+        beside = path.with_suffix(".part")
+        beside.write_text(json.dumps(columns))
+        beside.replace(path)
 
     def _score_own(self, trial: Trial, outcome: Outcome, n_purchased: int) -> float | None:
         """Macro-F1 of the submission's own predictions; in round 1 it is the score."""
@@ -151,6 +192,8 @@ class Evaluation:
                 n_training=len(splits.training),
                 n_purchased=n_purchased,
                 seconds=outcome.seconds["prediction"],
+                revision=git_revision(Path(__file__).parent),
+                versions=library_versions(),
             )
             self.scores.append(record.as_json())
         return own.macro_f1
@@ -163,15 +206,35 @@ class Evaluation:
             def show(share: float) -> None:
                 bar.set_description(f"{title} {share:.0%}")
 
-            record = self.scorer.score(
-                trial.identity, purchase["purchased"], pipeline, seed, progress=show
-            )
-            self.scores.append(record.as_json())
+            record = self._score_of_equal_purchase(trial, purchase, pipeline, seed)
+            if not record:
+                record = self.scorer.score(
+                    trial.identity, purchase["purchased"], pipeline, seed, progress=show
+                ).as_json()
+            self.scores.append(record)
+            failed = record["macro_f1"] is None
+            result = record["reason"] if failed else f"macro-F1 {record['macro_f1']:.3f}"
             _say(
-                f"{_title(trial)}: {pipeline.name} macro-F1 {record.macro_f1:.3f} "
-                f"({record.n_training} + {record.n_purchased} images, {record.seconds:.0f} s)"
+                f"{_title(trial)}: {pipeline.name} {result} "
+                f"({record['n_training']} + {record['n_purchased']} images, "
+                f"{record['seconds']:.0f} s)"
             )
         bar.update()
+
+    def _score_of_equal_purchase(
+        self, trial: Trial, purchase: Record, pipeline: Pipeline, seed: int
+    ) -> Record | None:
+        """The score, if a trial scored before bought the same images, in whatever order.
+
+        So `random` under 621:17 and 621:51 costs one training and not two.
+        """
+        for other in self.plan.trials():
+            if other.seed != trial.seed or other == trial:
+                continue
+            bought, scored = self.purchase(other), self.score(other, pipeline.name, seed)
+            if bought and scored and set(bought["purchased"]) == set(purchase["purchased"]):
+                return {**scored, "trial": trial.identity, "copied_from": other.identity}
+        return None
 
     def log_of(self, trial: Trial) -> Path:
         """Where the output of the trial's submission is kept."""
@@ -185,25 +248,8 @@ def _last(journal: Journal, **key: object) -> Record | None:
     return None
 
 
-def _reference_purchase(trial: Trial, splits: Splits) -> PurchaseRecord:
-    everything = list(range(len(splits.unlabelled)))
-    return PurchaseRecord(
-        trial=trial.identity,
-        dataset=trial.dataset,
-        strategy=trial.strategy,
-        budget=None,
-        minutes=None,
-        seed=trial.seed,
-        status="ok",
-        reason="",
-        purchased=everything if trial.strategy == "all" else [],
-        seconds={},
-        own_macro_f1=None,
-    )
-
-
 def _purchase_record(
-    trial: Trial, outcome: Outcome, vault: LabelVault, own: float | None
+    trial: Trial, outcome: Outcome, vault: LabelVault, own: float | None, revision: str
 ) -> PurchaseRecord:
     return PurchaseRecord(
         trial=trial.identity,
@@ -221,6 +267,11 @@ def _purchase_record(
         left_running=outcome.left_running,
         warnings=tuple(outcome.warnings),
         peak_memory=outcome.peak_memory,
+        fingerprint=trial.fingerprint,
+        code=trial.code,
+        conditions=trial.conditions,
+        revision=revision,
+        versions=library_versions(),
     )
 
 
@@ -235,7 +286,7 @@ def _say(line: str) -> None:
 
 
 def _tell(trial: Trial, record: PurchaseRecord, log: Path) -> None:
-    if trial.pair is None:
+    if trial.strategy in REFERENCES or trial.pair is None:
         return
     spent = sum(record.seconds.get(phase, 0.0) for phase in ("pre_training", "purchase"))
     _say(

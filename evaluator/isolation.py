@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evaluator.answers import check_claim, check_predictions
+from evaluator.answers import check_claim, check_notes, check_predictions
 from evaluator.dataset import Splits
 from evaluator.errors import ConfigurationError, ZEWDPCRuntimeError
 from evaluator.processes import ProcessTree
@@ -168,7 +168,9 @@ def _run_phases(watch: Watch, pair: Pair, limits: Limits, test_shape: tuple[int,
     arguments = {"budget": pair.budget, "time_available": max(left, 0.0)}
     answer, _ = watch.run_phase("purchase", left, arguments)
     watch.vault.open = False
-    watch.outcome.warnings += check_claim(answer.get("claimed"), watch.vault.purchased)
+    purchased = watch.vault.purchased
+    watch.outcome.warnings += check_claim(answer.get("claimed"), purchased)
+    watch.outcome.notes = check_notes(answer.get("notes"), purchased, test_shape[1])
     answer, payload = watch.run_phase("prediction", limits.prediction, {})
     watch.outcome.predictions = check_predictions(answer, payload, test_shape)
 

@@ -1,8 +1,10 @@
 """An append-only record of what was done, one JSON object a line, written as it happens."""
 
+import fcntl
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,35 @@ from tqdm import tqdm
 from evaluator.errors import ConfigurationError
 
 Record = dict[str, Any]
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a journal that somebody may still be writing; nothing is changed.
+
+    A torn last line is left out, silently: it is being written. Raises ConfigurationError for
+    a file that is not there and for a broken line before the last.
+    """
+    if not path.is_file():
+        raise ConfigurationError(
+            f"{path} is not there. Name a folder that local_evaluation.py wrote (its --out)."
+        )
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    return list(_parsed(path, whole))
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold the journals in `folder`; raises ConfigurationError while another process does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f"Another evaluation is writing into {folder}. Wait until it ends, or choose "
+                "another --out; `python -m evaluator report` joins the two afterwards."
+            ) from error
+        yield
 
 
 class Journal:
@@ -42,7 +73,11 @@ def _read(path: Path) -> Iterator[Record]:
         tqdm.write(notice, file=sys.stderr)
         with path.open("rb+") as file:
             file.truncate(len(content) - len(torn))
-    for number, line in enumerate((whole + newline).splitlines(), start=1):
+    yield from _parsed(path, whole + newline)
+
+
+def _parsed(path: Path, lines: bytes) -> Iterator[Record]:
+    for number, line in enumerate(lines.splitlines(), start=1):
         try:
             record = json.loads(line)
         except ValueError as error:

@@ -16,7 +16,7 @@ from evaluator.comparison import (
     seed_means,
     spoken_interval,
 )
-from evaluator.evaluation import OWN, Evaluation
+from evaluator.results import TrialResult
 from evaluator.statistics import Interval, mean_interval
 from evaluator.trial import REFERENCES, Pair
 
@@ -95,13 +95,13 @@ class Row:
         }
 
 
-def leaderboard(evaluation: Evaluation, baseline: str | None = None) -> list[Row]:
-    """Rows of an evaluation, by pipeline, then best first; failed ones last.
+def leaderboard(results: Sequence[TrialResult], baseline: str | None = None) -> list[Row]:
+    """Rows of an evaluation's results, by pipeline, then best first; failed ones last.
 
     With a `baseline`, every other strategy's row that did not fail is compared with its row.
     """
-    names = [pipeline.name for pipeline in evaluation.plan.pipelines] or [OWN]
-    return [row for name in names for row in _rows_of(evaluation, name, baseline)]
+    names = dict.fromkeys(pipeline for result in results for pipeline, _ in result.scores)
+    return [row for name in names for row in _rows_of(results, name, baseline)]
 
 
 def render(rows: Sequence[Row], pairs: Iterable[Pair], baseline: str | None = None) -> str:
@@ -120,18 +120,18 @@ def render(rows: Sequence[Row], pairs: Iterable[Pair], baseline: str | None = No
     return "\n\n".join(tables)
 
 
-def _rows_of(evaluation: Evaluation, pipeline: str, baseline: str | None) -> list[Row]:
+def _rows_of(results: Sequence[TrialResult], pipeline: str, baseline: str | None) -> list[Row]:
     rows: dict[str, Row] = {}
-    for trial in evaluation.plan.trials():
-        row = rows.setdefault(trial.strategy, Row(trial.strategy, pipeline))
-        purchase = evaluation.purchase(trial)
-        if purchase and purchase["status"] != "ok":
-            row.failures.append(f"{trial.pair} seed {trial.seed}: {purchase['status']}")
-        seeds = [s for p, s in evaluation.plan.trainings(trial) if p.name == pipeline]
-        for seed in seeds if pipeline != OWN else [trial.seed]:
-            record = evaluation.score(trial, pipeline, seed)
-            run = (str(trial.pair or "any"), trial.seed, seed)
-            row.runs[run] = record["macro_f1"] if record else math.nan
+    for result in results:
+        row = rows.setdefault(result.strategy, Row(result.strategy, pipeline))
+        if result.failure:
+            row.failures.append(result.failure)
+        for training in result.scores:
+            if training[0] == pipeline:
+                run = (str(result.pair or "any"), result.seed, training[1])
+                row.runs[run] = result.macro_f1(training)
+                if failed := result.failed_training(training):
+                    row.failures.append(failed)
     _fill_gap(rows)
     if baseline is not None:
         _fill_comparisons(rows, baseline)
@@ -149,7 +149,7 @@ def _fill_comparisons(rows: dict[str, Row], baseline: str) -> None:
 
 
 def _fill_gap(rows: dict[str, Row]) -> None:
-    none, everything = (rows[name].mean if name in rows else math.nan for name in REFERENCES)
+    none, everything = (rows[name].mean if name in rows else math.nan for name in ("none", "all"))
     for row in rows.values():
         share = (row.mean - none) / (everything - none) if everything != none else math.nan
         row.gap_closed = _none_if_nan(share)

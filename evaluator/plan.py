@@ -10,10 +10,11 @@ from evaluator.dataset import Splits
 from evaluator.errors import ConfigurationError
 from evaluator.pipelines import Pipeline
 from evaluator.randomness import stream_seed
-from evaluator.trial import Pair, Trial
+from evaluator.trial import REFERENCES, Pair, Trial
 
 PUBLIC_PAIRS = (Pair(621, 17), Pair(621, 51), Pair(1889, 17), Pair(1889, 51), Pair(1321, 34))
 ROUND_1_PAIRS = (Pair(3000, 180),)
+POOL = 10_000  # unlabelled images of the challenge
 LABELS, MINUTES = (500, 2000), (15, 60)  # the rectangle that round 2's pairs come from
 
 
@@ -34,18 +35,20 @@ class Plan:
     pipelines: tuple[Pipeline, ...]  # none where the submission's own predictions are scored
     reference_seeds: int = 1  # of the row `all`, which costs most and varies least
     conditions: str = ""  # see Trial
+    references: tuple[str, ...] = REFERENCES
     code: str = field(init=False)  # of the submission as it was when the plan was made
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", submission_fingerprint(self.submission))
 
-    def references(self) -> Iterator[Trial]:
-        """What the judge buys itself: nothing, under every seed, and everything, under fewer."""
-        if not self.pipelines:
+    def reference_trials(self, strategy: str) -> Iterator[Trial]:
+        """What the judge buys itself for one of its rows: `all` under fewer seeds, for its cost."""
+        if not self.pipelines or strategy not in self.references:
             return
-        for strategy, seeds in (("none", self.seeds), ("all", self.reference_seeds)):
-            for seed in range(min(seeds, self.seeds)):
-                yield Trial(self.splits.name, self.splits.fingerprint, strategy, None, seed)
+        seeds = min(self.reference_seeds, self.seeds) if strategy == "all" else self.seeds
+        for seed in range(seeds):
+            for pair in self.pairs if strategy == "oracle" else (None,):
+                yield Trial(self.splits.name, self.splits.fingerprint, strategy, pair, seed)
 
     def purchases(self) -> Iterator[Trial]:
         """What the submission buys, seed by seed, so that comparisons stand early."""
@@ -64,11 +67,11 @@ class Plan:
 
     def trials(self) -> list[Trial]:
         """In the order they are run: the cheap reference first, the dear one last."""
-        references = list(self.references())
         return [
-            *(trial for trial in references if trial.strategy == "none"),
+            *self.reference_trials("none"),
             *self.purchases(),
-            *(trial for trial in references if trial.strategy == "all"),
+            *self.reference_trials("oracle"),
+            *self.reference_trials("all"),
         ]
 
     def trainings(self, trial: Trial) -> list[tuple[Pipeline, int]]:
@@ -95,6 +98,12 @@ def parse_pairs(words: Sequence[str]) -> tuple[Pair, ...]:
         else:
             pairs.append(_one_pair(word))
     return tuple(dict.fromkeys(pairs))
+
+
+def scaled_pairs(pairs: Sequence[Pair], share: float) -> tuple[Pair, ...]:
+    """Budgets cut to a data set that is `share` of the challenge's, at least 1 label and 6 s."""
+    scaled = (Pair(max(1, round(p.budget * share)), max(0.1, p.minutes * share)) for p in pairs)
+    return tuple(Pair(p.budget, round(p.minutes, 2)) for p in scaled)
 
 
 def submission_fingerprint(run_py: Path) -> str:

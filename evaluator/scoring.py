@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from evaluator.dataset import (
     instantiate_purchased_dataset,
 )
 from evaluator.device import chosen_device, release_memory
+from evaluator.errors import ConfigurationError
 from evaluator.metrics import score
 from evaluator.pipelines import Pipeline
+from evaluator.provenance import device_name, git_revision, library_versions
 from evaluator.trainer import ZEWDPCTrainer, resize_images
 from evaluator.trial import ScoreRecord
 
@@ -37,6 +40,13 @@ SOURCES = (
     "trainer.py",
     "weights.py",
 )
+
+NO_SCORES: dict[str, Any] = {
+    "macro_f1": None,
+    "accuracy": None,
+    "hamming_loss": None,
+    "f1_per_class": {},
+}
 
 
 class Scorer:
@@ -62,7 +72,11 @@ class Scorer:
         training_seed: int,
         progress: Callable[[float], None] | None = None,
     ) -> ScoreRecord:
-        """Train `pipeline` on the training set and what was bought; score the held-out split."""
+        """Train `pipeline` on the training set and what was bought; score the held-out split.
+
+        A training whose loss does not stay finite has status "crashed" and no score. Raises
+        ConfigurationError where the device has too little memory for the pipeline.
+        """
         started = time.monotonic()
         bought = self.bought(purchased)
         parts = self.splits.training, bought
@@ -74,25 +88,40 @@ class Scorer:
             weights=self.weights,
             progress=progress,
         )
-        trainer.fit(
-            torch.cat([self._images(part, pipeline.size) for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-        )
         held_out = self.splits.validation
-        predictions = trainer.predict(self._images(held_out, pipeline.size))
-        del trainer
-        release_memory()
-        scores = score(held_out.labels, predictions.numpy(), self.splits.class_names)
+        scores, reason = NO_SCORES, ""
+        try:
+            trainer.fit(
+                torch.cat([self._images(part, pipeline.size) for part in parts]),
+                np.concatenate([part.labels for part in parts]),
+            )
+            predictions = trainer.predict(self._images(held_out, pipeline.size))
+            scores = asdict(score(held_out.labels, predictions.numpy(), self.splits.class_names))
+        except FloatingPointError as error:
+            reason = str(error)
+        except torch.OutOfMemoryError as error:
+            raise ConfigurationError(
+                f"--pipeline {pipeline.name} needs more memory than {device_name(self.device)} has "
+                f"free: {error}. Free it, or choose another --pipeline or --device; what is "
+                "finished is kept."
+            ) from error
+        finally:
+            del trainer
+            release_memory()
         return ScoreRecord(
             trial=trial,
             pipeline=pipeline.name,
             training_seed=training_seed,
-            status="ok",
-            **asdict(scores),
+            status="crashed" if reason else "ok",
+            reason=reason,
+            **scores,
             n_training=len(self.splits.training),
             n_purchased=len(bought),
             seconds=round(time.monotonic() - started, 3),
             configuration=self.configuration(pipeline),
+            device=device_name(self.device),
+            revision=git_revision(Path(__file__).parent),
+            versions=library_versions(),
         )
 
     def bought(self, purchased: Sequence[int]) -> ZEWDPCBaseDataset:

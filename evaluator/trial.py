@@ -2,12 +2,13 @@
 
 import hashlib
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Status = Literal["ok", "timeout", "over_budget", "out_of_memory", "crashed", "bad_output"]
 PHASES = ("pre_training", "purchase", "prediction")
-REFERENCES = ("none", "all")  # rows the judge makes itself: buy nothing, buy everything
+# Rows the judge makes itself: buy nothing; what the true labels say; everything.
+REFERENCES = ("none", "oracle", "all")
 
 
 LONGEST_NAME = 120  # characters of a trial's name before its digest; it names files
@@ -73,6 +74,11 @@ class PurchaseRecord:
     left_running: int = 0
     warnings: tuple[str, ...] = ()
     peak_memory: int = 0  # bytes
+    fingerprint: str = ""  # of the data set
+    code: str = ""  # of the submission; see Trial
+    conditions: str = ""
+    revision: str = ""  # of the submission's folder in git
+    versions: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -86,14 +92,18 @@ class ScoreRecord:
     pipeline: str
     training_seed: int
     status: str
-    macro_f1: float
-    accuracy: float
-    hamming_loss: float
+    macro_f1: float | None  # None, like the other metrics, where the training failed
+    accuracy: float | None
+    hamming_loss: float | None
     f1_per_class: dict[str, float]
     n_training: int
     n_purchased: int
     seconds: float
     configuration: str = ""  # of the trainer: a score made by other code is not this score
+    reason: str = ""  # why it failed
+    device: str = ""
+    revision: str = ""  # of the judge's folder in git
+    versions: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -48,6 +48,7 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
     left_running: int = 0
     peak_memory: int = 0  # bytes
+    notes: dict[int, dict[str, Any]] | None = None  # the submission's own; see base_run
 
 
 class TrialFailedError(Exception):

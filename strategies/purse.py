@@ -20,6 +20,7 @@ class Purse:
     """Spends at most `budget` labels at `seller`, never twice on one index.
 
     bought : {idx: (C,) of 0/1 as float32}, in the order of purchase.
+    notes : {idx: what was thought of it}, for whoever reads the report; see `note`.
     seconds_per_label : measured over all purchases so far.
     """
 
@@ -33,6 +34,7 @@ class Purse:
         self._seconds = 0.0
         self.left = budget
         self.bought: dict[int, Tensor] = {}
+        self.notes: dict[int, dict[str, Any]] = {}
 
     @property
     def seconds_per_label(self) -> float | None:
@@ -52,3 +54,9 @@ class Purse:
             raise ValueError(f"purchase_label({idx}) returned no label.")
         self.bought[idx] = torch.as_tensor(np.asarray(answer, dtype=np.float32)).reshape(-1)
         return self.bought[idx]
+
+    def note(self, idx: int, number: int, probabilities: Tensor | None = None) -> None:
+        """Write down the round in which `idx` was bought and what was predicted of it, (C,)."""
+        self.notes[idx] = {"round": number}
+        if probabilities is not None:
+            self.notes[idx]["probabilities"] = [round(p, 3) for p in probabilities.tolist()]

@@ -78,6 +78,7 @@ class Rounds:
             positives = self._buy(
                 picks, min(purse.left, max(step.buy, len(picks))), purse, pool, labelled
             )
+            self._note(list(purse.bought)[-len(positives) :], number, purse, pool)
             report(
                 "bought",
                 round=number,
@@ -241,6 +242,17 @@ class Rounds:
         labels = torch.stack(answers)
         labelled.add(torch.cat(images), labels)
         return labels
+
+    def _note(self, bought: list[int], number: int, purse: Purse, pool: Pool) -> None:
+        """Keep what the last look predicted of the images just bought."""
+        predicted = {}
+        if self._sight is not None:
+            rows, sight = self._sight
+            wanted = torch.isin(pool.indices[rows], torch.tensor(bought))
+            seen = pool.indices[rows[wanted]].tolist()
+            predicted = dict(zip(seen, sight.probabilities[wanted], strict=True))
+        for idx in bought:
+            purse.note(idx, number, predicted.get(idx))
 
 
 def _view(

@@ -1,7 +1,9 @@
 """Data sets are read tolerantly in layout and strictly in content, and decoded once."""
 
 import os
+import pickle
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from evaluator.dataset import (
     instantiate_purchased_dataset,
     open_splits,
 )
-from evaluator.errors import DatasetError, OutOfBudgetError
+from evaluator.errors import DatasetError, OutOfBudgetError, ZEWDPCRuntimeError
 from evaluator.vault import LabelVault
 from tests.conftest import CLASSES, SIZES, write_split
 
@@ -206,3 +208,34 @@ def test_an_empty_purchase_is_a_data_set_too(squares: Path) -> None:
 
 def test_indexing_past_the_end_raises_so_that_iteration_ends(squares: Path) -> None:
     assert len(list(iter(open_splits(squares).validation))) == 16  # type: ignore[call-overload]
+
+
+def test_workers_of_a_data_loader_see_the_pool_and_cannot_buy(squares: Path) -> None:
+    splits = open_splits(squares, progress=False)
+    line = threading.Lock()  # what sells labels holds what cannot be pickled
+    pool = ZEWDPCProtectedDataset(
+        splits.unlabelled.images, CLASSES, lambda idx: [int(line.locked())] * 3
+    )
+    pool.purchase_label(3)
+    pickled = pickle.dumps(pool)
+    assert len(pickled) < pool.images.nbytes / 2  # the images are mapped again, not copied
+    copy = pickle.loads(pickled)
+    assert np.array_equal(copy[5]["image"], pool[5]["image"])
+    assert copy[3]["label"].tolist() == [0, 0, 0]
+    with pytest.raises(ZEWDPCRuntimeError, match="worker process"):
+        copy.purchase_label(4)
+
+
+def test_halves_of_a_killed_decoding_are_removed_and_those_in_the_making_are_not(
+    make_data: Callable[[], Path],
+) -> None:
+    root = make_data()
+    folder = root / ".zewdpc-cache"
+    folder.mkdir()
+    abandoned, in_the_making = folder / ".training-a.npy", folder / ".training-b.npy"
+    for half in (abandoned, in_the_making):
+        half.write_bytes(b"half")
+    os.utime(abandoned, (0, 0))
+    open_splits(root, progress=False)
+    assert not abandoned.exists()
+    assert in_the_making.exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from evaluator.answers import check_predictions
+from evaluator.answers import check_notes, check_predictions
 from evaluator.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.isolation import last_lines, preflight, run_submission
@@ -475,3 +475,37 @@ def test_what_cannot_run_is_refused_before_anything_runs(case: str, tmp_path: Pa
 def test_preflight_without_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"Give the path of a run\.py"):
         preflight(tmp_path / "run.py", [])
+
+
+# What a submission may say of its purchases, and what is kept of it; 1 and 2 were bought.
+NOTES = [
+    ([[1, 1, [0.5, 0.5]], [2, 2, None]], {1: (1, [0.5, 0.5]), 2: (2, None)}),
+    ([[7, 1, None]], None),
+    ([[1, True, [0.5]]], {1: (None, None)}),
+    ([[1, 0, [0.5, 1.5]], [2, "<b>", [float("nan"), 0]]], {1: (None, None), 2: (None, None)}),
+    ([[[1], 1, None], [True, 1, None], [1, 1], "x", None], None),
+    ({"1": 1}, None),
+    (None, None),
+]
+
+
+@pytest.mark.parametrize(("said", "kept"), NOTES)
+def test_notes_are_kept_as_far_as_they_make_sense(said: object, kept: object) -> None:
+    notes = check_notes(said, {1: (), 2: ()}, 2)
+    told = notes and {idx: (note["round"], note["probabilities"]) for idx, note in notes.items()}
+    assert told == kept
+
+
+def test_notes_reach_the_judge(run: Runner) -> None:
+    notes = "self.purchase_notes = {i: {'round': 1, 'probabilities': [0.25] * 3} for i in bought}"
+    outcome = run(after_purchase=notes).outcome
+    assert outcome.status == "ok"
+    assert outcome.notes == {i: {"round": 1, "probabilities": [0.25] * 3} for i in range(BUDGET)}
+
+
+@pytest.mark.parametrize("notes", ["[1, 2]", "{'a': 1}", "{0: {'probabilities': object()}}"])
+def test_notes_that_are_none_end_nothing(notes: str, run: Runner) -> None:
+    ran = run(after_purchase=f"self.purchase_notes = {notes}")
+    assert ran.outcome.status == "ok"
+    assert ran.outcome.notes is None
+    assert "purchase_notes were left out" in ran.log.read_text()

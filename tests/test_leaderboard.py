@@ -19,7 +19,7 @@ from evaluator.trial import Pair
 from evaluator.watch import Limits
 
 QUICK = PIPELINES["quick"]
-SCORES = {"none": 0.2, "random": 0.4, "entropy": 0.5, "all": 0.8}
+SCORES = {"none": 0.2, "random": 0.4, "entropy": 0.5, "oracle": 0.7, "all": 0.8}
 GAINS = {("entropy", 1): 0.02}  # what a strategy gains under one seed
 
 
@@ -70,8 +70,8 @@ def by_name(rows: list[Row]) -> dict[str, Row]:
 
 def test_means_spread_and_gap(evaluation: Evaluation) -> None:
     pretend(evaluation)
-    rows = leaderboard(evaluation)
-    assert [row.strategy for row in rows] == ["all", "entropy", "random", "none"]
+    rows = leaderboard(evaluation.results())
+    assert [row.strategy for row in rows] == ["all", "oracle", "entropy", "random", "none"]
     entropy = by_name(rows)["entropy"]
     assert entropy.mean == pytest.approx(0.5 + 0.05 + 0.01)
     assert entropy.spread == pytest.approx(0.02 / math.sqrt(2))
@@ -82,7 +82,7 @@ def test_means_spread_and_gap(evaluation: Evaluation) -> None:
 
 def test_a_failed_pair_fails_the_strategy_and_the_others_are_shown(evaluation: Evaluation) -> None:
     pretend(evaluation, failed="entropy")
-    rows = leaderboard(evaluation)
+    rows = leaderboard(evaluation.results())
     assert rows[-1].strategy == "entropy"
     assert math.isnan(rows[-1].mean)
     text = render(rows, evaluation.plan.pairs)
@@ -94,7 +94,7 @@ def test_a_failed_pair_fails_the_strategy_and_the_others_are_shown(evaluation: E
 
 def test_the_interval_is_over_purchase_seeds(evaluation: Evaluation) -> None:
     pretend(evaluation)
-    rows = by_name(leaderboard(evaluation))
+    rows = by_name(leaderboard(evaluation.results()))
     half = 12.7062 * 0.02 / math.sqrt(2) / math.sqrt(2)  # t(1), two seeds 0.02 apart
     assert rows["entropy"].interval == pytest.approx((0.56 - half, 0.56 + half), abs=1e-5)
     assert rows["all"].interval is None, "one seed"
@@ -108,7 +108,7 @@ def test_the_interval_is_over_purchase_seeds(evaluation: Evaluation) -> None:
 
 def test_against_the_baseline_seed_by_seed(evaluation: Evaluation) -> None:
     pretend(evaluation, gains=GAINS)
-    rows = by_name(leaderboard(evaluation, "random"))
+    rows = by_name(leaderboard(evaluation.results(), "random"))
     against = rows["entropy"].against_baseline
     assert against is not None
     assert (against.baseline, against.test.n) == ("random", 2)
@@ -117,7 +117,7 @@ def test_against_the_baseline_seed_by_seed(evaluation: Evaluation) -> None:
     assert against.p_t_holm == against.test.p_t, "one comparison needs no correction"
     assert [rows[name].against_baseline for name in ("random", "none", "all")] == [None] * 3
 
-    reverse = by_name(leaderboard(evaluation, "entropy"))["random"].against_baseline
+    reverse = by_name(leaderboard(evaluation.results(), "entropy"))["random"].against_baseline
     assert reverse is not None
     assert reverse.test.difference == pytest.approx(-0.11)
     assert (reverse.wins, reverse.losses) == (0, 4)
@@ -125,7 +125,7 @@ def test_against_the_baseline_seed_by_seed(evaluation: Evaluation) -> None:
 
 def test_the_paired_table_follows_the_leaderboard(evaluation: Evaluation) -> None:
     pretend(evaluation, gains=GAINS)
-    rows = leaderboard(evaluation, "random")
+    rows = leaderboard(evaluation.results(), "random")
     first, second = render(rows, evaluation.plan.pairs, "random").split("\n\n")
     assert "95 % interval" in first
     assert second.startswith("against random, paired")
@@ -133,12 +133,12 @@ def test_the_paired_table_follows_the_leaderboard(evaluation: Evaluation) -> Non
     assert line[:2] == ["entropy", "+0.110"]
     assert "4-0" in line
     assert "none" not in second
-    assert "\n\n" not in render(leaderboard(evaluation), evaluation.plan.pairs)
+    assert "\n\n" not in render(leaderboard(evaluation.results()), evaluation.plan.pairs)
 
 
 def test_json_has_the_same(evaluation: Evaluation) -> None:
     pretend(evaluation, gains=GAINS)
-    printed = json.dumps([row.as_json() for row in leaderboard(evaluation, "random")])
+    printed = json.dumps([row.as_json() for row in leaderboard(evaluation.results(), "random")])
     rows = {row["strategy"]: row for row in json.loads(printed)}
     low, high = rows["entropy"]["interval"]
     assert low < rows["entropy"]["macro_f1"] < high
@@ -157,7 +157,7 @@ def test_a_failed_strategy_is_compared_with_nothing(
     evaluation: Evaluation, failed: str, baseline: str
 ) -> None:
     pretend(evaluation, failed=failed)
-    rows = leaderboard(evaluation, baseline)
+    rows = leaderboard(evaluation.results(), baseline)
     assert all(row.against_baseline is None for row in rows)
     assert by_name(rows)[failed].interval is None
     second = render(rows, evaluation.plan.pairs, baseline).split("\n\n")[1]
@@ -167,7 +167,7 @@ def test_a_failed_strategy_is_compared_with_nothing(
 def test_one_seed_says_nothing_about_a_difference(evaluation: Evaluation) -> None:
     evaluation.plan = replace(evaluation.plan, seeds=1)
     pretend(evaluation)
-    rows = leaderboard(evaluation, "random")
+    rows = leaderboard(evaluation.results(), "random")
     first, second = render(rows, evaluation.plan.pairs, "random").split("\n\n")
     assert "95 % interval" not in first
     assert len(second.splitlines()) == 1
@@ -189,7 +189,7 @@ def test_an_unfinished_seed_does_not_count_until_it_is_complete(evaluation: Eval
     evaluation.scores.records[:] = [
         record for record in evaluation.scores.records if record["trial"] != waiting.identity
     ]
-    rows = by_name(leaderboard(evaluation, "random"))
+    rows = by_name(leaderboard(evaluation.results(), "random"))
     entropy = rows["entropy"]
     assert entropy.mean == pytest.approx(0.55), "seed 0 alone"
     assert entropy.interval is None
@@ -238,11 +238,13 @@ def test_p_values_are_corrected_for_all_strategies_compared() -> None:
 
 
 def test_an_unfinished_evaluation_has_a_table_too(evaluation: Evaluation) -> None:
-    assert "entropy" in render(leaderboard(evaluation, "random"), evaluation.plan.pairs, "random")
+    assert "entropy" in render(
+        leaderboard(evaluation.results(), "random"), evaluation.plan.pairs, "random"
+    )
 
 
 def test_scores_by_other_code_do_not_count(evaluation: Evaluation) -> None:
     pretend(evaluation)
     for record in evaluation.scores.records:
         record["configuration"] = "older"
-    assert all(row.n == 0 for row in leaderboard(evaluation))
+    assert all(row.n == 0 for row in leaderboard(evaluation.results()))

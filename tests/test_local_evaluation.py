@@ -64,12 +64,14 @@ def test_from_a_data_set_to_a_leaderboard(
     assert main(flags(squares, submission, out, *more)) == 0
     printed = capsys.readouterr().out
     rows = {row["strategy"]: row for row in json.loads(printed)}
-    assert set(rows) == {"none", "all", "first", "last"}
+    assert set(rows) == {"none", "oracle", "all", "first", "last"}
     assert rows["first"]["n"] == 2
     assert rows["last"]["against_baseline"]["baseline"] == "first"
 
     purchases = Journal(out / "purchases.jsonl").records
-    assert {p["strategy"]: p["purchased"] for p in purchases if p["seed"] == 0} == {
+    bought = {p["strategy"]: p["purchased"] for p in purchases if p["seed"] == 0}
+    assert len(bought.pop("oracle")) == 5
+    assert bought == {
         "none": [],
         "first": [0, 1, 2, 3, 4],
         "last": [35, 36, 37, 38, 39],
@@ -85,7 +87,7 @@ def test_from_a_data_set_to_a_leaderboard(
         "n_training n_purchased seconds"
     )
     assert all(set(promised.split()) <= set(record) for record in scores)
-    assert len(scores) == 2 + 4 + 1
+    assert len(scores) == 2 + 4 + 2 + 1
 
     content = (out / "scores.jsonl").read_bytes(), (out / "purchases.jsonl").read_bytes()
     assert main(flags(squares, submission, out, *more)) == 0
@@ -124,7 +126,7 @@ def test_a_failure_is_told_with_the_end_of_its_log_and_the_others_go_on(
 
 REFUSED = {
     "a mistyped strategy": (["--strategy", "frist"], "Unknown strategy: 'frist'. Known: first"),
-    "a reserved name": (["--strategy", "all"], "adds the rows none and all itself"),
+    "a reserved name": (["--strategy", "all"], "adds the rows none, oracle, all itself"),
     "a baseline that is not run": (
         ["--strategy", "first", "last", "--baseline", "random"],
         "--baseline random: not among the strategies evaluated, which are first, last",
@@ -182,7 +184,7 @@ def test_killed_at_any_moment_it_goes_on_and_repeats_nothing(
     for name, key in (("purchases", ("trial",)), ("scores", ("trial", "training_seed"))):
         records = Journal(out / f"{name}.jsonl").records
         keys = [tuple(record[field] for field in key) for record in records]
-        assert len(set(keys)) == len(keys) == 7
+        assert len(set(keys)) == len(keys) == 9
 
 
 def count_lines(out: Path) -> int:

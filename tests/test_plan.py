@@ -9,7 +9,7 @@ import pytest
 from evaluator.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.pipelines import PIPELINES
-from evaluator.plan import PUBLIC_PAIRS, Plan, parse_pairs, submission_fingerprint
+from evaluator.plan import PUBLIC_PAIRS, Plan, parse_pairs, scaled_pairs, submission_fingerprint
 from evaluator.trial import Pair, Trial
 
 
@@ -66,7 +66,7 @@ def test_strategies_share_their_training_seeds_and_seeds_do_not_overlap(plan: Pl
 
 def test_every_trial_has_a_name_of_its_own(plan: Plan) -> None:
     trials = plan.trials()
-    assert len(trials) == 3 + 3 * 2 * 2 + 1  # none x seeds, purchases, all once
+    assert len(trials) == 3 + 3 * 2 * 2 + 3 * 2 + 1  # none, purchases, oracle, all once
     assert len({trial.identity for trial in trials}) == len(trials)
 
 
@@ -101,5 +101,18 @@ def test_the_submissions_fingerprint_covers_code_and_configuration(tmp_path: Pat
     assert submission_fingerprint(run_py) in known
 
 
+def test_the_oracle_buys_per_pair_and_the_others_once(plan: Plan) -> None:
+    rows = {
+        name: [trial.pair for trial in plan.reference_trials(name)]
+        for name in ("none", "oracle", "all")
+    }
+    assert rows == {"none": [None] * 3, "oracle": [Pair(5, 1), Pair(9, 2)] * 3, "all": [None]}
+    assert not list(replace(plan, references=("none",)).reference_trials("all"))
+
+
+def test_budgets_are_cut_to_the_data() -> None:
+    assert scaled_pairs([Pair(621, 17), Pair(2, 0.5)], 0.2) == (Pair(124, 3.4), Pair(1, 0.1))
+
+
 def test_round_one_has_no_reference_rows(plan: Plan, squares: Splits) -> None:
-    assert list(replace(plan, pipelines=()).references()) == []
+    assert {t.strategy for t in replace(plan, pipelines=()).trials()} == {"random", "entropy"}

@@ -1,0 +1,151 @@
+"""What is bought and trained once is not paid for twice, and a failed training is told."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluator.dataset import open_splits
+from evaluator.evaluation import Evaluation
+from evaluator.leaderboard import leaderboard
+from evaluator.pipelines import PIPELINES, Pipeline
+from evaluator.plan import Plan
+from evaluator.scoring import Scorer
+from evaluator.trial import Pair, PurchaseRecord, ScoreRecord, Trial
+from evaluator.watch import Limits
+
+
+class CountingScorer(Scorer):
+    """Trains nothing; the score is a function of what was bought and of the seed."""
+
+    trained: list[tuple[int, ...]]
+    takes = 0.0  # seconds
+
+    def score(
+        self,
+        trial: str,
+        purchased: Sequence[int],
+        pipeline: Pipeline,
+        training_seed: int,
+        progress: object = None,
+    ) -> ScoreRecord:
+        self.trained.append(tuple(purchased))
+        time.sleep(self.takes)
+        failed = 7 in purchased and len(purchased) < len(self.splits.unlabelled)
+        return ScoreRecord(
+            trial=trial,
+            pipeline=pipeline.name,
+            training_seed=training_seed,
+            status="crashed" if failed else "ok",
+            reason="the loss is not finite" if failed else "",
+            macro_f1=None if failed else len(purchased) / 100,
+            accuracy=None,
+            hamming_loss=None,
+            f1_per_class={},
+            n_training=24,
+            n_purchased=len(purchased),
+            seconds=0.0,
+            configuration=self.configuration(pipeline),
+        )
+
+
+@pytest.fixture
+def evaluation(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
+    run_py = tmp_path / "run.py"
+    run_py.write_text("# a submission")
+    splits = open_splits(squares, progress=False)
+    scorer = CountingScorer(splits, weights="none")
+    scorer.trained = []
+    plan = Plan(
+        splits,
+        run_py,
+        strategies=("first", "last"),
+        pairs=(Pair(5, 1), Pair(5, 2)),
+        seeds=1,
+        training_seeds=1,
+        pipelines=(PIPELINES["quick"],),
+        references=("none", "all"),
+    )
+
+    def buy(self: Evaluation, trial: Trial, bar: Any) -> PurchaseRecord:
+        late = trial.strategy == "last"
+        return PurchaseRecord(
+            trial=trial.identity,
+            dataset=trial.dataset,
+            strategy=trial.strategy,
+            budget=5,
+            minutes=1.0,
+            seed=trial.seed,
+            status="ok",
+            reason="",
+            purchased=[7, int(trial.pair.minutes)] if late and trial.pair else [0, 1],
+            seconds={},
+            own_macro_f1=None,
+        )
+
+    monkeypatch.setattr(Evaluation, "_isolated_purchase", buy)
+    return Evaluation(plan, tmp_path / "out", scorer, Limits(), progress=False)
+
+
+def test_equal_purchases_are_trained_once(evaluation: Evaluation) -> None:
+    evaluation.run()
+    assert isinstance(evaluation.scorer, CountingScorer)
+    assert evaluation.scorer.trained.count((0, 1)) == 1
+    scores = [score for score in evaluation.scores.records if score["n_purchased"] == 2]
+    first = [score for score in scores if score["trial"].startswith("first")]
+    assert [score["macro_f1"] for score in first] == [0.02, 0.02]
+    assert "copied_from" not in first[0]
+    assert first[1]["copied_from"] == first[0]["trial"]
+
+
+def test_a_training_that_fails_fails_its_strategy_and_the_others_go_on(
+    evaluation: Evaluation,
+) -> None:
+    evaluation.run()
+    rows = {row.strategy: row for row in leaderboard(evaluation.results(), "first")}
+    assert rows["last"].failures == [
+        "5:1 seed 0: training quick crashed",
+        "5:2 seed 0: training quick crashed",
+    ]
+    assert rows["first"].mean == 0.02
+    assert rows["all"].mean == 0.40
+    told = list(evaluation.failures())
+    assert len(told) == 2
+    assert "the loss is not finite" in told[0]
+    assert not list(evaluation.missing())  # a failure is a result: nothing is tried for ever
+
+
+def test_killed_fifty_times_it_loses_the_step_in_flight_and_nothing_else(
+    evaluation: Evaluation,
+) -> None:
+    evaluation.plan = replace(evaluation.plan, seeds=8, training_seeds=3, reference_seeds=8)
+    assert isinstance(evaluation.scorer, CountingScorer)
+    evaluation.scorer.takes = 0.01
+    steps = len(list(evaluation.missing()))
+    dice = random.Random(0)
+    kills, known = 0, 0
+    while known < steps:
+        child = os.fork()
+        if child == 0:
+            again = replace(evaluation)  # reads the journals anew
+            again.run()
+            os._exit(0)
+        if kills < 50:
+            time.sleep(dice.uniform(0.0, 0.03))
+            os.kill(child, signal.SIGKILL)
+            kills += 1
+        os.waitpid(child, 0)
+        after = replace(evaluation)
+        records = after.purchases.records + after.scores.records
+        keys = [(r["trial"], r.get("pipeline"), r.get("training_seed")) for r in records]
+        assert len(keys) == len(set(keys))  # nothing was done twice
+        assert len(keys) >= known  # and nothing finished was lost
+        known = len(keys)
+    assert kills == 50
+    assert not list(replace(evaluation).missing())

@@ -1,0 +1,84 @@
+"""The noise is taken apart rightly, and the advice on where to spend time is the best there is."""
+
+import numpy as np
+import pytest
+
+from evaluator.leaderboard import Row
+from evaluator.precision import Components, components, render_precision, variance_components
+from evaluator.results import TrialResult
+from evaluator.trial import Pair
+
+
+def test_the_parts_of_the_variance_are_found_again() -> None:
+    dice = np.random.default_rng(0)
+    parts = []
+    for _ in range(400):
+        purchases = dice.normal(0, 0.03, (6, 1))
+        parts.append(variance_components(purchases + dice.normal(0, 0.02, (6, 4))))
+    between, within = np.mean(parts, axis=0)
+    assert between == pytest.approx(0.03**2, rel=0.1)
+    assert within == pytest.approx(0.02**2, rel=0.05)
+
+
+def test_by_hand() -> None:
+    between, within = variance_components(np.array([[1.0, 3.0], [5.0, 7.0]]))
+    assert (within, between) == (2.0, 8.0 - 2.0 / 2)
+    assert variance_components(np.array([[1.0, 3.0], [3.0, 1.0]])) == (0.0, 2.0)
+    with pytest.raises(ValueError, match="1 x 2"):
+        variance_components(np.array([[1.0, 2.0]]))
+
+
+COSTS = [(1e-4, 4e-4, 300, 50), (4e-4, 1e-4, 300, 50), (1e-4, 9e-4, 600, 20), (9e-4, 0, 60, 60)]
+
+
+@pytest.mark.parametrize(("purchases", "trainings", "buying", "training"), COSTS)
+def test_no_other_number_of_trainings_settles_it_sooner(
+    purchases: float, trainings: float, buying: float, training: float
+) -> None:
+    one = Components(5, 2, purchases, trainings, buying, training)
+    cost = {m: one.variance(m) * one.seconds(m) for m in range(1, 60)}
+    assert one.best_trainings == min(cost, key=cost.__getitem__)
+
+
+def test_without_spread_between_purchases_only_trainings_help() -> None:
+    assert Components(5, 2, 0.0, 1e-4, 300, 50).best_trainings is None
+
+
+def result(strategy: str, seed: int, scores: tuple[float, ...]) -> TrialResult:
+    records = {
+        ("quick", 10 * seed + t): {"macro_f1": score, "status": "ok", "seconds": 50.0}
+        for t, score in enumerate(scores)
+    }
+    purchase = {"status": "ok", "seconds": {"pre_training": 100.0, "purchase": 200.0}}
+    return TrialResult(strategy, Pair(5, 1), seed, purchase, records)
+
+
+def rows(results: list[TrialResult]) -> list[Row]:
+    found: dict[str, Row] = {}
+    for one in results:
+        row = found.setdefault(one.strategy, Row(one.strategy, "quick"))
+        for training in one.scores:
+            row.runs["5:1", one.seed, training[1]] = one.macro_f1(training)
+    return list(found.values())
+
+
+def test_from_journals_to_advice() -> None:
+    results = [
+        result("random", 0, (0.5, 0.5)),
+        result("random", 1, (0.5, 0.5)),
+        result("entropy", 0, (0.51, 0.53)),
+        result("entropy", 1, (0.55, 0.57)),
+        result("late", 0, (0.51, 0.53)),
+    ]
+    found = components(results, rows(results), "quick", "random")
+    assert set(found) == {"entropy"}  # one seed is not enough for the other
+    entropy = found["entropy"]
+    assert (entropy.n_purchases, entropy.n_trainings) == (2, 2)
+    assert (entropy.purchases, entropy.trainings) == pytest.approx((8e-4 - 1e-4, 2e-4))
+    assert (entropy.purchase_seconds, entropy.training_seconds) == (600.0, 100.0)
+    assert "0.026" in render_precision(found, "random")
+
+
+def test_one_training_each_says_nothing() -> None:
+    results = [result(name, seed, (0.5,)) for name in ("random", "entropy") for seed in (0, 1)]
+    assert components(results, rows(results), "quick", "random") == {}

@@ -1,0 +1,35 @@
+"""A record says which code, libraries and processor made it, and no more than that."""
+
+import subprocess
+from pathlib import Path
+
+import torch
+
+from evaluator.provenance import device_name, git_revision, library_versions
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    command = ["git", "-C", str(folder), *who, *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_the_revision_says_when_files_were_changed(tmp_path: Path) -> None:
+    assert git_revision(tmp_path) == ""
+    fresh = tmp_path / "repository"
+    fresh.mkdir()
+    git(fresh, "init", "--quiet")
+    (fresh / "run.py").write_text("a = 1")
+    git(fresh, "add", ".")
+    git(fresh, "commit", "--quiet", "--message", "first")
+    git(fresh, "tag", "v1")  # a tag is no revision: it can be moved
+    commit = git(fresh, "rev-parse", "HEAD")
+    assert git_revision(fresh) == commit[:12]
+    (fresh / "run.py").write_text("a = 2")
+    git_revision.cache_clear()
+    assert git_revision(fresh) == commit[:12] + "+changes"
+
+
+def test_versions_and_device() -> None:
+    assert library_versions()["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert device_name("cpu").endswith(f"{torch.get_num_threads()} threads")

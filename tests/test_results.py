@@ -1,0 +1,159 @@
+"""Journals of several machines are joined where they compare, and refused where they do not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluator.errors import ConfigurationError
+from evaluator.journal import Journal, sole_writer
+from evaluator.leaderboard import leaderboard
+from evaluator.results import read_results
+from evaluator.trial import Pair
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write the journals of an evaluation of some strategies; returns its folder."""
+
+    def journals(
+        name: str,
+        *strategies: str,
+        seeds: tuple[int, ...] = (0, 1),
+        purchased: tuple[int, ...] = (3, 5),
+        pipeline: str = "quick",
+        configuration: str = "c1",
+        score: float = 0.5,
+        **fields: Any,
+    ) -> Path:
+        folder = tmp_path / name
+        for strategy in strategies:
+            for seed in seeds:
+                own = strategy not in ("none", "oracle", "all")
+                trial = {
+                    "trial": f"{strategy}-seed{seed}-{fields.get('code', '') if own else ''}",
+                    "dataset": "boards",
+                    "fingerprint": "f1",
+                    "strategy": strategy,
+                    "budget": 2 if own else None,
+                    "minutes": 1.0 if own else None,
+                    "seed": seed,
+                    "status": "ok",
+                    "purchased": list(purchased),
+                    "conditions": "round 2" if own else "",
+                } | (fields if own else {})
+                Journal(folder / "purchases.jsonl").append(trial)
+                scored = {
+                    "trial": trial["trial"],
+                    "pipeline": pipeline,
+                    "training_seed": seed,
+                    "status": "ok",
+                    "macro_f1": score + 0.01 * seed,
+                    "configuration": configuration,
+                }
+                Journal(folder / "scores.jsonl").append(scored)
+        return folder
+
+    return journals
+
+
+def test_two_machines_stand_in_one_leaderboard(write: Write) -> None:
+    results = read_results(
+        [write("a", "none", "random"), write("b", "none", "entropy", score=0.6), write("c", "all")]
+    )
+    assert results.dataset == "boards"
+    assert results.strategies == ("random", "entropy")
+    assert results.pairs == (Pair(2, 1.0),)
+    rows = {row.strategy: row for row in leaderboard(results.trials, "random")}
+    assert rows["random"].mean == pytest.approx(0.505)
+    assert rows["entropy"].against_baseline is not None
+    assert rows["entropy"].against_baseline.test.difference == pytest.approx(0.1)
+    assert rows["none"].n == 2
+
+
+def test_exact_duplicates_count_once(write: Write) -> None:
+    folder = write("a", "random", "entropy")
+    once, twice = read_results([folder]), read_results([folder, folder])
+    assert once == twice
+    assert not once.notices
+
+
+def test_a_trial_made_twice_counts_as_in_the_first_folder_and_that_is_said(write: Write) -> None:
+    first = write("a", "random", seeds=(0,))
+    results = read_results([first, write("b", "random", purchased=(8, 9), score=0.9)])
+    by_seed = {trial.seed: trial for trial in results.trials}
+    assert by_seed[0].macro_f1(("quick", 0)) == 0.5
+    assert by_seed[1].macro_f1(("quick", 1)) == pytest.approx(0.91)
+    assert len(results.notices) == 1
+    assert "1 trials were left out" in results.notices[0]
+
+
+def test_a_purchase_is_scored_by_other_pipelines_elsewhere(write: Write) -> None:
+    here = write("a", "random")
+    there = write("b", "random", pipeline="organiser", configuration="c2", score=0.7)
+    (trial, _) = read_results([here, there]).trials
+    assert trial.macro_f1(("quick", 0)) == 0.5
+    assert trial.macro_f1(("organiser", 0)) == 0.7
+
+
+def test_what_no_folder_holds_is_unfinished(write: Write) -> None:
+    results = read_results([write("a", "random"), write("b", "entropy", seeds=(0,))])
+    rows = {row.strategy: row for row in leaderboard(results.trials, "random")}
+    assert rows["entropy"].n == 1
+    assert rows["entropy"].mean == pytest.approx(0.5)
+    assert rows["random"].n == 2
+
+
+def test_of_one_folder_the_newest_code_and_settings_count(write: Write) -> None:
+    write("a", "random", code="old")
+    write("a", "random", code="new", configuration="c0", score=0.1)
+    results = read_results([write("a", "random", code="new", configuration="c9", score=0.8)])
+    assert {trial.macro_f1(("quick", trial.seed)) for trial in results.trials} == {0.8, 0.81}
+    (notice,) = results.notices
+    assert "older code or settings" in notice
+
+
+MIXTURES = [
+    ({"fingerprint": "f2"}, "several data sets"),
+    ({"dataset": "sheets"}, "several data sets"),
+    ({"conditions": "round 1"}, "several judge's conditions"),
+    ({"code": "other"}, "several codes of the strategy 'random'"),
+    ({"configuration": "c2"}, "several configurations of the pipeline 'quick'"),
+]
+
+
+@pytest.mark.parametrize(("fields", "complaint"), MIXTURES)
+def test_mixtures_are_refused_and_both_folders_named(
+    fields: dict[str, str], complaint: str, write: Write
+) -> None:
+    folders = [write("a", "random"), write("b", "random", **fields)]
+    with pytest.raises(ConfigurationError, match=complaint) as refused:
+        read_results(folders)
+    for folder in folders:
+        assert str(folder) in str(refused.value)
+
+
+def test_a_folder_without_journals_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is not there"):
+        read_results([tmp_path])
+
+
+def test_reading_changes_nothing_and_leaves_out_the_line_being_written(write: Write) -> None:
+    folder = write("a", "random")
+    with (folder / "purchases.jsonl").open("a") as file:
+        file.write(json.dumps({"trial": "half"})[:9])
+    before = (folder / "purchases.jsonl").read_bytes()
+    assert len(read_results([folder]).trials) == 2
+    assert (folder / "purchases.jsonl").read_bytes() == before
+
+
+def test_a_folder_has_one_writer(tmp_path: Path) -> None:
+    refused = pytest.raises(ConfigurationError, match="Another evaluation")
+    with sole_writer(tmp_path), refused, sole_writer(tmp_path):
+        pass
+    with sole_writer(tmp_path):
+        pass
