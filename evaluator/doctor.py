@@ -45,7 +45,7 @@ def _installed() -> list[Check]:
     installed, needs = installation.installed_version, installation.torch_that_torchvision_needs()
     probe, driver = installation.run_probe(), machine.output_of(*NVIDIA)
     return [
-        installation.python_check(sys.version_info),
+        installation.python_check(sys.version_info[:3]),
         installation.torch_check(probe, wanted, installed, needs),
         installation.requirements_check(wanted, installed),
         installation.gpu_check(probe, driver),

@@ -30,7 +30,7 @@ def _why_no_cuda() -> str:
     import torch
 
     try:
-        torch.cuda.init()
+        torch.empty(0, device="cuda")
     except (RuntimeError, AssertionError) as refused:  # AssertionError: built without CUDA
         return str(refused).splitlines()[0]
     return ""
