@@ -12,6 +12,7 @@ from evaluator.errors import ConfigurationError, DatasetError
 COMMANDS = {  # name: (module with `add_arguments(parser)`, what it is for)
     "data": ("evaluator.data_command", "make, unpack and check data sets"),
     "doctor": ("evaluator.doctor", "what this machine has, what it lacks, how to mend it"),
+    "validate": ("evaluator.validate", "whether a submission keeps the contract, in a minute"),
 }
 
 

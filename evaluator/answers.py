@@ -17,9 +17,16 @@ DTYPES = frozenset(
 )
 
 
-def check_claim(claimed: Any, purchased: Mapping[int, object]) -> list[str]:
-    """Warnings on the returned dict: it counts for nothing, but its author will want to know."""
+def read_claim(claimed: Any) -> list[int] | None:
+    """The indices of the dict that the purchase phase returned; None where there is no such."""
     if not isinstance(claimed, list) or not all(isinstance(index, int) for index in claimed):
+        return None
+    return claimed
+
+
+def check_claim(claimed: list[int] | None, purchased: Mapping[int, object]) -> list[str]:
+    """Warnings on the returned dict: it counts for nothing, but its author will want to know."""
+    if claimed is None:
         return ["purchase_phase did not return a dict of {index: label}; ignored."]
     returned, bought = set(claimed), set(purchased)
     if returned == bought:

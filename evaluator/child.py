@@ -21,12 +21,13 @@ import operator
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 import base_run
+from evaluator.contract import bind, describe
 from evaluator.dataset import ZEWDPCBaseDataset, ZEWDPCProtectedDataset, load_images
 from evaluator.errors import OutOfBudgetError, ZEWDPCRuntimeError
 from evaluator.processes import die_with_parent
@@ -34,11 +35,6 @@ from evaluator.protocol import Channel, Message
 
 MOST_CLAIMED = 50_000  # indices sent back; the returned dict counts for nothing anyway
 MOST_NOTED = 1 << 19  # bytes of purchase_notes, half of the longest message
-ALIASES = {
-    "purchase_budget": "budget",
-    "compute_budget": "time_available",
-    "time_budget": "time_available",
-}
 
 
 class Judge:
@@ -91,32 +87,6 @@ class Judge:
         return received[0]
 
 
-def bind(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
-    """The offered arguments that `function` takes, under the names it gives them.
-
-    Raises TypeError naming a required parameter that the judge does not know.
-    """
-    bound = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        meaning = ALIASES.get(name, name)
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        if meaning in offered:
-            bound[name] = offered[meaning]
-        elif parameter.default is parameter.empty:
-            raise TypeError(
-                f"{function.__qualname__} requires a parameter {name!r}; the judge offers "
-                f"{', '.join(sorted({*offered, *ALIASES}))}. Rename it or give it a default."
-            )
-    if any(
-        parameter.kind is parameter.VAR_KEYWORD
-        for parameter in inspect.signature(function).parameters.values()
-    ):
-        taken = {ALIASES.get(name, name) for name in bound}
-        bound.update({name: value for name, value in offered.items() if name not in taken})
-    return bound
-
-
 class Stage:
     """The data sets of one trial and the submission that acts on them."""
 
@@ -144,7 +114,7 @@ class Stage:
         if name == "purchase":
             offered["unlabelled_dataset"] = self._unlabelled
         method = getattr(self._submission, f"{name}_phase")
-        returned = method(**bind(method, offered))
+        returned = method(**bind(method, offered, self._job["spelling"]))
         if name != "purchase":
             return {"type": "done"}, b""
         notes = _plain_notes(self._submission)
@@ -247,12 +217,19 @@ def serve(judge: Judge, job: Mapping[str, Any]) -> None:
 
 
 def preflight(judge: Judge, job: Mapping[str, Any]) -> None:
-    """Import and instantiate the submission once for each set of arguments; list strategies."""
+    """Import and instantiate the submission once for each set of arguments; say what it offers."""
     run_py = Path(job["submission"])
     for arguments in job["variants"]:
         load_submission(run_py, arguments)
-    describe = getattr(import_run(run_py), "describe_strategies", None)
-    judge.tell({"type": "ready", "strategies": describe() if describe else None})
+    module = import_run(run_py)
+    strategies = getattr(module, "describe_strategies", None)
+    judge.tell(
+        {
+            "type": "ready",
+            "strategies": strategies() if strategies else None,
+            "contract": describe(getattr(module, "ZEWDPCBaseRun", None)),
+        }
+    )
 
 
 def main() -> None:

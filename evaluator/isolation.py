@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evaluator.answers import check_claim, check_notes, check_predictions
+from evaluator.answers import check_claim, check_notes, check_predictions, read_claim
+from evaluator.contract import Contract, Spelling
 from evaluator.dataset import Splits
 from evaluator.errors import ConfigurationError, ZEWDPCRuntimeError
 from evaluator.processes import ProcessTree
@@ -42,6 +43,7 @@ def run_submission(
     log: Path,
     *,
     arguments: dict[str, Any] | None = None,
+    spelling: Spelling = "page",
     n_test: int = 300,
     limits: Limits | None = None,
     progress: Progress = lambda phase, share: None,
@@ -53,6 +55,7 @@ def run_submission(
     vault : sells the pool's labels; afterwards it knows what was bought.
     log : file that receives what the submission prints.
     arguments : offered to its constructor by name (`strategy`, `seed`).
+    spelling : of the budgets, where its phases take them under more than one name.
     n_test : the prediction phase sees this many images of the validation split, labels hidden.
     """
     limits = limits or Limits()
@@ -61,6 +64,7 @@ def run_submission(
         "kind": "trial",
         "submission": str(submission.resolve()),
         "arguments": arguments or {},
+        "spelling": spelling,
         "class_names": splits.class_names,
         "training_images": str(splits.image_files["training"].resolve()),
         "unlabelled_images": str(splits.image_files["unlabelled"].resolve()),
@@ -92,6 +96,16 @@ def preflight(submission: Path, variants: list[dict[str, Any]]) -> list[dict[str
     Returns the strategies it describes, or None where it describes none.
     Raises ConfigurationError with the submission's own message.
     """
+    strategies: list[dict[str, str]] | None = _preflight(submission, variants).get("strategies")
+    return strategies
+
+
+def contract_of(submission: Path, arguments: dict[str, Any]) -> Contract:
+    """Import a submission, instantiate it, and look at its class. Raises as `preflight` does."""
+    return Contract.from_message(_preflight(submission, [arguments]).get("contract"))
+
+
+def _preflight(submission: Path, variants: list[dict[str, Any]]) -> Message:
     if not submission.is_file():
         raise ConfigurationError(
             f"There is no submission at {submission}. Give the path of a run.py."
@@ -121,8 +135,7 @@ def preflight(submission: Path, variants: list[dict[str, Any]]) -> list[dict[str
         if message["type"] != "ready":
             reason = message.get("reason", "it sent something else than expected")
             raise ConfigurationError(f"{submission} cannot be used: {reason}\n{last_lines(log)}")
-        strategies: list[dict[str, str]] | None = message.get("strategies")
-        return strategies
+        return message
 
 
 def last_lines(log: Path, n: int = 20) -> str:
@@ -169,7 +182,8 @@ def _run_phases(watch: Watch, pair: Pair, limits: Limits, test_shape: tuple[int,
     answer, _ = watch.run_phase("purchase", left, arguments)
     watch.vault.open = False
     purchased = watch.vault.purchased
-    watch.outcome.warnings += check_claim(answer.get("claimed"), purchased)
+    watch.outcome.claimed = read_claim(answer.get("claimed"))
+    watch.outcome.warnings += check_claim(watch.outcome.claimed, purchased)
     watch.outcome.notes = check_notes(answer.get("notes"), purchased, test_shape[1])
     answer, payload = watch.run_phase("prediction", limits.prediction, {})
     watch.outcome.predictions = check_predictions(answer, payload, test_shape)

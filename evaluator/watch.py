@@ -44,6 +44,7 @@ class Outcome:
     status: Status = "ok"
     reason: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    claimed: list[int] | None = None  # indices of the returned dict; None where it was no dict
     predictions: np.ndarray | None = None  # (n_test, C) of 0/1
     warnings: list[str] = field(default_factory=list)
     left_running: int = 0

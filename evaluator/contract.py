@@ -1,0 +1,113 @@
+"""The contract as a submission's class keeps it: its phases, and the names of their arguments.
+
+The submission's process looks at the class and describes it; the judge reads the description.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import base_run
+
+Spelling = Literal["page", "kit"]
+SPELLED: dict[Spelling, dict[str, str]] = {  # what the judge calls it: what it is called there
+    "page": {"budget": "budget", "time_available": "time_available"},
+    "kit": {"budget": "purchase_budget", "time_available": "compute_budget"},
+}
+ALIASES = {
+    "purchase_budget": "budget",
+    "compute_budget": "time_available",
+    "time_budget": "time_available",
+}
+METHODS = ("pre_training_phase", "purchase_phase", "prediction_phase")
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a submission's class offers.
+
+    missing : the phases that it does not have, or has from the bare contract only.
+    spellings : under which its purchase phase takes its arguments.
+    """
+
+    class_name: str
+    missing: tuple[str, ...]
+    spellings: tuple[Spelling, ...]
+
+    @classmethod
+    def from_message(cls, described: Any) -> "Contract":
+        """What the submission's process said; whatever it did not say counts as missing."""
+        found = described if isinstance(described, dict) else {}
+        missing, spellings = found.get("missing", METHODS), found.get("spellings", ())
+        return cls(
+            str(found.get("class_name", "nothing")),
+            tuple(method for method in METHODS if method in missing),
+            tuple(spelling for spelling in get_args(Spelling) if spelling in spellings),
+        )
+
+
+def describe(cls: Any) -> dict[str, Any]:
+    """The fields of a `Contract`, from the class that a submission names `ZEWDPCBaseRun`."""
+    methods = {name: getattr(cls, name, None) for name in METHODS}
+    missing = [
+        name
+        for name, method in methods.items()
+        if not callable(method) or method is getattr(base_run.ZEWDPCBaseRun, name)
+    ]
+    purchase = methods["purchase_phase"]
+    return {
+        "class_name": getattr(cls, "__name__", repr(cls)),
+        "missing": missing,
+        "spellings": _spellings(purchase) if callable(purchase) else [],
+    }
+
+
+def bind(
+    function: Callable[..., Any], offered: Mapping[str, Any], spelling: Spelling = "page"
+) -> dict[str, Any]:
+    """The offered arguments that `function` takes, under the names it gives them.
+
+    Where it has several names for one, it gets it once, as `spelling` says.
+    Raises TypeError naming a required parameter that the judge does not know.
+    """
+    bound = {}
+    named, takes_any = _parameters(function)
+    for name, parameter in named.items():
+        meaning = ALIASES.get(name, name)
+        if meaning in offered:
+            if parameter.default is parameter.empty or not _said_better(name, named, spelling):
+                bound[name] = offered[meaning]
+        elif parameter.default is parameter.empty:
+            raise TypeError(
+                f"{function.__qualname__} requires a parameter {name!r}; the judge offers "
+                f"{', '.join(sorted({*offered, *ALIASES}))}. Rename it or give it a default."
+            )
+    if takes_any:
+        taken = {ALIASES.get(name, name) for name in bound}
+        spelled = SPELLED[spelling]
+        bound.update({spelled.get(n, n): value for n, value in offered.items() if n not in taken})
+    return bound
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """The parameters that have a name, and whether any other name is taken as well."""
+    found = inspect.signature(function).parameters
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = {name: parameter for name, parameter in found.items() if parameter.kind not in variable}
+    return named, any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values())
+
+
+def _said_better(name: str, named: Mapping[str, inspect.Parameter], spelling: Spelling) -> bool:
+    """Whether another parameter has the spelling's own name for what `name` means."""
+    best = SPELLED[spelling].get(ALIASES.get(name, name), name)
+    return name != best and best in named
+
+
+def _spellings(purchase_phase: Callable[..., Any]) -> list[Spelling]:
+    named, takes_any = _parameters(purchase_phase)
+    return [
+        spelling
+        for spelling, names in SPELLED.items()
+        if takes_any or any(name in named for name in names.values())
+    ]

@@ -1,0 +1,330 @@
+"""Every promise of the contract is looked at, and every way to break one comes with a hint."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from base_run import ZEWDPCBaseRun
+from evaluator.checks import Check
+from evaluator.contract import Contract, bind, describe
+from evaluator.isolation import contract_of
+from evaluator.trial import Pair, Status
+from evaluator.validate import LIMITS, validate
+from evaluator.verdicts import HINTS, REASONS, Rehearsal, failure, import_check, verdicts
+from evaluator.watch import Outcome
+
+HOUSE = Path(__file__).resolve().parent.parent
+SUBMISSION = """
+import os, time
+import numpy as np
+from base_run import ZEWDPCBaseRun as Contract
+
+class Mine(Contract):
+    def pre_training_phase(self, training_dataset, time_available=None, register_progress=None,
+                           compute_budget=None):
+        self.classes = len(training_dataset[0]["label"])
+        {pre_training}
+
+    def purchase_phase(self, unlabelled_dataset, training_dataset, budget=None,
+                       time_available=None, register_progress=None, purchase_budget=None,
+                       compute_budget=None):
+        assert (budget is None) != (purchase_budget is None), "one spelling at a time"
+        assert (time_available is None) != (compute_budget is None), "one spelling at a time"
+        n = budget or purchase_budget
+        {purchase}
+        return {{i: unlabelled_dataset.purchase_label(i) for i in range(n)}}
+
+    def prediction_phase(self, test_dataset, register_progress=None):
+        {prediction}
+        return np.zeros((len(test_dataset), self.classes), dtype=np.uint8)
+
+{at_the_end}
+"""
+PLACES = {
+    "pre_training": "",
+    "purchase": "",
+    "prediction": "",
+    "at_the_end": "ZEWDPCBaseRun = Mine",
+}
+
+
+def write_submission(folder: Path, **places: str) -> Path:
+    (folder / "run.py").write_text(SUBMISSION.format(**{**PLACES, **places}))
+    return folder / "run.py"
+
+
+def checks_of(submission: Path, **how: Any) -> dict[str, Check]:
+    return {check.name: check for check in validate(submission, **how)}
+
+
+@pytest.mark.slow
+def test_a_good_submission_is_rehearsed_under_both_spellings(tmp_path: Path) -> None:
+    checks = checks_of(write_submission(tmp_path))
+    assert {check.status for check in checks.values()} == {"ok"}, checks
+    assert ", ".join(checks) == (
+        "import, phases, arguments, returned, purchases, predictions, deadline, same seed, "
+        "processes, memory"
+    )
+    assert checks["arguments"].detail == (
+        "ran as budget/time_available and as purchase_budget/compute_budget"
+    )
+    assert checks["purchases"].detail == "10 of 10 labels bought"
+
+
+BEFORE_ANY_RUN: dict[str, tuple[dict[str, str], str, str, str]] = {
+    # case: (what is put where, the check that fails, words of the detail, words of the fix)
+    "a module that is not installed": (
+        {"at_the_end": "import no_such_module"},
+        "import",
+        "No module named 'no_such_module'",
+        "put no_such_module into requirements.txt",
+    ),
+    "no name": (
+        {"at_the_end": ""},
+        "import",
+        "has no name `ZEWDPCBaseRun`",
+        "ZEWDPCBaseRun = Your",
+    ),
+    "the bare contract": (
+        {"at_the_end": "ZEWDPCBaseRun = Contract"},
+        "phases",
+        "is ZEWDPCBaseRun, which has none of the three phases",
+        "ZEWDPCBaseRun = YourClass",
+    ),
+    "an abstract class": (
+        {
+            "at_the_end": "import abc\nclass Half(Mine, abc.ABC):\n    @abc.abstractmethod\n"
+            "    def more(self): ...\nZEWDPCBaseRun = Half"
+        },
+        "import",
+        "abstract class Half",
+        "bind ZEWDPCBaseRun to that class",
+    ),
+    "a phase that is missing": (
+        {"at_the_end": "Mine.prediction_phase = None\nZEWDPCBaseRun = Mine"},
+        "phases",
+        "Mine has no prediction_phase",
+        "base_run.py",
+    ),
+    "an instance": (
+        {"at_the_end": "ZEWDPCBaseRun = Mine()"},
+        "import",
+        "is not a callable object",
+        "bind it to the class",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BEFORE_ANY_RUN)
+def test_what_cannot_run_is_told_before_anything_runs(case: str, tmp_path: Path) -> None:
+    places, name, detail, fix = BEFORE_ANY_RUN[case]
+    checks = checks_of(write_submission(tmp_path, **places))
+    assert list(checks)[-1] == name
+    assert checks[name].status == "fail"
+    assert detail in checks[name].detail
+    assert fix in checks[name].fix
+
+
+ENDINGS: dict[str, tuple[dict[str, str], str, str]] = {
+    # status: (what is put where, the promise that is broken, words of the fix)
+    "timeout": ({"pre_training": "time.sleep(60)"}, "deadline", "--minutes 5"),
+    "over_budget": (
+        {"purchase": "[unlabelled_dataset.purchase_label(i) for i in range(n + 1)]"},
+        "purchases",
+        "stop at the budget",
+    ),
+    "out_of_memory": ({"purchase": "raise MemoryError"}, "memory", "hold less at once"),
+    "crashed": ({"purchase": "unlabelled_dataset.purchase_label(40)"}, "run", 'sample["idx"]'),
+    "bad_output": ({"prediction": "return np.zeros(3)"}, "predictions", "one row per image"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", ENDINGS)
+def test_every_ending_of_a_run_comes_with_a_hint(status: str, tmp_path: Path) -> None:
+    places, name, fix = ENDINGS[status]
+    minutes = 0.02 if status == "timeout" else 0.4
+    checks = checks_of(write_submission(tmp_path, **places), minutes=minutes)
+    assert list(checks) == ["import", "phases", name]
+    assert checks[name].status == "fail"
+    assert checks[name].detail.startswith(f"{status}: ")
+    assert fix in checks[name].fix
+
+
+def test_no_status_of_the_judge_is_without_a_hint() -> None:
+    assert set(HINTS) == set(ENDINGS) == set(get_args(Status)) - {"ok"}
+
+
+GOOD = Rehearsal(
+    spelling="page",
+    pair=Pair(4, 0.5),
+    outcome=Outcome(
+        seconds={"pre_training": 4.0, "purchase": 6.0, "prediction": 1.0},
+        claimed=[7, 1, 2, 3],
+        predictions=np.eye(3, dtype=np.uint8),
+        peak_memory=2**30,
+    ),
+    purchased=(1, 2, 3, 7),
+    refused=0,
+    log="",
+)
+BOTH = Contract("Mine", (), ("page", "kit"))
+VERDICTS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str]] = {
+    # case: (changes of the run, of its outcome, the check, its status, words of its detail)
+    "all is well": ({}, {}, "returned", "ok", "a dict of the 4 labels bought"),
+    "no dict": ({}, {"claimed": None}, "returned", "fail", "returned no dict"),
+    "another dict": ({}, {"claimed": [1]}, "returned", "warn", "1 indices, but 4 were bought"),
+    "labels left": (
+        {"purchased": (1, 2)},
+        {"claimed": [1, 2]},
+        "purchases",
+        "warn",
+        "2 of 4 labels",
+    ),
+    "asked for more": ({"refused": 3}, {}, "purchases", "warn", "and 3 more asked for and refused"),
+    "predictions": ({}, {}, "predictions", "ok", "3 x 3 of 0 and 1, 33% ones"),
+    "room to spare": ({}, {}, "deadline", "ok", "10.0 s of 30 s"),
+    "hardly any room": (
+        {},
+        {"seconds": {"pre_training": 20.0, "purchase": 8.5}},
+        "deadline",
+        "warn",
+        "28.5 s of 30 s",
+    ),
+    "workers left": ({}, {"left_running": 2}, "processes", "warn", "2 of its processes"),
+    "much memory": ({}, {"peak_memory": 15 * 2**30}, "memory", "warn", "15.00 GiB at most"),
+}
+
+
+@pytest.mark.parametrize("case", VERDICTS)
+def test_promises_are_judged_one_by_one(case: str) -> None:
+    changes, of_the_outcome, name, status, words = VERDICTS[case]
+    run = replace(GOOD, outcome=replace(GOOD.outcome, **of_the_outcome), **changes)
+    checks = {check.name: check for check in verdicts(BOTH, [run, run], LIMITS)}
+    assert (checks[name].status, words in checks[name].detail) == (status, True), checks[name]
+    assert [check.name for check in checks.values() if check.status != "ok"] in ([], [name])
+
+
+def test_two_runs_with_one_seed_are_compared() -> None:
+    other = replace(GOOD, spelling="kit", purchased=(1, 2, 3, 9))
+    (found,) = (c for c in verdicts(BOTH, [GOOD, other], LIMITS) if c.name == "same seed")
+    assert (found.status, found.detail.split("(")[1]) == ("warn", "1 of 4)")
+
+
+def test_a_run_that_failed_is_all_there_is_to_say() -> None:
+    failed = replace(GOOD, outcome=Outcome(status="crashed", reason="purchase: boom"), log="a line")
+    (found,) = verdicts(BOTH, [GOOD, failed], LIMITS)
+    assert (found.name, found.detail) == ("run", "crashed: purchase: boom\na line")
+
+
+def test_only_the_kits_spelling_is_warned_of() -> None:
+    kit = replace(GOOD, spelling="kit")
+    found = verdicts(replace(BOTH, spellings=("kit",)), [kit, kit], LIMITS)[0]
+    assert (found.name, found.status) == ("arguments", "warn")
+    assert "ran as purchase_budget/compute_budget; the challenge's page says" in found.detail
+
+
+HINTED = {
+    # words of the judge's reasons, as tests/test_isolation.py has them: words of the hint
+    "ModuleNotFoundError: No module named 'timm.models'": "put timm into",
+    "pre_training: TypeError: f requires a parameter 'x'; the judge offers budget": "name the",
+    "purchase: Index 40 is outside the pool of 40 images (0 to 39).": "the sample's own index",
+    "purchase: purchase_label takes a whole number; got 1.5.": "int(idx)",
+    "prediction: Labels are sold in the purchase phase only.": "buy inside purchase_phase",
+    "purchase_label was called in a worker process; call it in": "workers may load images",
+    "purchase: the submission's process was killed by SIGKILL": "for its memory",
+    "purchase: the submission's process ended with exit code 3 before": "sys.exit",
+    "run.py did not start within 300 s.": "do no work at import",
+    "run.py has no name `ZEWDPCBaseRun`.": "ZEWDPCBaseRun = YourClass",
+    "TypeError: Can't instantiate abstract class Mine with": "the phases it still lacks",
+    "TypeError: <run.Mine object> is not a callable object": "the class, uncalled",
+    "KeyError: 'x'": "the traceback above",
+}
+
+
+@pytest.mark.parametrize("reason", HINTED)
+def test_a_reason_that_is_known_gets_its_own_hint(reason: str) -> None:
+    crashed = replace(GOOD, outcome=Outcome(status="crashed", reason=reason))
+    assert HINTED[reason] in failure(crashed).fix
+    assert HINTED[reason] in import_check(reason).fix
+
+
+def test_every_own_hint_is_reached() -> None:
+    assert len(HINTED) == len(REASONS) + 1  # and one that none of them fits
+
+
+def page_and_kit(budget=None, *, purchase_budget=None, compute_budget=None): ...
+def kit_only(purchase_budget, compute_budget): ...
+def anything(**more): ...
+def both_required(budget, purchase_budget): ...
+def unknown_with_default(budget, colour="red"): ...
+
+
+OFFERED = {"budget": 5, "time_available": 60.0}
+BOUND: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
+    # case: (function, spelling, what it is given)
+    "one of two names": (page_and_kit, "page", {"budget": 5, "compute_budget": 60.0}),
+    "the other of two": (page_and_kit, "kit", {"purchase_budget": 5, "compute_budget": 60.0}),
+    "the only names": (kit_only, "page", {"purchase_budget": 5, "compute_budget": 60.0}),
+    "any name": (anything, "page", OFFERED),
+    "any name, kit": (anything, "kit", {"purchase_budget": 5, "compute_budget": 60.0}),
+    "both names, required": (both_required, "page", {"budget": 5, "purchase_budget": 5}),
+    "a default of its own": (unknown_with_default, "kit", {"budget": 5}),
+}
+
+
+@pytest.mark.parametrize("case", BOUND)
+def test_each_argument_comes_once_under_the_spelling_asked_for(case: str) -> None:
+    function, spelling, given = BOUND[case]
+    assert bind(function, OFFERED, spelling) == given
+
+
+def test_a_class_is_described_as_it_is() -> None:
+    class Half(ZEWDPCBaseRun):
+        def purchase_phase(self, unlabelled_dataset, purchase_budget): ...
+
+    contract = Contract.from_message(describe(Half))
+    assert contract == Contract("Half", ("pre_training_phase", "prediction_phase"), ("kit",))
+    assert len(Contract.from_message(describe(None)).missing) == 3
+    assert len(Contract.from_message("nonsense").missing) == 3
+
+
+def test_this_submission_keeps_the_contract_on_paper() -> None:
+    contract = contract_of(HOUSE / "run.py", {"strategy": "random", "seed": 0})
+    assert contract == Contract("ZEWDPCRun", (), ("page", "kit"))
+
+
+def test_the_command_says_by_its_exit_code_whether_all_is_well(tmp_path: Path) -> None:
+    def command(*flags: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "evaluator", "validate", *flags],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(HOUSE)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+        )
+
+    done = command("--json")
+    assert done.returncode == 1, done.stderr
+    (check,) = json.loads(done.stdout)["checks"]
+    assert "There is no submission at run.py" in check["detail"]
+    done = command("--minutes", "-1")
+    assert done.returncode == 2
+    assert "--minutes -1: expected a number above 0" in done.stderr
+
+
+@pytest.mark.slow
+def test_this_submission_keeps_the_contract() -> None:
+    checks = checks_of(HOUSE / "run.py", minutes=2)  # time enough on a busy machine as well
+    assert checks.pop("same seed").status != "fail"  # it plans by the clock
+    assert {check.status for check in checks.values()} == {"ok"}, checks
