@@ -13,6 +13,7 @@ COMMANDS = {  # name: (module with `add_arguments(parser)`, what it is for)
     "data": ("evaluator.data_command", "make, unpack and check data sets"),
     "doctor": ("evaluator.doctor", "what this machine has, what it lacks, how to mend it"),
     "validate": ("evaluator.validate", "whether a submission keeps the contract, in a minute"),
+    "package": ("evaluator.package", "build what would be pushed and run it as the platform does"),
 }
 
 

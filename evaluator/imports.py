@@ -1,0 +1,69 @@
+"""Which packages a submission imports, and which of them its requirements.txt names."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+
+def unlisted_packages(folder: Path) -> list[str]:
+    """What run.py and the modules it imports from `folder` need and requirements.txt lacks."""
+    requirements = folder / "requirements.txt"
+    text = requirements.read_text() if requirements.is_file() else ""
+    listed = _with_what_they_require(re.findall(r"^\s*([A-Za-z][\w.-]*)", text, re.MULTILINE))
+    providers = metadata.packages_distributions()
+    needed = {name: providers.get(name, [name]) for name in sorted(_foreign_imports(folder))}
+    return [name for name, by in needed.items() if listed.isdisjoint(map(_normal, by))]
+
+
+def _with_what_they_require(names: Iterable[str]) -> set[str]:
+    """Distributions, and those that are installed along with them."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = _normal(waiting.pop())
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            requires = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue
+        waiting += [re.split(r"[^\w.-]", line)[0] for line in requires if "extra ==" not in line]
+    return found
+
+
+def _foreign_imports(folder: Path) -> set[str]:
+    """Top-level names imported below run.py that are neither in `folder` nor in Python."""
+    foreign: set[str] = set()
+    seen: set[str] = set()
+    waiting = ["run"]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name in sys.stdlib_module_names:
+            continue
+        seen.add(name)
+        package, module = folder / name, folder / f"{name}.py"
+        if not package.is_dir() and not module.is_file():
+            foreign.add(name)
+            continue
+        for source in [*package.rglob("*.py"), *([module] if module.is_file() else [])]:
+            waiting += _imported(ast.parse(source.read_bytes()))
+    return foreign
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    """Top-level names that a module imports; what it tries to import, it can do without."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in child.names)
+        elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
+            yield child.module.partition(".")[0]
+        elif not isinstance(child, ast.Try):
+            yield from _imported(child)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
