@@ -43,6 +43,12 @@ class Trial:
     conditions: str = ""
 
     @property
+    def title(self) -> str:
+        """For a person: `entropy 621:17 seed 2`."""
+        pair = f" {self.pair}" if self.pair else ""
+        return f"{self.strategy}{pair} seed {self.seed}"
+
+    @property
     def identity(self) -> str:
         """Its name in journals and file names; equal for equal trials and for no others."""
         exact = (

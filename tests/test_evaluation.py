@@ -7,17 +7,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+import evaluator.evaluation
 from evaluator.dataset import open_splits
 from evaluator.evaluation import Evaluation
 from evaluator.leaderboard import leaderboard
 from evaluator.pipelines import PIPELINES, Pipeline
 from evaluator.plan import Plan
+from evaluator.purchases import Purchase
+from evaluator.references import reference_purchase
 from evaluator.scoring import Scorer
-from evaluator.trial import Pair, PurchaseRecord, ScoreRecord, Trial
+from evaluator.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial
 from evaluator.watch import Limits
 
 
@@ -73,9 +75,11 @@ def evaluation(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         references=("none", "all"),
     )
 
-    def buy(self: Evaluation, trial: Trial, bar: Any) -> PurchaseRecord:
+    def buy_at_once(trial: Trial, *_: object) -> Purchase:
+        if trial.strategy in REFERENCES:
+            return Purchase(reference_purchase(trial, splits))
         late = trial.strategy == "last"
-        return PurchaseRecord(
+        record = PurchaseRecord(
             trial=trial.identity,
             dataset=trial.dataset,
             strategy=trial.strategy,
@@ -88,8 +92,9 @@ def evaluation(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             seconds={},
             own_macro_f1=None,
         )
+        return Purchase(record)
 
-    monkeypatch.setattr(Evaluation, "_isolated_purchase", buy)
+    monkeypatch.setattr(evaluator.evaluation, "buy", buy_at_once)
     return Evaluation(plan, tmp_path / "out", scorer, Limits(), progress=False)
 
 
