@@ -161,15 +161,16 @@ def _line(name: str, one: Comparison) -> list[str]:
         name,
         f"{test.difference:+.3f}",
         spoken_interval(test.interval, signed=True),
-        _spoken_p(one.p_t_holm),
+        spoken_p(one.p_t_holm),
         f"{one.wins}-{one.losses}{ties}",
-        _spoken_gain(test.pairing_gain),
-        _more_seeds(test),
+        spoken_gain(test.pairing_gain),
+        more_seeds(test),
         str(test.n),
     ]
 
 
-def _more_seeds(test: PairedTest) -> str:
+def more_seeds(test: PairedTest) -> str:
+    """`27 (11 to 310)`: seeds until a difference of POINT shows; nothing with one seed."""
     if test.seeds_still_needed is None or test.seeds_needed_interval is None:
         return ""
     low, high = (max(0, seeds - test.n) for seeds in test.seeds_needed_interval)
@@ -177,13 +178,15 @@ def _more_seeds(test: PairedTest) -> str:
     return f"{test.seeds_still_needed:,} ({low:,} to {most})"
 
 
-def _spoken_gain(gain: float | None) -> str:
+def spoken_gain(gain: float | None) -> str:
+    """`2.4x`, or nothing."""
     if gain is None:
         return ""
     return f"{gain:.1f}x" if gain < 100 else ">100x"
 
 
-def _spoken_p(p: float | None) -> str:
+def spoken_p(p: float | None) -> str:
+    """`0.031`, or nothing."""
     if p is None:
         return ""
     return "<0.001" if p < 0.0005 else f"{p:.3f}"

@@ -1,0 +1,47 @@
+"""`python -m evaluator report OUT...`: one HTML page of one or several evaluations."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from evaluator.comparison import choose_baseline
+from evaluator.report.page import write_page
+from evaluator.results import read_results
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `report`."""
+    parser.add_argument(
+        "folders",
+        type=Path,
+        nargs="+",
+        metavar="OUT",
+        help="folders that local_evaluation.py wrote; several are joined",
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="the data set, to show what was bought"
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="NAME",
+        help="the strategy that the others are compared with (random, else the first)",
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="page to write (OUT/report.html)")
+    parser.set_defaults(run=_report)
+
+
+def _report(flags: argparse.Namespace) -> int:
+    results = read_results(flags.folders)
+    baseline = ""
+    if results.strategies or flags.baseline:
+        baseline = choose_baseline(results.strategies, flags.baseline)
+    splits = None
+    if flags.data:
+        from evaluator.dataset import open_splits  # torch takes seconds to load
+
+        splits = open_splits(flags.data)
+    out = flags.html or flags.folders[0] / "report.html"
+    for notice in results.notices:
+        print(f"notice: {notice}", file=sys.stderr)
+    print(write_page(results, out, baseline=baseline, splits=splits, folders=flags.folders))
+    return 0

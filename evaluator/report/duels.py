@@ -1,0 +1,198 @@
+"""Strategy against strategy: paired differences from the baseline, and who beats whom."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluator.comparison import (
+    Comparison,
+    more_seeds,
+    seed_means,
+    spoken_gain,
+    spoken_interval,
+    spoken_p,
+)
+from evaluator.report.canvas import Look, drawn
+from evaluator.report.charts import Estimate, draw_estimates, draw_matrix
+from evaluator.report.noise import noise
+from evaluator.report.parts import Fold, Part, Section, Table, Text
+from evaluator.report.views import View, by_seed
+from evaluator.report.words import NOTHING, counted, listed, spoken
+from evaluator.statistics import CONFIDENCE, POINT, POWER, penalty_matrix
+from evaluator.trial import Pair
+
+ONE_SEED = (
+    "One purchase seed (n = 1): nothing can be said about differences between strategies, however "
+    "large they look. --seeds 5 runs five of them; what is done already is kept."
+)
+SHOWN_DUELS = 12  # in the words for a matrix
+
+
+def differences(views: Sequence[View], baseline: str, looks: Mapping[str, Look]) -> Section:
+    """The forest plot of the first view, the others folded."""
+    first, *others = views
+    parts = _forest(first, baseline, looks)
+    parts += [Fold(f"Under {view.name} alone", tuple(_forest(view, baseline, looks)))
+              for view in others]  # fmt: skip
+    return Section("differences", f"Paired differences against {baseline}", tuple(parts))
+
+
+def _forest(view: View, baseline: str, looks: Mapping[str, Look]) -> list[Part]:
+    compared = {
+        row.strategy: row.against_baseline for row in view.strategies if row.against_baseline
+    }
+    absent = [
+        row.strategy
+        for row in view.strategies
+        if not row.against_baseline and row.strategy != baseline
+    ]
+    parts: list[Part] = []
+    if not compared and not absent:
+        parts.append(Text(f"{baseline} was evaluated alone; there is nothing to compare it with."))
+    elif compared and max(one.test.n for one in compared.values()) < 2:
+        parts.append(Text(ONE_SEED, "warning"))
+    elif compared:
+        parts += [
+            _picture(view, compared, baseline, looks),
+            _table(view, compared, baseline),
+            Text(_legend(len(compared)), "small"),
+            *noise(view, baseline),
+        ]
+    if absent:
+        parts.append(
+            Text(
+                f"Not compared with {baseline} (failed or unfinished, or {baseline} itself is): "
+                f"{', '.join(absent)}.",
+                "warning",
+            )
+        )
+    return parts
+
+
+def _picture(
+    view: View, compared: Mapping[str, Comparison], baseline: str, looks: Mapping[str, Look]
+) -> Part:
+    means = {row.strategy: seed_means(row.runs) for row in view.rows}
+    theirs = means[baseline]
+    estimates = []
+    for name, one in compared.items():
+        paired = tuple(mean - theirs[seed] for seed, mean in means[name].items() if seed in theirs)
+        estimates.append(
+            Estimate(name, one.test.difference, one.test.interval, paired, looks[name])
+        )
+    spelled = "; ".join(
+        f"{one.name} {one.value:+.3f}{spoken(one.interval, signed=True)}" for one in estimates
+    )
+    return drawn(
+        lambda axes: draw_estimates(
+            axes, estimates, title=f"macro-F1 minus that of {baseline}, {view.name}", zero=True
+        ),
+        height=0.9 + 0.36 * len(estimates),
+        alt=f"Difference in macro-F1 from {baseline}, seed by seed, {view.name}: {spelled}.",
+        caption=f"Right of 0: better than {baseline}. Line: 95 % interval of the mean difference; "
+        "ticks: single seeds. An arrow: the interval goes on past the edge.",
+    )
+
+
+def _table(view: View, compared: Mapping[str, Comparison], baseline: str) -> Table:
+    return Table(
+        f"Each strategy against {baseline} under the same seeds, {view.name}.",
+        ("strategy", "difference", "95 % interval", "p (t, Holm)", "wins-losses", "pairing",
+         "more seeds", "n"),
+        tuple(_line(name, one) for name, one in compared.items()),
+    )  # fmt: skip
+
+
+def _line(name: str, one: Comparison) -> tuple[str, ...]:
+    ties = f" ({one.ties} tied)" if one.ties else ""
+    cells = (
+        f"{one.test.difference:+.3f}",
+        spoken_interval(one.test.interval, signed=True),
+        spoken_p(one.p_t_holm),
+        f"{one.wins}-{one.losses}{ties}",
+        spoken_gain(one.test.pairing_gain),
+        more_seeds(one.test),
+        str(one.test.n),
+    )
+    return (name, *(cell or NOTHING for cell in cells))
+
+
+def _legend(comparisons: int) -> str:
+    family = (
+        f" p is corrected for {comparisons} comparisons (Holm), the interval is not."
+        if comparisons > 1
+        else ""
+    )
+    return (
+        f"n: purchase seeds complete in both; wins-losses: single runs.{family} Pairing: variance "
+        "of the difference with unrelated seeds over that with common ones. More seeds: until a "
+        f"true difference of {POINT:g} shows (p < {1 - CONFIDENCE:.2f}, uncorrected, "
+        f"{100 * POWER:g} % power), with its 95 % interval."
+    )
+
+
+def penalties(views: Sequence[View], pairs: Sequence[Pair]) -> Section:
+    """Every strategy against every other, over all pairs and pipelines."""
+    single = views[1:] or views
+    failed = {row.strategy for view in single for row in view.strategies if row.failures}
+    names = [row.strategy for row in views[0].strategies if row.strategy not in failed]
+    settings = _settings(single, pairs, names)
+    parts: list[Part] = []
+    if len(names) < 2:
+        parts.append(Text("A matrix needs two strategies that did not fail."))
+    elif not settings:
+        parts.append(Text(ONE_SEED, "warning"))
+    else:
+        parts += _matrix(names, penalty_matrix(settings), [len(scores) for scores in settings])
+    if failed:
+        parts.append(Text(f"Left out, for they failed: {listed(sorted(failed))}.", "warning"))
+    return Section("penalties", "Who beats whom", tuple(parts))
+
+
+def _settings(
+    views: Sequence[View], pairs: Sequence[Pair], names: Sequence[str]
+) -> list[NDArray[np.float64]]:
+    """Per pipeline and pair the scores (seeds, S) of the seeds complete in all, 2 or more."""
+    settings = []
+    for view in views:
+        rows = {row.strategy: row for row in view.rows}
+        for pair in pairs:
+            scores = [by_seed(rows[name], pair) for name in names]
+            common = set.intersection(*map(set, scores)) if scores else set()
+            if len(common) > 1:
+                table = [[found[seed] for found in scores] for seed in sorted(common)]
+                settings.append(np.array(table, dtype=np.float64))
+    return settings
+
+
+def _matrix(names: Sequence[str], matrix: NDArray[np.float64], seeds: Sequence[int]) -> list[Part]:
+    beaten = matrix.mean(axis=0)
+    shown = np.vstack([matrix, beaten])
+    np.fill_diagonal(shown, np.nan)
+    rows = [*names, "mean: how often beaten"]
+    duels = sorted(
+        ((matrix[i, j], names[i], names[j]) for i, j in np.argwhere(matrix > 0)), reverse=True
+    )
+    told = "; ".join(f"{a} beats {b} in {part:.0%}" for part, a, b in duels[:SHOWN_DUELS])
+    left = len(duels) - SHOWN_DUELS
+    finding = (told + (f"; and {left} more" if left > 0 else "")) or "no strategy beats another"
+    n = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
+    caption = (
+        f"Share of {counted(len(seeds), 'setting')} (pair and pipeline, n = {n} seeds each) in "
+        "which the strategy of the row beats that of the column: p < 0.05 in a paired t-test, "
+        "uncorrected. The last row is each column's mean: lower is better."
+    )
+    picture = drawn(
+        lambda axes: draw_matrix(axes, rows, names, shown),
+        height=1.3 + 0.36 * len(rows),
+        alt=f"Penalty matrix: {finding}.",
+        caption=caption,
+    )
+    cells = [[NOTHING if np.isnan(value) else f"{value:.2f}" for value in row] for row in shown]
+    table = Table(
+        "The row's strategy beats the column's in this share of settings.",
+        ("strategy", *names),
+        tuple((name, *line) for name, line in zip(rows, cells, strict=True)),
+    )
+    return [picture, Fold("The same as a table", (table,))]

@@ -1,0 +1,42 @@
+"""Where the spread of the differences comes from: purchases or trainings, and what each costs."""
+
+import math
+
+from evaluator.precision import Components, components
+from evaluator.report.parts import Fold, Table, Text
+from evaluator.report.views import View
+from evaluator.report.words import duration
+
+
+def noise(view: View, baseline: str) -> list[Fold]:
+    """Empty below two purchase seeds with two trainings each."""
+    found = components(view.trials, view.rows, view.name, baseline)
+    if not found:
+        return []
+    table = Table(
+        f"Standard deviation of the difference from {baseline} by its source, what one purchase "
+        f"seed and one training of it cost, and the best number of trainings, {view.name}.",
+        ("strategy", "sd of purchases", "sd of trainings", "purchase", "training",
+         "best trainings", "hours to ±0.005: one training", "the best"),
+        tuple(_line(name, one) for name, one in found.items()),
+    )  # fmt: skip
+    meaning = Text(
+        "More purchase seeds shrink both parts of the spread, more trainings of each purchase only "
+        "the second. Seconds are for the strategy and the baseline together, over all pairs.",
+        "small",
+    )
+    return [Fold("Where the spread comes from, and what shrinks it", (table, meaning))]
+
+
+def _line(name: str, one: Components) -> tuple[str, ...]:
+    best = one.best_trainings
+    return (
+        name,
+        f"{math.sqrt(one.purchases):.3f}",
+        f"{math.sqrt(one.trainings):.3f}",
+        duration(one.purchase_seconds),
+        duration(one.training_seconds),
+        "as many as can be" if best is None else str(best),
+        f"{one.hours_to_settle(1):.1f}",
+        f"{one.hours_to_settle(best or 10):.1f}",
+    )

@@ -1,0 +1,155 @@
+"""Who leads: the leaderboards with their intervals, and whether the pipelines agree."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from evaluator.comparison import seed_means, spoken_interval
+from evaluator.leaderboard import Row
+from evaluator.report.canvas import Look, drawn
+from evaluator.report.charts import Estimate, draw_estimates
+from evaluator.report.parts import Fold, Part, Picture, Section, Table, Text
+from evaluator.report.views import View
+from evaluator.report.words import counted, listed, number, share, spoken
+from evaluator.robustness import Robustness, across_pipelines
+from evaluator.trial import Pair
+
+INTERVALS = (
+    "The 95 % intervals are over purchase seeds: where the mean would lie if the same strategies "
+    "bought again under new seeds, on the same data set, with the same pairs and pipelines. They "
+    "say nothing about other data."
+)
+NO_INTERVAL = "With one purchase seed there is no interval; --seeds 5 gives one."
+REFERENCE_ROWS = {
+    "none": "nothing bought",
+    "oracle": "bought by the true labels, within the same budget",
+    "all": "every label of the pool",
+}
+
+
+def standing(views: Sequence[View], pairs: Sequence[Pair], looks: Mapping[str, Look]) -> Section:
+    """The leaderboard to read first, the others folded, and how far pipelines agree."""
+    first, *others = views
+    parts: list[Part] = [*_leaderboard(first, pairs, looks), Text(_meaning(first), "small")]
+    parts += [
+        Fold(f"Leaderboard under {view.name} alone", tuple(_leaderboard(view, pairs, looks)))
+        for view in others
+    ]
+    if others:
+        parts += _agreement(others)
+    return Section("leaderboard", "Leaderboard", tuple(parts))
+
+
+def table_of(view: View, pairs: Sequence[Pair]) -> Table:
+    """The console's leaderboard: best first, what failed last."""
+    known = any(row.interval for row in view.rows)
+    rows = [_line(row, pairs, known=known) for row in view.rows]
+    return Table(
+        f"Macro-F1 under {view.name}: the mean over pairs, then each pair (labels:minutes).",
+        ("strategy", "macro-F1", "95 % interval" if known else "sd", *map(str, pairs),
+         "gap closed", "n"),
+        tuple(rows),
+        failed=frozenset(i for i, row in enumerate(view.rows) if row.failures),
+    )  # fmt: skip
+
+
+def _leaderboard(view: View, pairs: Sequence[Pair], looks: Mapping[str, Look]) -> list[Part]:
+    shown = [row for row in view.rows if not math.isnan(row.mean)]
+    parts: list[Part] = []
+    if shown:
+        parts.append(_picture(view.name, shown, looks))
+    return [*parts, table_of(view, pairs)]
+
+
+def _picture(name: str, rows: Sequence[Row], looks: Mapping[str, Look]) -> Picture:
+    estimates = [
+        Estimate(
+            row.strategy,
+            row.mean,
+            row.interval,
+            tuple(seed_means(row.runs).values()),
+            looks[row.strategy],
+        )
+        for row in rows
+    ]
+    spelled = "; ".join(f"{row.strategy} {row.mean:.3f}{spoken(row.interval)}" for row in rows)
+    return drawn(
+        lambda axes: draw_estimates(axes, estimates, title=f"macro-F1, {name}"),
+        height=0.9 + 0.36 * len(rows),
+        alt=f"Macro-F1 under {name}, best first: {spelled}.",
+        caption="Mean with its 95 % interval; the small ticks below are single seeds. An arrow: "
+        "the interval goes on past the edge.",
+    )
+
+
+def _line(row: Row, pairs: Sequence[Pair], *, known: bool) -> tuple[str, ...]:
+    spread = spoken_interval(row.interval) if known else number(row.spread)
+    cells = []
+    for pair in pairs:
+        scores = row.by_pair.get(str(pair))
+        cells.append(number(statistics.fmean(scores) if scores else None))
+    failed = f" — failed: {'; '.join(row.failures)}" if row.failures else ""
+    return (
+        row.strategy + failed,
+        number(row.mean),
+        spread or number(None),
+        *cells,
+        share(row.gap_closed),
+        str(row.n),
+    )
+
+
+def _meaning(view: View) -> str:
+    met = {row.strategy for row in view.rows}
+    references = [f"{name}: {what}" for name, what in REFERENCE_ROWS.items() if name in met]
+    sentences = [f"The judge's own rows are {'; '.join(references)}."] if references else []
+    if {"none", "all"} <= met:
+        sentences.append("Gap closed: how much of the way from none to all.")
+    sentences.append("n: runs behind each pair's number (purchase seeds × training seeds).")
+    sentences.append(INTERVALS if view.seeds > 1 else NO_INTERVAL)
+    return " ".join(sentences)
+
+
+def _agreement(single: Sequence[View]) -> list[Part]:
+    found = across_pipelines([row for view in single for row in view.rows])
+    if found is None:
+        return [Text("Pipelines can be compared once two strategies are scored under all of them.")]
+    known = found.tau[np.triu_indices(len(found.pipelines), k=1)]
+    known = known[~np.isnan(known)]
+    span = "undefined, for a pipeline that gives all the same score has no order"
+    if len(known):
+        least, most = f"{known.min():.2f}", f"{known.max():.2f}"
+        span = least if least == most else f"from {least} to {most}"
+    return [
+        _ranks(found),
+        Table(
+            "Kendall's tau between the pipelines' rankings.",
+            ("pipeline", *found.pipelines),
+            tuple(
+                (name, *(number(float(value)) for value in row))
+                for name, row in zip(found.pipelines, found.tau, strict=True)
+            ),
+        ),
+        Text(
+            "Kendall's tau is 1 for the same order, 0 for unrelated ones and -1 for the reverse; "
+            f"here it is {span}, over {counted(len(found.strategies), 'strategy', 'strategies')} "
+            f"({listed(found.strategies)}). The judge's own rows are left out: they would make any "
+            "two pipelines agree.",
+            "small",
+        ),
+    ]
+
+
+def _ranks(found: Robustness) -> Table:
+    lines = []
+    for s, name in enumerate(found.strategies):
+        placed = zip(found.scores[s], found.ranks[s], strict=True)
+        cells = [f"{score:.3f} ({rank:g})" for score, rank in placed]
+        lines.append((name, f"{found.means[s]:.3f}", *cells, f"{found.ranks[s].mean():.2f}"))
+    return Table(
+        "Macro-F1 of each strategy under each pipeline with its rank in brackets, best mean first.",
+        ("strategy", "mean", *(f"{name} (rank)" for name in found.pipelines), "mean rank"),
+        tuple(lines),
+    )

@@ -1,0 +1,73 @@
+"""What can be said, in a few sentences, before anybody reads a table."""
+
+import math
+
+from evaluator.comparison import spoken_interval
+from evaluator.leaderboard import Row
+from evaluator.report.duels import ONE_SEED
+from evaluator.report.parts import Part, Section, Text
+from evaluator.report.views import View
+from evaluator.report.words import counted, listed, spoken
+from evaluator.statistics import CONFIDENCE
+
+ALPHA = 1 - CONFIDENCE
+
+
+def verdict(view: View, baseline: str) -> Section:
+    """Who leads, what is settled against the baseline, what is not, and what failed."""
+    parts: list[Part] = []
+    scored = [row for row in view.strategies if not math.isnan(row.mean)]
+    if scored:
+        first = scored[0]
+        seeds = f"n = {counted(view.seeds, 'purchase seed')}"
+        parts.append(
+            Text(
+                f"{first.strategy} has the highest macro-F1 of "
+                f"{counted(len(scored), 'strategy', 'strategies')} under {view.name}: "
+                f"{first.mean:.3f}{spoken(first.interval)}, {seeds}.",
+                "finding",
+            )
+        )
+    else:
+        parts.append(Text("No strategy is scored in every pair yet.", "finding"))
+    parts += [Text(words, tone) for words, tone in _differences(view, baseline)]
+    for row in view.strategies:
+        if row.failures:
+            parts.append(Text(f"Failed: {row.strategy} ({'; '.join(row.failures)}).", "warning"))
+    return Section("verdict", "In short", tuple(parts))
+
+
+def _differences(view: View, baseline: str) -> list[tuple[str, str]]:
+    compared = [row for row in view.strategies if row.against_baseline]
+    if not baseline or not compared:
+        return []
+    if max(row.against_baseline.test.n for row in compared if row.against_baseline) < 2:
+        return [(ONE_SEED, "warning")]
+    settled = [row for row in compared if _p(row) < ALPHA]
+    better = [_told(row) for row in settled if _difference(row) > 0]
+    worse = [_told(row) for row in settled if _difference(row) < 0]
+    open_ = [_told(row) for row in compared if _p(row) >= ALPHA]
+    lines = [
+        (f"Better than {baseline}, beyond what seeds explain: {listed(better)}.", better),
+        (f"Worse than {baseline}, beyond what seeds explain: {listed(worse)}.", worse),
+        (f"Not settled against {baseline}: {listed(open_)}.", open_),
+    ]
+    return [(words, "finding") for words, rows in lines if rows]
+
+
+def _p(row: Row) -> float:
+    """Corrected for several comparisons; 1 where one seed says nothing."""
+    one = row.against_baseline
+    return 1.0 if one is None or one.p_t_holm is None else one.p_t_holm
+
+
+def _difference(row: Row) -> float:
+    return row.against_baseline.test.difference if row.against_baseline else 0.0
+
+
+def _told(row: Row) -> str:
+    one = row.against_baseline
+    if one is None:
+        return row.strategy
+    interval = spoken_interval(one.test.interval, signed=True)
+    return f"{row.strategy} ({one.test.difference:+.3f} {interval}, n = {one.test.n})"
