@@ -50,7 +50,7 @@ def _foreign_imports(folder: Path) -> set[str]:
             foreign.add(name)
             continue
         for source in [*package.rglob("*.py"), *([module] if module.is_file() else [])]:
-            waiting += _imported(ast.parse(source.read_bytes()))
+            waiting += _imported(ast.parse(source.read_bytes(), str(source)))
     return foreign
 
 

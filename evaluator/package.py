@@ -9,6 +9,7 @@ import argparse
 import itertools
 import json
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -33,7 +34,8 @@ from evaluator.sheets import RECIPES, generate
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 BUDGET, SECONDS = 10, 60.0  # labels of the 40 in the pool; of compute
-PATIENCE = 180.0  # seconds for the whole run
+PATIENCE = 300.0  # seconds for the whole run
+DONE = "bought "  # how the stand-in's last line begins; a submission can exit with code 0 as well
 PLACEHOLDER = "your-aicrowd-username"
 SHOWN = 5  # files named per refusal
 LOG_LINES = 20  # shown of a run that failed
@@ -147,10 +149,11 @@ def run_check(folder: Path) -> Check:
         log = Path(scratch) / "log"
         code = _stand_in(folder, data, log)
         said = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-    if code == 0:
-        return Check("run", "ok", said.splitlines()[-1])
+    *_, last = ["", *said.splitlines()]
+    if code == 0 and last.startswith(DONE):
+        return Check("run", "ok", last)
     ended = f"took more than {PATIENCE:g} s" if code is None else f"ended with exit code {code}"
-    fix = "python -m evaluator validate   # says more; what is not committed is missing here"
+    fix = "python -m evaluator validate   # missing here: what is not committed, and our evaluator"
     return Check("run", "fail", f"the packaged submission {ended}\n{said}", fix)
 
 
@@ -182,7 +185,7 @@ def _refusal(name: str, found: list[tuple[Blob, str]], fine: str, advice: str) -
         f"{blob.path}{'' if blob.at_head else ' (in an earlier commit)'}: {why}"
         for blob, why in found
     ]
-    paths = " ".join(f"'{blob.path}'" for blob, _ in found if blob.at_head)
+    paths = shlex.join(blob.path for blob, _ in found if blob.at_head)
     steps = [f"git rm --cached {paths}   # {advice}"] if paths else []
     # A commit that removes a file leaves it in the ones before, and they are pushed too.
     steps += ["git checkout --orphan clean && git commit   # a branch without earlier commits"]

@@ -36,7 +36,7 @@ def repository_of(folder: Path) -> Path:
 
 
 def uncommitted(repository: Path) -> Uncommitted:
-    listing = _git(repository, "status", "--porcelain", "--no-renames", "-z").decode()
+    listing = _text(_git(repository, "status", "--porcelain", "--no-renames", "-z"))
     entries = [(entry[:2], entry[3:]) for entry in listing.split("\0") if entry]
     return Uncommitted(
         tuple(path for state, path in entries if state != "??"),
@@ -56,7 +56,8 @@ def check_out_head(repository: Path, folder: Path) -> None:
 def pushed_blobs(repository: Path) -> list[Blob]:
     """Every file of HEAD, and every other content that its history has."""
     blobs = []
-    for entry in _git(repository, "ls-tree", "-r", "-z", "--long", "HEAD").decode().split("\0"):
+    listing = _text(_git(repository, "ls-tree", "-r", "-z", "--long", "HEAD"))
+    for entry in listing.split("\0"):
         about, _, path = entry.partition("\t")
         if about.split()[1:2] == ["blob"]:
             _, _, digest, size = about.split()
@@ -64,7 +65,8 @@ def pushed_blobs(repository: Path) -> list[Blob]:
     known = {blob.digest for blob in blobs}
     objects = _git(repository, "rev-list", "--objects", "HEAD")
     pattern = "--batch-check=%(objecttype) %(objectname) %(objectsize) %(rest)"
-    for line in _git(repository, "cat-file", pattern, given=objects).decode().splitlines():
+    everything = _text(_git(repository, "cat-file", pattern, given=objects))
+    for line in everything.rstrip("\n").split("\n"):
         kind, digest, size, path = line.split(" ", 3)
         if kind == "blob" and digest not in known:
             blobs.append(Blob(path, digest, int(size), at_head=False))
@@ -84,6 +86,11 @@ def contents(repository: Path, blobs: Iterable[Blob]) -> Iterator[tuple[Blob, by
             yield blob, process.stdout.read(blob.size + 1)[:-1]
 
 
+def _text(output: bytes) -> str:
+    """Paths are shown, never opened: one that is not UTF-8 need only be recognisable."""
+    return output.decode(errors="replace")
+
+
 def _git(
     folder: Path,
     *arguments: str,
@@ -98,7 +105,7 @@ def _git(
     except FileNotFoundError:
         raise ConfigurationError("git is not installed, and what it pushes is asked for.") from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
+        said = _text(done.stderr).strip()
         raise ConfigurationError(
             f"`git {' '.join(arguments)}` in {folder.absolute()} failed: {said}. What would be "
             "pushed is known only in a git repository that has a commit."

@@ -47,7 +47,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("no name `ZEWDPCBaseRun`", "add at the end of run.py: ZEWDPCBaseRun = YourClass"),
     ("is not a callable object", "ZEWDPCBaseRun is instantiated: bind it to the class, uncalled"),
     (
-        "[Aa]bstract",
+        "abstract class",
         "give the class the phases it still lacks, and bind ZEWDPCBaseRun to that class",
     ),
     (

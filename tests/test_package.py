@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import struct
 import subprocess
 import sys
@@ -123,7 +124,7 @@ def test_refused_at_head_and_in_the_history(case: str, tmp_path: Path) -> None:
     detail, fix = refused(repository)[name]
     assert words in detail
     (path,) = files
-    assert f"git rm --cached '{path}'" in fix
+    assert f"git rm --cached {shlex.quote(path)}" in fix
 
     git(repository, "rm", "--quiet", path)
     commit(repository)
@@ -134,6 +135,13 @@ def test_refused_at_head_and_in_the_history(case: str, tmp_path: Path) -> None:
     git(repository, "checkout", "--quiet", "--orphan", "clean")
     commit(repository)
     assert refused(repository) == {}
+
+
+def test_odd_names_are_recognised(tmp_path: Path) -> None:
+    names = ("a\u2028b.pth", "c\nd.pth", "\u00e4 '\u00f6.pth")
+    repository = make_repository(tmp_path, {name: name for name in names})
+    detail, _ = refused(repository)["weights"]
+    assert all(f"{name}: its name" in detail for name in names)
 
 
 def test_only_a_few_of_many_files_are_named(tmp_path: Path) -> None:
@@ -272,6 +280,11 @@ RUNS: dict[str, tuple[dict[str, str | bytes], str]] = {
         },
         "not a dict",
     ),
+    "an exit that looks like success": (
+        {"run.py": RUN.replace("self.classes = ", "raise SystemExit(0)  # ")},
+        "ended with exit code 0",
+    ),
+    "what is not Python": ({"run.py": "def broken(:"}, "SyntaxError"),
     "a name left on the contract": (
         {"run.py": RUN.replace("ZEWDPCBaseRun = Run", "ZEWDPCBaseRun = Contract")},
         "NotImplementedError",
