@@ -148,9 +148,17 @@ def draw_groups(
 
 
 def draw_matrix(
-    axes: Axes, rows: Sequence[str], columns: Sequence[str], values: NDArray[np.float64]
+    axes: Axes,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: NDArray[np.float64],
+    *,
+    summary: bool = False,
 ) -> None:
-    """A heat map of numbers from 0 to 1 with every number written in it; NaN stays empty."""
+    """A heat map of numbers from 0 to 1 with every number written in it; NaN stays empty.
+
+    With `summary`, the last row stands apart.
+    """
     axes.pcolormesh(values, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=2)
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):
@@ -161,6 +169,8 @@ def draw_matrix(
     )
     axes.set_yticks(np.arange(len(rows)) + 0.5, [label(name) for name in rows])
     axes.set_ylim(len(rows), 0)
+    if summary:
+        axes.axhline(len(rows) - 1, color="white", linewidth=8)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.grid(visible=False)

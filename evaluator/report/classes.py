@@ -4,8 +4,9 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from evaluator.report.canvas import Look, drawn
-from evaluator.report.charts import Series, draw_groups
+from evaluator.report.canvas import Look
+from evaluator.report.charts import Series
+from evaluator.report.groups import by_group
 from evaluator.report.parts import Fold, Part, Section, Table, Text
 from evaluator.report.views import View, f1_per_class
 from evaluator.report.words import number
@@ -28,15 +29,12 @@ def _f1(view: View, looks: Mapping[str, Look]) -> list[Part]:
         Series(strategy, [scores.get(name, math.nan) for name in names], looks[strategy])
         for strategy, scores in found.items()
     ]
-    spelled = "; ".join(
-        f"{one.name}: "
-        + ", ".join(f"{name} {value:.2f}" for name, value in zip(names, one.values, strict=True))
-        for one in series
-    )
-    picture = drawn(
-        lambda axes: draw_groups(axes, names, series, title=f"F1, {view.name}", percent=False),
-        height=1.2 + len(names) * max(0.36, 0.15 * len(series)),
-        alt=f"F1 per class under {view.name}. {spelled}.",
+    picture = by_group(
+        names,
+        series,
+        title=f"F1, {view.name}",
+        percent=False,
+        what=f"F1 per class under {view.name}",
         caption="Mean over pairs and complete seeds; strategies in the order of the leaderboard.",
     )
     table = Table(

@@ -15,6 +15,7 @@ from evaluator.comparison import (
 )
 from evaluator.report.canvas import Look, drawn
 from evaluator.report.charts import Estimate, draw_estimates, draw_matrix
+from evaluator.report.groups import matrix_width
 from evaluator.report.noise import noise
 from evaluator.report.parts import Fold, Part, Section, Table, Text
 from evaluator.report.views import View, by_seed
@@ -184,7 +185,8 @@ def _matrix(names: Sequence[str], matrix: NDArray[np.float64], seeds: Sequence[i
         "uncorrected. The last row is each column's mean: lower is better."
     )
     picture = drawn(
-        lambda axes: draw_matrix(axes, rows, names, shown),
+        lambda axes: draw_matrix(axes, rows, names, shown, summary=True),
+        width=matrix_width(len(names)),
         height=1.3 + 0.36 * len(rows),
         alt=f"Penalty matrix: {finding}.",
         caption=caption,

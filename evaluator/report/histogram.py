@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.comparison import DEFAULT_BASELINE
-from evaluator.report.canvas import Look, drawn
-from evaluator.report.charts import Series, draw_groups
+from evaluator.report.canvas import Look
+from evaluator.report.charts import Series
+from evaluator.report.groups import by_group
 from evaluator.report.parts import Part, Table
 from evaluator.report.words import NOTHING
 from evaluator.results import TrialResult
@@ -33,13 +34,12 @@ def histogram(
         Series(name, [float(x) for x in row], looks.get(name, POOL_LOOK))
         for name, row in shares.items()
     ]
-    spelled = "; ".join(f"{one.name}: {_spelled(groups, one.values)}" for one in series)
-    picture = drawn(
-        lambda axes: draw_groups(
-            axes, groups, series, title="share of images that show it", percent=True
-        ),
-        height=1.2 + len(groups) * max(0.36, 0.15 * len(series)),
-        alt=f"Share of images that show each class. {spelled}.",
+    picture = by_group(
+        groups,
+        series,
+        title="share of images that show it",
+        percent=True,
+        what="Share of images that show each class",
         caption="Mean over pairs and seeds. An image can show several classes; "
         f"“{NO_CLASS}” are those that show none.",
     )
@@ -55,10 +55,6 @@ def rows_of(trial: TrialResult) -> list[int]:
 def _shares(labels: Labels) -> NDArray[np.float64]:
     """(N, C) -> (C + 1,): each class's share, then that of images with no class."""
     return np.append(labels.mean(axis=0), (labels.sum(axis=1) == 0).mean())
-
-
-def _spelled(groups: Sequence[str], values: Sequence[float]) -> str:
-    return ", ".join(f"{group} {value:.0%}" for group, value in zip(groups, values, strict=True))
 
 
 def _table(

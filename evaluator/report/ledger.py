@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from evaluator.journal import Record
-from evaluator.report.canvas import drawn
+from evaluator.report.canvas import drawn, label
 from evaluator.report.charts import draw_shares
 from evaluator.report.parts import Part, Picture, Section, Table, Text
 from evaluator.report.words import NOTHING, duration, share
@@ -45,7 +45,7 @@ def _purchases(results: Results) -> Purchases:
 
 
 def _picture(purchases: Purchases) -> Picture:
-    names = [f"{strategy} {pair}" for strategy, pair in purchases]
+    names = [f"{label(strategy, 20)} {pair}" for strategy, pair in purchases]
     phases = {
         phase.replace("_", "-"): [
             statistics.fmean(_share(record, (phase,)) for record in records)

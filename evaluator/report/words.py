@@ -45,8 +45,11 @@ def counted(n: int, one: str, several: str | None = None) -> str:
 
 
 def shortened(text: str, longest: int) -> str:
-    """`text`, or its beginning and an ellipsis."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    """`text`, or its beginning and end: what tells two variants apart often stands last."""
+    if len(text) <= longest:
+        return text
+    end = (longest - 1) // 3
+    return f"{text[: longest - 1 - end]}…{text[len(text) - end :]}"
 
 
 def printable(text: str) -> str:

@@ -1,0 +1,195 @@
+"""The page harms nobody who opens it, can be read by everybody, and says where it comes from."""
+
+import base64
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from evaluator.__main__ import main
+from evaluator.dataset import Splits
+from evaluator.errors import ConfigurationError
+from evaluator.report.canvas import label, looks, view
+from evaluator.report.words import printable
+from tests.report.journals import CASES, TWO, write_journals, write_notes
+from tests.report.pages import read, report
+
+
+@pytest.mark.parametrize(
+    ("case", "data"), [*((case, "with data") for case in CASES), ("hostile names", "without data")]
+)
+def test_every_page_is_whole_safe_and_accessible(
+    case: str, data: str, tmp_path: Path, splits: Splits
+) -> None:
+    out = write_journals(tmp_path, **CASES[case])
+    baseline = "" if case == "only references" else "random"
+    page = report(out, baseline=baseline, splits=splits if data == "with data" else None)
+
+    assert page.unbalanced == []
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for tag, attributes in page.tags:
+        assert tag not in {"script", "iframe", "object", "form", "base"}
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href"):
+            target = attributes.get(name, "data:")
+            assert target.startswith("data:") or target[1:] in ids, target
+    assert "url(" not in page.source
+    assert "@import" not in page.source
+    assert "default-src 'none'" in page.source
+
+    assert [heading for heading, _ in page.tags if heading in ("h1", "h2")][:2] == ["h1", "h2"]
+    assert page.all("html") == [{"lang": "en"}]
+    assert len(page.captions) == len(page.all("caption"))
+    assert all(page.captions)
+    assert all(cell.get("scope") in ("col", "row") for cell in page.all("th"))
+    assert all(image["alt"].strip() for image in page.all("img"))
+    assert {link["href"] for link in page.all("a")} >= {"#main", "#problems", "#environment"}
+    for image in page.all("img"):
+        kind, _, content = image["src"].partition(";base64,")
+        decoded = base64.b64decode(content, validate=True)
+        if kind == "data:image/svg+xml":
+            tree = ET.fromstring(decoded)
+            links = {
+                value for node in tree.iter() for name, value in node.items() if "href" in name
+            }
+            assert all(link.startswith("#") for link in links)
+        else:
+            Image.open(BytesIO(decoded)).verify()
+    assert not any(ord(c) < 32 and c not in "\n\t" for c in page.source)
+
+
+def test_hostile_text_is_shown_and_not_obeyed(tmp_path: Path, splits: Splits) -> None:
+    out = write_journals(tmp_path, **CASES["hostile names"])
+    write_notes(out, {"idx": ["<script>alert(1)</script>"], "round": ["<img src=x onerror=y>"]})
+    (out / "commands.jsonl").write_text(
+        json.dumps({"command": ["python", "<script>alert(2)</script>"], "started": "<b>"}) + "\n"
+        + json.dumps({"command": "<script>rm</script>", "started": 1}) + "\n"
+    )  # fmt: skip
+    page = report(out, splits=splits)
+    assert "<script" not in page.source
+    assert "<img src=x" not in page.source
+    assert "<script>alert('x')</script>" in page.text, "as the text it is"
+    assert "<script>alert(2)</script>" in page.text
+    assert "\u202e" not in page.source, "nothing turns the reading direction"
+
+
+def test_two_folders_are_one_evaluation(tmp_path: Path) -> None:
+    one = write_journals(tmp_path / "one", TWO, seeds=(0, 1))
+    two = write_journals(tmp_path / "two", TWO, seeds=(2, 3))
+    page = report(one, two)
+    row = page.table("Macro-F1 under quick")["entropy"]
+    assert (row["macro-F1"], row["n"]) == ("0.515", "4")
+
+
+def test_where_it_comes_from_and_how_to_repeat_it(tmp_path: Path) -> None:
+    out = write_journals(tmp_path, TWO, revision="abc123", versions={"torch": "2.10.0"})
+    old = report(out)
+    assert "The journals do not say which command made them" in old.text
+    command = ["local_evaluation.py", "--strategy", "entropy:rounds=3 x"]
+    line = json.dumps({"command": command, "started": "2026-01-02T03:04:05Z"}) + "\n"
+    (out / "commands.jsonl").write_text(2 * line)
+    page = report(out)
+    assert page.text.count("local_evaluation.py --strategy 'entropy:rounds=3 x'") == 1
+    facts = page.table("What the journals say")
+    assert facts["revision of the submission"]["value"] == "abc123"
+    assert facts["torch"]["value"] == "2.10.0"
+    assert "not written down" in facts["device of the trainings"]["value"]
+
+
+NEW_FIELDS = {
+    "purchases.jsonl": ("fingerprint", "code", "conditions", "revision", "versions", "warnings",
+                        "peak_memory", "refused", "left_running"),
+    "scores.jsonl": ("configuration", "reason", "device", "revision", "versions"),
+}  # fmt: skip
+
+
+def test_journals_from_before_the_new_fields(tmp_path: Path, splits: Splits) -> None:
+    out = write_journals(tmp_path, **CASES["references too"])
+    for name in ("purchases.jsonl", "scores.jsonl"):
+        records = [json.loads(line) for line in (out / name).read_text().splitlines()]
+        for record in records:
+            for new in NEW_FIELDS[name]:
+                del record[new]
+        (out / name).write_text("".join(json.dumps(record) + "\n" for record in records))
+    page = report(out, splits=splits)
+    assert page.table("Macro-F1 under quick")["entropy"]["macro-F1"] == "0.510"
+    assert page.table("Seconds per phase")["entropy"]["peak memory, most"] == "–"
+
+
+def test_another_data_set_is_refused(tmp_path: Path, splits: Splits) -> None:
+    out = write_journals(tmp_path, TWO, fingerprint="another")
+    with pytest.raises(ConfigurationError, match="made on another"):
+        report(out, splits=splits)
+    assert not (out / "report.html").exists()
+    larger = write_journals(tmp_path / "larger", TWO)
+    journal = (
+        (larger / "purchases.jsonl").read_text().replace('"purchased": [0,', '"purchased": [40,')
+    )
+    (larger / "purchases.jsonl").write_text(journal)
+    with pytest.raises(ConfigurationError, match="hold image 40 of the pool"):
+        report(larger, splits=splits)
+
+
+def test_the_same_journals_give_the_same_file(tmp_path: Path, splits: Splits) -> None:
+    out = write_journals(tmp_path, TWO)
+    assert report(out, splits=splits).source == report(out, splits=splits).source
+    assert sorted(path.name for path in out.iterdir()) == [
+        "purchases.jsonl", "report.html", "scores.jsonl",
+    ]  # fmt: skip
+
+
+def test_the_command(tmp_path: Path, squares: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = write_journals(tmp_path / "out", TWO)
+    assert main(["report", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out / "report.html")
+    elsewhere = tmp_path / "new" / "page.html"
+    arguments = ["--data", str(squares), "--baseline", "entropy", "--html", str(elsewhere)]
+    assert main(["report", str(out), *arguments]) == 0
+    assert "Paired differences against entropy" in read(elsewhere).text
+    assert main(["report", str(out), "--baseline", "nobody"]) == 2
+    assert main(["report", str(tmp_path / "nothing")]) == 2
+    assert "is not there" in capsys.readouterr().err
+
+
+def test_nobody_else_pays_for_the_libraries_that_draw() -> None:
+    code = "import sys, evaluator.report; print({'matplotlib', 'jinja2'} & set(sys.modules))"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.strip() == "set()"
+
+
+def test_an_interval_far_wider_than_the_scores_does_not_flatten_them() -> None:
+    low, high = view([0.70, 0.80], [-0.26, 1.39])
+    assert 0.55 < low < 0.70
+    assert 0.80 < high < 0.95
+    low, high = view([0.70, 0.80], [0.69, 0.81])
+    assert low < 0.69 < 0.81 < high, "an interval that fits is shown whole"
+
+
+def test_no_two_strategies_look_alike() -> None:
+    names = [str(i) for i in range(60)]
+    assert len(set(looks(names, ["none"]).values())) == 61
+
+
+def test_what_tells_two_variants_apart_is_kept() -> None:
+    one, other = (label(f"margin:rounds=4,temperature={t}") for t in ("1.5", "2.5"))
+    assert one != other
+    assert len(one) == len(other) == 30
+    assert label("random") == "random"
+    assert len(label("x" * 99, 18)) == 18
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("plain ✓ ü", "plain ✓ ü"), ("a\nb\tc", "a\nb\tc"), ("\x1b[1m\x00", "\ufffd[1m\ufffd"),
+     ("\ud800\u202ex\u200b", "\ufffd\ufffdx\ufffd")],
+)  # fmt: skip
+def test_printable(text: str, shown: str) -> None:
+    assert printable(text) == shown
