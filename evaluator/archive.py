@@ -19,12 +19,13 @@ def unpack(archives: Sequence[Path], out: Path) -> Path:
     """
     for archive in archives:
         if not archive.is_file():
-            raise DatasetError(f"There is no archive at {archive}.")
+            raise DatasetError("archive-unreadable", f"There is no archive at {archive}.")
         target = out / archive.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")
         if target.exists():
             raise DatasetError(
+                "folder-taken",
                 f"{target} exists already; {archive} was not unpacked. Move it away or choose "
-                "another --out."
+                "another --out.",
             )
         made = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
@@ -60,8 +61,9 @@ def _extract(archive: Path, folder: Path) -> None:
 
 def _unreadable(archive: Path, error: Exception) -> DatasetError:
     return DatasetError(
+        "archive-unreadable",
         f"{archive} cannot be unpacked: {error}. It must be a whole .tar.gz, .tar or .zip; "
-        "download it again if it was cut short."
+        "download it again if it was cut short.",
     )
 
 
@@ -69,6 +71,7 @@ def _refuse_unsafe(archive: Path, name: str) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         raise DatasetError(
+            "archive-unsafe",
             f"{archive} has a member {name!r} that would land outside the folder. "
-            "Nothing of it was unpacked; do not trust this archive."
+            "Nothing of it was unpacked; do not trust this archive.",
         )

@@ -105,7 +105,9 @@ class _Folder:
         self.path = path
         bought = read_records(path / "purchases.jsonl")
         if not bought:
-            raise ConfigurationError(f"{path / 'purchases.jsonl'} holds no trial yet.")
+            raise ConfigurationError(
+                "no-results", f"{path / 'purchases.jsonl'} holds no trial yet."
+            )
         made = read_records(path / "scores.jsonl") if (path / "scores.jsonl").exists() else []
         self.newest_code = {record["strategy"]: _code(record) for record in bought}
         self.configurations = {record["pipeline"]: _configuration(record) for record in made}
@@ -164,8 +166,9 @@ def _one_only(what: str, folders: Sequence[_Folder], found: Sequence[Iterable[ob
     if len(where) > 1:
         listed = "; ".join(f"{_spoken(thing)} in {path}" for thing, path in where.items())
         raise ConfigurationError(
+            "mixed-results",
             f"The folders hold several {what}: {listed}. Their numbers do not compare; report "
-            "them one by one, or evaluate again with the same code, settings and data."
+            "them one by one, or evaluate again with the same code, settings and data.",
         )
 
 
