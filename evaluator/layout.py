@@ -69,13 +69,13 @@ def read_split(
     name: str, labels_csv: Path, class_names: tuple[str, ...] | None = None
 ) -> SplitFiles:
     """Read one split, its columns put in the order of `class_names` where given."""
-    with labels_csv.open(newline="", encoding="utf-8-sig") as file:
-        try:
+    try:
+        with labels_csv.open(newline="", encoding="utf-8-sig") as file:
             rows = _numbered_rows(file)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DatasetError(
-                "labels-unreadable", f"{labels_csv} is not a readable CSV file: {error}"
-            ) from error
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise DatasetError(
+            "labels-unreadable", f"{labels_csv} is not a readable CSV file: {error}"
+        ) from error
     if not rows:
         raise DatasetError(
             "labels-unreadable", f"{labels_csv} is empty; its first line must name the columns."
@@ -205,6 +205,13 @@ def _parse_rows(
     return list(seen), list(seen.values()), labels
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is longer than any file's
+        return False
+
+
 def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[int]) -> None:
     present = {
         path.relative_to(folder).as_posix()
@@ -212,7 +219,7 @@ def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[i
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     }
     for name, line in zip(names, lines, strict=True):
-        if name not in present and not (folder / name).is_file():
+        if name not in present and not _is_file(folder / name):
             raise DatasetError(
                 "missing-image", f"{labels_csv}, line {line}: the image {folder / name} is missing."
             )
