@@ -57,6 +57,8 @@ def _extract(archive: Path, folder: Path) -> None:
         raise _unreadable(archive, error) from error
     except (EOFError, OSError, RuntimeError) as error:  # RuntimeError: an encrypted zip
         raise _unreadable(archive, error) from error
+    if not folder.is_dir():
+        raise _unreadable(archive, ValueError("it holds nothing"))
 
 
 def _unreadable(archive: Path, error: Exception) -> DatasetError:

@@ -43,7 +43,13 @@ def zip_with(path: Path, name: str) -> Path:
     return path
 
 
+def empty_tar(path: Path) -> Path:
+    with tarfile.open(path, "w:gz"):
+        return path
+
+
 DANGEROUS = {
+    "nothing in it": empty_tar,
     "parent": lambda path: tar_with(path, "training/../../escaped"),
     "absolute": lambda path: tar_with(path, "/tmp/escaped"),
     "link out": lambda path: tar_with(path, "training/link", "/etc/passwd"),
