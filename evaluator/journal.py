@@ -82,7 +82,7 @@ def _parsed(path: Path, lines: bytes) -> Iterator[Record]:
     for number, line in enumerate(lines.splitlines(), start=1):
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _broken(path, number, str(error)) from error
         if not isinstance(record, dict):
             raise _broken(path, number, "it holds no JSON object")
