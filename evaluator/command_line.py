@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from tabulate import tabulate
@@ -123,7 +124,7 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
 
 def _list(flags: argparse.Namespace) -> int:
     described = preflight(flags.submission, [])
-    if described is None:
+    if not _is_list_of_strategies(described):
         raise ConfigurationError(
             "no-strategy-list",
             f"{flags.submission} does not describe its strategies: it has no function "
@@ -135,6 +136,15 @@ def _list(flags: argparse.Namespace) -> int:
         rows = [[entry["name"], entry["summary"], entry["source"]] for entry in described]
         print(tabulate(rows, ["strategy", "what it buys", "source"], maxcolwidths=[None, 70, 40]))
     return 0
+
+
+def _is_list_of_strategies(described: object) -> TypeGuard[list[dict[str, str]]]:
+    """Whether a submission, which may say anything, described its strategies as it should."""
+    words = ("name", "summary", "source")
+    return isinstance(described, list) and all(
+        isinstance(entry, dict) and all(isinstance(entry.get(word), str) for word in words)
+        for entry in described
+    )
 
 
 def _strategies(flags: argparse.Namespace) -> tuple[str | None, ...]:
