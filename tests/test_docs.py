@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluator.__main__ import COMMANDS
 from evaluator.command_line import main
 from evaluator.trial import PurchaseRecord, ScoreRecord
 
@@ -205,3 +206,9 @@ def test_a_page_names_only_flags_that_exist(page: Path, capsys: pytest.CaptureFi
         main(["--help"])
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     assert set(flags_in(page)) <= known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_page_names_only_commands_that_exist(page: Path) -> None:
+    named = set(re.findall(r"python -m evaluator ([a-z]+)", page.read_text()))
+    assert named <= set(COMMANDS)
