@@ -53,9 +53,12 @@ def _extract(archive: Path, folder: Path) -> None:
                     _refuse_unsafe(archive, member.name)
                 # "data" refuses links out of the folder, devices and odd permissions.
                 opened.extractall(folder, filter="data")
+    except DatasetError:  # an unsafe member
+        raise
     except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
         raise _unreadable(archive, error) from error
-    except (EOFError, OSError, RuntimeError) as error:  # RuntimeError: an encrypted zip
+    # RuntimeError: an encrypted zip; KeyError: a hard link to nothing; ValueError: a broken name.
+    except (EOFError, OSError, RuntimeError, KeyError, ValueError) as error:
         raise _unreadable(archive, error) from error
     if not folder.is_dir():
         raise _unreadable(archive, ValueError("it holds nothing"))
