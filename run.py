@@ -254,8 +254,8 @@ def _read_config(path: Path) -> Submission:
             "repository, or pass `config=` with the path of your own."
         )
     try:
-        table = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from None
     return settings_from_table(Submission, table, path.name)
 

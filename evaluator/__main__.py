@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = parser(words[0] if words else "").parse_args(words)
         exit_code: int = flags.run(flags)
     except (ConfigurationError, DatasetError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(error.spoken, file=sys.stderr)
         return 2
     return exit_code
 
@@ -46,8 +46,9 @@ def _import(command: str, module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ConfigurationError(
+            "missing-requirement",
             f"`{command}` cannot start: {error}. `python -m evaluator doctor` says what is missing "
-            "here and how to get it."
+            "here and how to get it.",
         ) from error
 
 

@@ -70,7 +70,7 @@ def _are_shares(values: Any, n: int) -> bool:
 def check_predictions(answer: Message, payload: bytes, wanted: tuple[int, int]) -> np.ndarray:
     """The child's predictions as an array, or `bad_output` saying what is wrong with them."""
     name, shape = answer.get("dtype"), answer.get("shape")
-    if name not in DTYPES:
+    if not isinstance(name, str) or name not in DTYPES:
         raise TrialFailedError(
             "bad_output", f"prediction: dtype {name}; expected whole numbers 0 and 1"
         )

@@ -19,12 +19,13 @@ def unpack(archives: Sequence[Path], out: Path) -> Path:
     """
     for archive in archives:
         if not archive.is_file():
-            raise DatasetError(f"There is no archive at {archive}.")
+            raise DatasetError("archive-unreadable", f"There is no archive at {archive}.")
         target = out / archive.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")
         if target.exists():
             raise DatasetError(
+                "folder-taken",
                 f"{target} exists already; {archive} was not unpacked. Move it away or choose "
-                "another --out."
+                "another --out.",
             )
         made = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
@@ -52,16 +53,22 @@ def _extract(archive: Path, folder: Path) -> None:
                     _refuse_unsafe(archive, member.name)
                 # "data" refuses links out of the folder, devices and odd permissions.
                 opened.extractall(folder, filter="data")
+    except DatasetError:  # an unsafe member
+        raise
     except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
         raise _unreadable(archive, error) from error
-    except (EOFError, OSError, RuntimeError) as error:  # RuntimeError: an encrypted zip
+    # RuntimeError: an encrypted zip; KeyError: a hard link to nothing; ValueError: a broken name.
+    except (EOFError, OSError, RuntimeError, KeyError, ValueError) as error:
         raise _unreadable(archive, error) from error
+    if not folder.is_dir():
+        raise _unreadable(archive, ValueError("it holds nothing"))
 
 
 def _unreadable(archive: Path, error: Exception) -> DatasetError:
     return DatasetError(
+        "archive-unreadable",
         f"{archive} cannot be unpacked: {error}. It must be a whole .tar.gz, .tar or .zip; "
-        "download it again if it was cut short."
+        "download it again if it was cut short.",
     )
 
 
@@ -69,6 +76,7 @@ def _refuse_unsafe(archive: Path, name: str) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         raise DatasetError(
+            "archive-unsafe",
             f"{archive} has a member {name!r} that would land outside the folder. "
-            "Nothing of it was unpacked; do not trust this archive."
+            "Nothing of it was unpacked; do not trust this archive.",
         )

@@ -143,8 +143,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _unreadable(split: SplitFiles, row: int, error: Exception) -> DatasetError:
     return DatasetError(
+        "unreadable-image",
         f"{split.labels_csv}, line {split.lines[row]}: the image {split.images[row]} cannot be "
-        f"read ({error}). Replace it or remove its line and file."
+        f"read ({error}). Replace it or remove its line and file.",
     )
 
 

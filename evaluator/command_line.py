@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from tabulate import tabulate
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _list(flags) if flags.list else _evaluate(flags, words)
     except (ConfigurationError, DatasetError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(error.spoken, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nStopped. The same command again goes on from here.", file=sys.stderr)
@@ -123,10 +124,11 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
 
 def _list(flags: argparse.Namespace) -> int:
     described = preflight(flags.submission, [])
-    if described is None:
+    if not _is_list_of_strategies(described):
         raise ConfigurationError(
+            "no-strategy-list",
             f"{flags.submission} does not describe its strategies: it has no function "
-            "`describe_strategies()` that returns a list of {name, summary, source}."
+            "`describe_strategies()` that returns a list of {name, summary, source}.",
         )
     if flags.json:
         print(json.dumps(described, indent=2))
@@ -136,6 +138,15 @@ def _list(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _is_list_of_strategies(described: object) -> TypeGuard[list[dict[str, str]]]:
+    """Whether a submission, which may say anything, described its strategies as it should."""
+    words = ("name", "summary", "source")
+    return isinstance(described, list) and all(
+        isinstance(entry, dict) and all(isinstance(entry.get(word), str) for word in words)
+        for entry in described
+    )
+
+
 def _strategies(flags: argparse.Namespace) -> tuple[str | None, ...]:
     if not flags.strategy:
         return (None,)
@@ -143,8 +154,9 @@ def _strategies(flags: argparse.Namespace) -> tuple[str | None, ...]:
     reserved = [name for name in names if name in REFERENCES]
     if reserved:
         raise ConfigurationError(
+            "reserved-strategy",
             f"--strategy {reserved[0]}: the judge adds the rows {', '.join(REFERENCES)} itself. "
-            "Name strategies of the submission only; --list shows them."
+            "Name strategies of the submission only; --list shows them.",
         )
     return names
 
@@ -153,8 +165,9 @@ def _pipelines(flags: argparse.Namespace) -> tuple[Pipeline, ...]:
     if flags.round == 1:
         if flags.pipeline:
             raise ConfigurationError(
+                "round-1-pipeline",
                 "--round 1 scores the submission's own predictions and trains no --pipeline. "
-                "Leave one of the two flags out."
+                "Leave one of the two flags out.",
             )
         return ()
     if not flags.pipeline:
@@ -188,9 +201,10 @@ def _check_budgets(pairs: Sequence[Pair], splits: Splits) -> None:
     for pair in pairs:
         if pair.budget > len(splits.unlabelled):
             raise ConfigurationError(
+                "budget-past-pool",
                 f"--pairs {pair}: {pair.budget} labels are more than the {len(splits.unlabelled)} "
                 f"images in the pool of {splits.name}. Choose a smaller budget, or add "
-                "--scale-to-data."
+                "--scale-to-data.",
             )
 
 

@@ -50,8 +50,9 @@ def choose_baseline(strategies: Sequence[str], asked: str | None = None) -> str:
         return DEFAULT_BASELINE if DEFAULT_BASELINE in strategies else strategies[0]
     if asked not in strategies:
         raise ConfigurationError(
+            "baseline-absent",
             f"--baseline {asked}: not among the strategies evaluated, which are "
-            f"{', '.join(strategies)}. Choose one of them or add it to --strategy."
+            f"{', '.join(strategies)}. Choose one of them or add it to --strategy.",
         )
     return asked
 

@@ -55,8 +55,9 @@ class ZEWDPCBaseDataset(Dataset[Sample]):
         self.transform = transform
         if labels.shape != (len(self.rows), len(self.class_names)):
             raise DatasetError(
+                "labels-shape",
                 f"{len(self.rows)} images of {len(self.class_names)} classes came with labels of "
-                f"shape {labels.shape}."
+                f"shape {labels.shape}.",
             )
 
     @property

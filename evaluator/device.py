@@ -16,7 +16,8 @@ def chosen_device(device: torch.device | str | None) -> torch.device:
         return torch.device(device)
     except RuntimeError:
         raise ConfigurationError(
-            f"device {device!r} is none that torch knows; expected cpu, cuda or cuda:N"
+            "unknown-device",
+            f"device {device!r} is none that torch knows; expected cpu, cuda or cuda:N",
         ) from None
 
 

@@ -1,5 +1,7 @@
 """Exceptions the judge raises. Each message says what came, what was expected, what to do."""
 
+PAGE = "docs/troubleshooting.md"
+
 
 class ZEWDPCRuntimeError(RuntimeError):
     """Something the submission did is against the rules of the challenge."""
@@ -9,9 +11,37 @@ class OutOfBudgetError(ZEWDPCRuntimeError):
     """A label was asked for when the purchase budget was already spent."""
 
 
-class DatasetError(ValueError):
+class ExplainedError(ValueError):
+    """An error for a person to read, with an entry in docs/troubleshooting.md.
+
+    Parameters
+    ----------
+    code : the entry's heading, short and stable, such as `missing-image`.
+    message : what came, what was expected and what to do next; `str(error)`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)  # both, or it could not be sent between processes
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def spoken(self) -> str:
+        """The lines a command prints: the error, and where to read more."""
+        return f"error: {self.message}\n{more(self.code)}"
+
+
+class DatasetError(ExplainedError):
     """The files of a data set are not what they must be; names the file and the line."""
 
 
-class ConfigurationError(ValueError):
+class ConfigurationError(ExplainedError):
     """A flag, a setting or a file given to the judge cannot be used as it stands."""
+
+
+def more(code: str) -> str:
+    """The line that leads to the entry of `code`: an error's, or a trial's status."""
+    return f"more: {PAGE}#{code}"

@@ -39,7 +39,9 @@ def seconds_per_image(pipeline: Pipeline, splits: Splits, device: str | None) ->
         try:
             trainer.fit(images, labels)
         except ValueError as error:  # before hours are spent on purchases that cannot be scored
-            raise ConfigurationError(f"--pipeline {pipeline.name}: {error}") from error
+            raise ConfigurationError(
+                "pipeline-data", f"--pipeline {pipeline.name}: {error}"
+            ) from error
         elapsed = time.monotonic() - started
         if elapsed > TOO_QUICK:
             break

@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from evaluator.errors import more
 from evaluator.isolation import last_lines
 from evaluator.journal import Journal, Record
 from evaluator.pipelines import Pipeline
@@ -139,14 +140,14 @@ class Evaluation:
                 yield (
                     f"{trial.title}: {purchase['status']}, {purchase['reason']}\n"
                     f"    its output: {self.log_of(trial)}; to try again, use another --out or "
-                    f"remove its line from {self.purchases.path}"
+                    f"remove its line from {self.purchases.path}\n    {more(purchase['status'])}"
                 )
             for (pipeline, seed), record in self._result(trial).scores.items():
                 if record and record["macro_f1"] is None:
                     yield (
                         f"{trial.title}: training {pipeline} (seed {seed}) failed: "
                         f"{record['reason']}\n    to try again, use another --out or remove its "
-                        f"line from {self.scores.path}"
+                        f"line from {self.scores.path}\n    {more(record['status'])}"
                     )
 
     def _buy(self, trial: Trial, bar: "tqdm[Any]") -> Purchase:

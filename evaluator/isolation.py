@@ -108,7 +108,7 @@ def contract_of(submission: Path, arguments: dict[str, Any]) -> Contract:
 def _preflight(submission: Path, variants: list[dict[str, Any]]) -> Message:
     if not submission.is_file():
         raise ConfigurationError(
-            f"There is no submission at {submission}. Give the path of a run.py."
+            "no-submission", f"There is no submission at {submission}. Give the path of a run.py."
         )
     job = {
         "kind": "preflight",
@@ -130,11 +130,14 @@ def _preflight(submission: Path, variants: list[dict[str, Any]]) -> Message:
                 tree.kill()
         if message is None:
             raise ConfigurationError(
-                f"{submission} did not start within {Limits().start_up:g} s.\n{last_lines(log)}"
+                "submission-slow",
+                f"{submission} did not start within {Limits().start_up:g} s.\n{last_lines(log)}",
             )
         if message["type"] != "ready":
             reason = message.get("reason", "it sent something else than expected")
-            raise ConfigurationError(f"{submission} cannot be used: {reason}\n{last_lines(log)}")
+            raise ConfigurationError(
+                "submission-unusable", f"{submission} cannot be used: {reason}\n{last_lines(log)}"
+            )
         return message
 
 

@@ -23,7 +23,8 @@ def read_records(path: Path) -> list[Record]:
     """
     if not path.is_file():
         raise ConfigurationError(
-            f"{path} is not there. Name a folder that local_evaluation.py wrote (its --out)."
+            "no-results",
+            f"{path} is not there. Name a folder that local_evaluation.py wrote (its --out).",
         )
     whole, _, _ = path.read_bytes().rpartition(b"\n")
     return list(_parsed(path, whole))
@@ -38,8 +39,9 @@ def sole_writer(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigurationError(
+                "results-in-use",
                 f"Another evaluation is writing into {folder}. Wait until it ends, or choose "
-                "another --out; `python -m evaluator report` joins the two afterwards."
+                "another --out; `python -m evaluator report` joins the two afterwards.",
             ) from error
         yield
 
@@ -80,7 +82,7 @@ def _parsed(path: Path, lines: bytes) -> Iterator[Record]:
     for number, line in enumerate(lines.splitlines(), start=1):
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _broken(path, number, str(error)) from error
         if not isinstance(record, dict):
             raise _broken(path, number, "it holds no JSON object")
@@ -89,6 +91,7 @@ def _parsed(path: Path, lines: bytes) -> Iterator[Record]:
 
 def _broken(path: Path, number: int, what: str) -> ConfigurationError:
     return ConfigurationError(
+        "journal-broken",
         f"{path}, line {number} cannot be read: {what}. Only a last line can be torn by a killed "
-        "run; restore the file, or begin anew with another --out."
+        "run; restore the file, or begin anew with another --out.",
     )

@@ -41,7 +41,9 @@ def find_splits(root: Path) -> dict[str, Path]:
     Raises DatasetError where a split is missing or stands there twice.
     """
     if not root.is_dir():
-        raise DatasetError(f"{root} is not a folder. Give the folder that holds {_wanted()}.")
+        raise DatasetError(
+            "missing-split", f"{root} is not a folder. Give the folder that holds {_wanted()}."
+        )
     found: dict[str, list[Path]] = {split: [] for split in SPLITS}
     for labels_csv in sorted(root.rglob("labels.csv")):
         split = _split_of(labels_csv.relative_to(root))
@@ -50,13 +52,15 @@ def find_splits(root: Path) -> dict[str, Path]:
     for split, paths in found.items():
         if not paths:
             raise DatasetError(
+                "missing-split",
                 f"{root} has no labels.csv for the split {split!r}: expected {_wanted()}, "
-                f"each with images/ and labels.csv, at any depth."
+                f"each with images/ and labels.csv, at any depth.",
             )
         if len(paths) > 1:
             raise DatasetError(
+                "split-twice",
                 f"{root} has {len(paths)} splits named {split!r}: "
-                f"{', '.join(str(path.parent) for path in paths)}. Keep one."
+                f"{', '.join(str(path.parent) for path in paths)}. Keep one.",
             )
     return {split: paths[0] for split, paths in found.items()}
 
@@ -65,13 +69,17 @@ def read_split(
     name: str, labels_csv: Path, class_names: tuple[str, ...] | None = None
 ) -> SplitFiles:
     """Read one split, its columns put in the order of `class_names` where given."""
-    with labels_csv.open(newline="", encoding="utf-8-sig") as file:
-        try:
+    try:
+        with labels_csv.open(newline="", encoding="utf-8-sig") as file:
             rows = _numbered_rows(file)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DatasetError(f"{labels_csv} is not a readable CSV file: {error}") from error
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise DatasetError(
+            "labels-unreadable", f"{labels_csv} is not a readable CSV file: {error}"
+        ) from error
     if not rows:
-        raise DatasetError(f"{labels_csv} is empty; its first line must name the columns.")
+        raise DatasetError(
+            "labels-unreadable", f"{labels_csv} is empty; its first line must name the columns."
+        )
     header = [column.strip() for column in rows[0][1]]
     columns = _class_columns(labels_csv, header, class_names)
     folder = _images_folder(labels_csv)
@@ -112,23 +120,31 @@ def _class_columns(
     """Class name -> column number, in the order wanted."""
     where = f"{labels_csv}, line 1"
     if "filename" not in header:
-        raise DatasetError(f"{where}: no column `filename`; the columns are {', '.join(header)}.")
+        raise DatasetError(
+            "labels-columns", f"{where}: no column `filename`; the columns are {', '.join(header)}."
+        )
     if "" in header:
         raise DatasetError(
+            "labels-columns",
             f"{where}: column {header.index('') + 1} has no name. If it is an index that was "
-            "written along, remove it."
+            "written along, remove it.",
         )
     if len(set(header)) != len(header):
         twice = sorted({column for column in header if header.count(column) > 1})
-        raise DatasetError(f"{where}: the column {twice[0]!r} stands there twice.")
+        raise DatasetError(
+            "labels-columns", f"{where}: the column {twice[0]!r} stands there twice."
+        )
     found = [column for column in header if column != "filename"]
     if not found:
-        raise DatasetError(f"{where}: there is no class column beside `filename`.")
+        raise DatasetError(
+            "labels-columns", f"{where}: there is no class column beside `filename`."
+        )
     wanted = found if class_names is None else list(class_names)
     missing = [name for name in wanted if name not in found]
     extra = [name for name in found if name not in wanted]
     if missing or extra:
         raise DatasetError(
+            "classes-differ",
             f"{where}: the classes of the training split are {', '.join(wanted)}; this split "
             + "; ".join(
                 part
@@ -138,7 +154,7 @@ def _class_columns(
                 )
                 if part
             )
-            + ". Every split must have the same classes."
+            + ". Every split must have the same classes.",
         )
     return {name: header.index(name) for name in wanted}
 
@@ -146,7 +162,9 @@ def _class_columns(
 def _images_folder(labels_csv: Path) -> Path:
     folder = labels_csv.parent / "images"
     if not folder.is_dir():
-        raise DatasetError(f"{labels_csv} has no folder images/ beside it ({folder}).")
+        raise DatasetError(
+            "missing-image", f"{labels_csv} has no folder images/ beside it ({folder})."
+        )
     return folder
 
 
@@ -157,26 +175,41 @@ def _parse_rows(
     rows: list[tuple[int, list[str]]],
 ) -> tuple[list[str], list[int], list[list[int]]]:
     if not rows:
-        raise DatasetError(f"{labels_csv} names no image; at least one is needed.")
+        raise DatasetError(
+            "labels-unreadable", f"{labels_csv} names no image; at least one is needed."
+        )
     seen: dict[str, int] = {}
     labels = []
     for line, row in rows:
         where = f"{labels_csv}, line {line}"
         if len(row) != len(header):
-            raise DatasetError(f"{where}: {len(row)} cells where the header has {len(header)}.")
+            raise DatasetError(
+                "labels-row", f"{where}: {len(row)} cells where the header has {len(header)}."
+            )
         name = row[header.index("filename")].strip()
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-            raise DatasetError(f"{where}: {name!r} is no file name inside images/.")
+            raise DatasetError("labels-row", f"{where}: {name!r} is no file name inside images/.")
         name = Path(name).as_posix()  # "./a.png" and "a.png" are one image
         if name in seen:
-            raise DatasetError(f"{where}: {name} stands on line {seen[name]} already.")
+            raise DatasetError(
+                "duplicate-image", f"{where}: {name} stands on line {seen[name]} already."
+            )
         seen[name] = line
         values = [row[column].strip() for column in columns.values()]
         for class_name, value in zip(columns, values, strict=True):
             if value not in ZERO_ONE:
-                raise DatasetError(f"{where}: {class_name} is {value!r}; a label is 0 or 1.")
+                raise DatasetError(
+                    "bad-label", f"{where}: {class_name} is {value!r}; a label is 0 or 1."
+                )
         labels.append([ZERO_ONE[value] for value in values])
     return list(seen), list(seen.values()), labels
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is longer than any file's
+        return False
 
 
 def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[int]) -> None:
@@ -186,11 +219,14 @@ def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[i
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     }
     for name, line in zip(names, lines, strict=True):
-        if name not in present and not (folder / name).is_file():
-            raise DatasetError(f"{labels_csv}, line {line}: the image {folder / name} is missing.")
+        if name not in present and not _is_file(folder / name):
+            raise DatasetError(
+                "missing-image", f"{labels_csv}, line {line}: the image {folder / name} is missing."
+            )
     unlabelled = sorted(present.difference(Path(name).as_posix() for name in names))
     if unlabelled:
         raise DatasetError(
+            "image-without-label",
             f"{folder / unlabelled[0]} has no line in {labels_csv} "
-            f"({len(unlabelled)} such images). Add the lines or move the images away."
+            f"({len(unlabelled)} such images). Add the lines or move the images away.",
         )

@@ -55,7 +55,9 @@ def package(repository: Path, folder: Path) -> list[Check]:
     Raises ConfigurationError where `folder` is not empty, or there is no commit to package.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise ConfigurationError(f"--out {folder} is not empty. Choose another, or remove it.")
+        raise ConfigurationError(
+            "folder-taken", f"--out {folder} is not empty. Choose another, or remove it."
+        )
     build(repository, folder)
     return [
         committed_check(repository),

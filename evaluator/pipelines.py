@@ -58,8 +58,9 @@ class Pipeline:
         ):
             if getattr(self, field) not in allowed:
                 raise ConfigurationError(
+                    "pipeline-setting",
                     f"pipeline {self.name!r}: {field} is {getattr(self, field)!r}, "
-                    f"expected one of {', '.join(allowed)}"
+                    f"expected one of {', '.join(allowed)}",
                 )
         for field, sound, expected in (
             ("minimum_steps", self.minimum_steps >= 0, "a number of at least 0"),
@@ -83,8 +84,9 @@ class Pipeline:
         ):
             if not sound:
                 raise ConfigurationError(
+                    "pipeline-setting",
                     f"pipeline {self.name!r}: {field} is {getattr(self, field)!r}, "
-                    f"expected {expected}"
+                    f"expected {expected}",
                 )
 
     def epochs_for(self, n_batches: int) -> int:
@@ -155,6 +157,7 @@ def pipeline_named(name: str) -> Pipeline:
     """The pipeline of that name; raises `ConfigurationError` naming the known ones."""
     if name not in PIPELINES:
         raise ConfigurationError(
-            f"pipeline {name!r} is not known; choose one of {', '.join(PIPELINES)}"
+            "unknown-pipeline",
+            f"pipeline {name!r} is not known; choose one of {', '.join(PIPELINES)}",
         )
     return PIPELINES[name]

@@ -132,7 +132,8 @@ def _one_pair(word: str) -> Pair:
         pair = Pair(0, 0)
     if not colon or pair.budget < 1 or not 0 < pair.minutes < float("inf"):
         raise ConfigurationError(
-            f"--pairs {word}: expected LABELS:MINUTES such as 621:17, `public`, or `random:N`."
+            "bad-budget",
+            f"--pairs {word}: expected LABELS:MINUTES such as 621:17, `public`, or `random:N`.",
         )
     return pair
 
@@ -141,7 +142,7 @@ def _random_pairs(word: str) -> list[Pair]:
     count, _, seed = word.removeprefix("random:").partition(":")
     if not count.isdecimal() or int(count) < 1 or (seed and not seed.isdecimal()):
         raise ConfigurationError(
-            f"--pairs {word}: expected random:N or random:N:SEED, e.g. random:5."
+            "bad-budget", f"--pairs {word}: expected random:N or random:N:SEED, e.g. random:5."
         )
     dice = random.Random(stream_seed(int(seed or 0), "budget pairs"))
     return [Pair(dice.randint(*LABELS), dice.randint(*MINUTES)) for _ in range(int(count))]

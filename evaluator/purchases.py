@@ -41,8 +41,9 @@ def buy(trial: Trial, plan: Plan, out: Path, limits: Limits, show: Show) -> Purc
         return Purchase(reference_purchase(trial, plan.splits))
     if submission_fingerprint(plan.submission) != trial.code:
         raise ConfigurationError(
+            "changed-while-running",
             f"{plan.submission} or a file beside it was changed while the evaluation ran. "
-            "Nothing of the new code was judged; start the same command again to judge it."
+            "Nothing of the new code was judged; start the same command again to judge it.",
         )
     if trial.pair is None:
         raise ValueError(f"{trial.identity} has no budget to buy with.")

@@ -103,11 +103,14 @@ def _git(
             command, input=given, capture_output=True, check=False, env=environment
         )
     except FileNotFoundError:
-        raise ConfigurationError("git is not installed, and what it pushes is asked for.") from None
+        raise ConfigurationError(
+            "no-repository", "git is not installed, and what it pushes is asked for."
+        ) from None
     if done.returncode:
         said = _text(done.stderr).strip()
         raise ConfigurationError(
+            "no-repository",
             f"`git {' '.join(arguments)}` in {folder.absolute()} failed: {said}. What would be "
-            "pushed is known only in a git repository that has a commit."
+            "pushed is known only in a git repository that has a commit.",
         )
     return done.stdout

@@ -11,6 +11,9 @@ from evaluator.trial import REFERENCES, Pair
 
 Training = tuple[str, int]  # pipeline, training seed
 Key = tuple[str, Pair | None, int]  # strategy, pair, seed
+# What a record must have to be counted; the fields that came later may be missing.
+PURCHASE = ("trial", "dataset", "strategy", "budget", "minutes", "seed", "status", "purchased")
+SCORE = ("trial", "pipeline", "training_seed", "status", "macro_f1")
 
 
 @dataclass(frozen=True)
@@ -103,10 +106,13 @@ class _Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        bought = read_records(path / "purchases.jsonl")
+        bought = _records(path / "purchases.jsonl", PURCHASE)
         if not bought:
-            raise ConfigurationError(f"{path / 'purchases.jsonl'} holds no trial yet.")
-        made = read_records(path / "scores.jsonl") if (path / "scores.jsonl").exists() else []
+            raise ConfigurationError(
+                "no-results", f"{path / 'purchases.jsonl'} holds no trial yet."
+            )
+        scores = path / "scores.jsonl"
+        made = _records(scores, SCORE) if scores.exists() else []
         self.newest_code = {record["strategy"]: _code(record) for record in bought}
         self.configurations = {record["pipeline"]: _configuration(record) for record in made}
         self.purchases = {
@@ -132,6 +138,21 @@ class _Folder:
             for r in self.purchases.values()
             if r["strategy"] not in REFERENCES
         }
+
+
+def _records(path: Path, needed: Sequence[str]) -> list[Record]:
+    """The records of a journal, each with the fields that are `needed` here."""
+    records = read_records(path)
+    for number, record in enumerate(records, start=1):
+        lacking = [field for field in needed if field not in record]
+        if lacking:
+            raise ConfigurationError(
+                "journal-broken",
+                f"{path}, line {number} cannot be read: it lacks {lacking[0]!r}. Something else "
+                "than local_evaluation.py wrote or changed it; restore the file, or leave this "
+                "folder out.",
+            )
+    return records
 
 
 def _code(record: Record) -> str:
@@ -164,8 +185,9 @@ def _one_only(what: str, folders: Sequence[_Folder], found: Sequence[Iterable[ob
     if len(where) > 1:
         listed = "; ".join(f"{_spoken(thing)} in {path}" for thing, path in where.items())
         raise ConfigurationError(
+            "mixed-results",
             f"The folders hold several {what}: {listed}. Their numbers do not compare; report "
-            "them one by one, or evaluate again with the same code, settings and data."
+            "them one by one, or evaluate again with the same code, settings and data.",
         )
 
 

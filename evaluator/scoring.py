@@ -101,9 +101,10 @@ class Scorer:
             reason = str(error)
         except torch.OutOfMemoryError as error:
             raise ConfigurationError(
+                "device-memory",
                 f"--pipeline {pipeline.name} needs more memory than {device_name(self.device)} has "
                 f"free: {error}. Free it, or choose another --pipeline or --device; what is "
-                "finished is kept."
+                "finished is kept.",
             ) from error
         finally:
             del trainer

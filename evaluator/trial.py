@@ -22,7 +22,8 @@ class Pair:
     minutes: float
 
     def __str__(self) -> str:
-        return f"{self.budget}:{self.minutes:g}"
+        short = f"{self.minutes:g}"  # six digits; another number of minutes is another trial
+        return f"{self.budget}:{short if float(short) == self.minutes else self.minutes}"
 
 
 @dataclass(frozen=True)

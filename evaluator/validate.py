@@ -66,7 +66,9 @@ def validate(
 
 def _run(flags: argparse.Namespace) -> int:
     if not 0 < flags.minutes < float("inf"):
-        raise ConfigurationError(f"--minutes {flags.minutes:g}: expected a number above 0.")
+        raise ConfigurationError(
+            "bad-budget", f"--minutes {flags.minutes:g}: expected a number above 0."
+        )
     return show(validate(flags.submission, flags.strategy, flags.minutes), as_json=flags.json)
 
 

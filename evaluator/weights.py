@@ -47,7 +47,8 @@ def load_weights(network: nn.Module, architecture: Architecture, weights: str) -
 def _imagenet_state(architecture: Architecture) -> dict[str, torch.Tensor]:
     if architecture not in _IMAGENET:
         raise ConfigurationError(
-            f"there are no ImageNet weights for {architecture}; use --weights none"
+            "weights-misfit",
+            f"there are no ImageNet weights for {architecture}; use --weights none",
         )
     source = _IMAGENET[architecture]
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(source.url).name
@@ -57,12 +58,14 @@ def _imagenet_state(architecture: Architecture) -> dict[str, torch.Tensor]:
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         if cached.exists():
             raise ConfigurationError(
+                "imagenet-weights",
                 f"the ImageNet weights in {cached} cannot be read ({error}); delete that file so "
-                f"that it is downloaded again, or use --weights none or --weights FILE"
+                f"that it is downloaded again, or use --weights none or --weights FILE",
             ) from error
         raise ConfigurationError(
+            "imagenet-weights",
             f"the ImageNet weights of {architecture} could not be downloaded ({error}); put "
-            f"{source.url} at {cached}, or use --weights none or --weights FILE"
+            f"{source.url} at {cached}, or use --weights none or --weights FILE",
         ) from error
     return state
 
@@ -70,19 +73,22 @@ def _imagenet_state(architecture: Architecture) -> dict[str, torch.Tensor]:
 def _file_state(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise ConfigurationError(
-            f"--weights {path}: no such file; give none, imagenet or the path of a state dict"
+            "weights-file",
+            f"--weights {path}: no such file; give none, imagenet or the path of a state dict",
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise ConfigurationError(
+            "weights-file",
             f"--weights {path}: not a file that torch.load reads with weights_only=True "
-            f"({str(error).splitlines()[0]}); save it with torch.save(model.state_dict(), path)"
+            f"({str(error).splitlines()[0]}); save it with torch.save(model.state_dict(), path)",
         ) from error
     if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
         raise ConfigurationError(
+            "weights-file",
             f"--weights {path}: holds {_contents(state)}, expected a state dict (parameter names "
-            f"to tensors); save it with torch.save(model.state_dict(), path)"
+            f"to tensors); save it with torch.save(model.state_dict(), path)",
         )
     return state
 
@@ -117,6 +123,7 @@ def _refuse_misfit(
     ]
     if faults:
         raise ConfigurationError(
+            "weights-misfit",
             f"{source} does not fit {architecture}: of {len(expected)} tensors "
-            f"{', '.join(faults)}; give a state dict of torchvision's {architecture}"
+            f"{', '.join(faults)}; give a state dict of torchvision's {architecture}",
         )

@@ -1,6 +1,7 @@
 """A table of a TOML file into a dataclass of settings; nothing unknown or mistyped passes."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_type_hints
 
@@ -29,8 +30,9 @@ def settings_from_table(cls: type[T], table: Mapping[str, Any], where: str) -> T
 
 
 def _is_a(value: Any, hint: Any) -> bool:
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is float:  # TOML knows nan and inf, which compare as nothing and pass every bound
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and abs(value) <= sys.float_info.max
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
@@ -39,7 +41,7 @@ def _is_a(value: Any, hint: Any) -> bool:
 def _in_words(hint: Any) -> str:
     words = {
         int: "a whole number",
-        float: "a number",
+        float: "a finite number",
         str: "text",
         bool: "true or false",
         dict: "a table",

@@ -61,7 +61,7 @@ class LearnerSettings:
     def resolved(self) -> "ResolvedSettings":
         """These settings with every "auto" and zero decided for this machine."""
         found = "cuda" if torch.cuda.is_available() else "cpu"
-        device = torch.device(found if self.device == "auto" else self.device)
+        device = _device(found if self.device == "auto" else self.device)
         gpu = device.type == "cuda"
         backbone = self.backbone
         if backbone == "auto":
@@ -94,6 +94,13 @@ def usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"`device` must be auto, cpu, cuda or cuda:N; got {name!r}.") from None
 
 
 def _precision(asked: str, device: torch.device) -> Precision:

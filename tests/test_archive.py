@@ -28,11 +28,11 @@ def test_the_official_archives_become_a_data_set(prefix: str, tmp_path: Path) ->
     assert {name: len(getattr(splits, name)) for name in SIZES} == SIZES
 
 
-def tar_with(path: Path, name: str, link: str | None = None) -> Path:
+def tar_with(path: Path, name: str, link: str | None = None, kind: bytes = tarfile.SYMTYPE) -> Path:
     with tarfile.open(path, "w:gz") as tar:
         member = tarfile.TarInfo(name)
         if link:
-            member.type, member.linkname = tarfile.SYMTYPE, link
+            member.type, member.linkname = kind, link
         tar.addfile(member, io.BytesIO())
     return path
 
@@ -43,7 +43,20 @@ def zip_with(path: Path, name: str) -> Path:
     return path
 
 
+def broken_name(path: Path) -> Path:
+    path.write_bytes(path.read_bytes().replace("ü".encode(), b"\xff\xff"))
+    return path
+
+
+def empty_tar(path: Path) -> Path:
+    with tarfile.open(path, "w:gz"):
+        return path
+
+
 DANGEROUS = {
+    "nothing in it": empty_tar,
+    "hard link to nothing": lambda path: tar_with(path, "training/a", "b", tarfile.LNKTYPE),
+    "zip with a broken name": lambda path: broken_name(zip_with(path, "ü")),
     "parent": lambda path: tar_with(path, "training/../../escaped"),
     "absolute": lambda path: tar_with(path, "/tmp/escaped"),
     "link out": lambda path: tar_with(path, "training/link", "/etc/passwd"),
@@ -57,8 +70,10 @@ DANGEROUS = {
 def test_refused_and_nothing_unpacked(case: str, tmp_path: Path) -> None:
     archive = DANGEROUS[case](tmp_path / "training.tar.gz")
     out = tmp_path / "out"
-    with pytest.raises(DatasetError):
+    with pytest.raises(DatasetError) as refused:
         unpack([archive], out)
+    unsafe = case in ("parent", "absolute", "zip parent")
+    assert refused.value.code == ("archive-unsafe" if unsafe else "archive-unreadable")
     assert not out.exists(), "an empty folder would be taken for a data set"
     assert not (tmp_path / "escaped").exists()
 

@@ -82,6 +82,17 @@ REFUSALS: dict[str, tuple[Spoil, str]] = {
         edit("training/labels.csv", r"0004\.png", "../secret.png"),
         r"line 6: '\.\./secret\.png' is no file name inside images/",
     ),
+    "a name longer than any file's": (
+        edit("training/labels.csv", r"0004\.png", "4" * 300 + ".png"),
+        r"line 6: the image .*4444\.png is missing",
+    ),
+    "labels.csv is a folder": (
+        lambda root: (
+            (root / "training/labels.csv").unlink(),
+            (root / "training/labels.csv").mkdir(),
+        ),
+        r"training/labels\.csv is not a readable CSV file",
+    ),
     "short line": (
         edit("training/labels.csv", r"0004\.png.*\r?\n", "0004.png,1\n"),
         r"line 6: 2 cells where the header has 4",

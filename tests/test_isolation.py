@@ -224,7 +224,7 @@ def test_a_malformed_message_hurts_only_its_sender(case: str, run: Runner) -> No
     assert result.outcome.status == status, result.outcome.reason
 
 
-@pytest.mark.parametrize("dtype", ["f8,(", "(-1,)f8", "O", "complex128", None, 7])
+@pytest.mark.parametrize("dtype", ["f8,(", "(-1,)f8", "O", "complex128", None, 7, [], {}])
 def test_a_dtype_is_never_parsed(dtype: object) -> None:
     with pytest.raises(TrialFailedError) as failed:
         check_predictions({"type": "done", "dtype": dtype, "shape": [2, 3]}, b"", (2, 3))

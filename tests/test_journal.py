@@ -34,7 +34,7 @@ def test_cut_at_any_byte_loses_at_most_the_last_line(journal: Journal) -> None:
         assert Journal(journal.path).records == [*RECORDS[:whole], {"n": "next"}]
 
 
-@pytest.mark.parametrize("broken", [b"{", b"[1]", b"\xff\xfe", b""])
+@pytest.mark.parametrize("broken", [b"{", b"[1]", b"\xff\xfe", b"", b"[" * 100_000])
 def test_a_broken_line_before_the_last_is_refused_with_its_number(
     broken: bytes, journal: Journal
 ) -> None:

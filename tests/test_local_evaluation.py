@@ -122,6 +122,16 @@ def test_a_failure_is_told_with_the_end_of_its_log_and_the_others_go_on(
     assert "broken (failed: 5:1 seed 0: crashed)" in printed
     assert "first 5:1 seed 0: quick macro-F1" in printed
     assert "to try again, use another --out" in printed
+    assert "more: docs/troubleshooting.md#crashed" in printed
+
+
+@pytest.mark.parametrize("described", ["['first']", "[{'name': 'first'}]", "3"])
+def test_a_list_of_strategies_that_is_none_is_refused(
+    described: str, submission: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submission.write_text(f"{SUBMISSION}\ndef describe_strategies():\n    return {described}\n")
+    assert main(["--list", "--submission", str(submission)]) == 2
+    assert "does not describe its strategies" in capsys.readouterr().err
 
 
 REFUSED = {

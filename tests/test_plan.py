@@ -76,6 +76,7 @@ CHANGES: dict[str, Callable[[Trial], Trial]] = {
     "seed": lambda trial: replace(trial, seed=trial.seed + 1),
     "minutes": lambda trial: replace(trial, pair=Pair(5, 1.5)),
     "parameters": lambda trial: replace(trial, strategy="random:a=1"),
+    "moments": lambda trial: replace(trial, pair=Pair(5, 1.0000001)),
     "punctuation": lambda trial: replace(trial, strategy="random?"),
 }
 

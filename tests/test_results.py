@@ -157,3 +157,12 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
         pass
     with sole_writer(tmp_path):
         pass
+
+
+def test_a_record_that_lacks_a_field_is_named(write: Write) -> None:
+    path = write("a", "random") / "purchases.jsonl"
+    path.write_text(
+        path.read_text().replace('"status"', '"stbtus"', 2).replace('"stbtus"', '"status"', 1)
+    )
+    with pytest.raises(ConfigurationError, match=r"purchases\.jsonl, line 2 .* lacks 'status'"):
+        read_results([path.parent])

@@ -243,6 +243,10 @@ def test_two_spellings_that_disagree_are_refused(tmp_path: Path) -> None:
         ("[planner]\nreserve_share = 1", "between 0 and 1"),
         ('strategy = "no-such-strategy"', "entropy"),
         ("strategy = ", "not valid TOML"),
+        ("strategy = " + "[" * 5000, "not valid TOML"),
+        ("[learner]\nlearning_rate = nan", "'learning_rate' must be a finite number; got nan"),
+        ("[planner]\nreserve_seconds = inf", "'reserve_seconds' must be a finite number"),
+        ("[learner]\ndevice = 'gpu'", "`device` must be auto, cpu, cuda or cuda:N; got 'gpu'"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_named(text: str, word: str, tmp_path: Path) -> None:

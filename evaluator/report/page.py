@@ -116,16 +116,18 @@ def _refuse_other_data(results: Results, splits: "Splits") -> None:
     prints = {record["fingerprint"] for record in purchases if record.get("fingerprint")}
     if prints - {splits.fingerprint}:
         raise ConfigurationError(
+            "mixed-results",
             f"The data set in {splits.root} has the fingerprint {splits.fingerprint}, the "
             f"journals were made on {', '.join(sorted(prints))}. Give the --data that was judged "
-            "on, or leave it out."
+            "on, or leave it out.",
         )
     size = len(splits.unlabelled)
     largest = max((max(record["purchased"], default=0) for record in purchases), default=0)
     if largest >= size:
         raise ConfigurationError(
+            "mixed-results",
             f"The journals of {results.dataset!r} hold image {largest} of the pool, and "
-            f"{splits.root} has {size}. Give the --data that was judged on, or leave it out."
+            f"{splits.root} has {size}. Give the --data that was judged on, or leave it out.",
         )
 
 

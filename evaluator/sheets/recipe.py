@@ -107,7 +107,9 @@ class Recipe:
     def count(self, split: str) -> int:
         """Sheets in `split`; raises ConfigurationError for a split that does not exist."""
         if split not in SPLITS:
-            raise ConfigurationError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
+            raise ConfigurationError(
+                "sheets-setting", f"split {split!r}: expected one of {', '.join(SPLITS)}"
+            )
         return int(getattr(self, split))
 
     def replace(self, **changes: object) -> "Recipe":
@@ -116,7 +118,8 @@ class Recipe:
         for field in changes:
             if field not in known:
                 raise ConfigurationError(
-                    f"a recipe has no field {field!r}; its fields are {', '.join(known)}"
+                    "sheets-setting",
+                    f"a recipe has no field {field!r}; its fields are {', '.join(known)}",
                 )
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
@@ -136,7 +139,8 @@ class Recipe:
 
     def _refuse(self, field: str, expected: str) -> None:
         raise ConfigurationError(
-            f"recipe {self.name!r}: {field} is {getattr(self, field)!r}; expected {expected}"
+            "sheets-setting",
+            f"recipe {self.name!r}: {field} is {getattr(self, field)!r}; expected {expected}",
         )
 
 

@@ -33,7 +33,8 @@ def render(
     for index in indices:
         if not 0 <= index < total:
             raise ConfigurationError(
-                f"sheet {index} of {recipe.name}/{split}: expected 0 to {total - 1}"
+                "sheets-setting",
+                f"sheet {index} of {recipe.name}/{split}: expected 0 to {total - 1}",
             )
     drawn = true_labels(recipe, seed, split, indices)
     images = np.empty((len(indices), side, side, 3), np.uint8)
@@ -93,6 +94,7 @@ def checked_size(recipe: Recipe, size: int | None) -> int:
     side = recipe.size if size is None else size
     if isinstance(side, bool) or not isinstance(side, int) or not SMALLEST <= side <= LARGEST:
         raise ConfigurationError(
-            f"size {side!r}: expected a whole number of pixels from {SMALLEST} to {LARGEST}"
+            "sheets-setting",
+            f"size {side!r}: expected a whole number of pixels from {SMALLEST} to {LARGEST}",
         )
     return side

@@ -60,9 +60,13 @@ def generate(
     """
     side, target = checked_size(recipe, size), Path(out)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ConfigurationError(f"seed {seed!r}: expected a whole number, 0 or more")
+        raise ConfigurationError(
+            "sheets-setting", f"seed {seed!r}: expected a whole number, 0 or more"
+        )
     if workers is not None and workers < 1:
-        raise ConfigurationError(f"workers {workers!r}: expected 1 or more, or None for all")
+        raise ConfigurationError(
+            "sheets-setting", f"workers {workers!r}: expected 1 or more, or None for all"
+        )
     description = _description(recipe, seed, side)
     if _already_there(target, description):
         return target
@@ -170,8 +174,9 @@ def _already_there(target: Path, description: str) -> bool:
     if mark.is_file() and mark.read_text(encoding="utf-8") == description:
         return True
     raise ConfigurationError(
+        "folder-taken",
         f"{target} already holds something else (another recipe, seed, size or data set); "
-        "choose another folder or remove it first"
+        "choose another folder or remove it first",
     )
 
 

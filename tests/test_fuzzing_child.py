@@ -1,0 +1,180 @@
+"""Whatever the submission's process sends, the judge goes on: a trial that failed, at the worst."""
+
+import json
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluator.answers import check_claim, check_notes, check_predictions, read_claim
+from evaluator.errors import ZEWDPCRuntimeError
+from evaluator.processes import ProcessTree
+from evaluator.protocol import HEADER, Channel, ChannelClosedError
+from evaluator.vault import LabelVault
+from evaluator.watch import Limits, Outcome, TrialFailedError, Watch
+from tests.fuzz import BOUNDED, FEW, JSON, tried
+
+LABELS = np.eye(5, 3, dtype=np.uint8)
+KINDS = ["purchase", "progress", "failed", "ready", "done", "", "label"]
+KEYS = ["index", "share", "reason", "kinds", "claimed", "notes", "dtype", "shape", "strategies"]
+MESSAGES = st.builds(
+    lambda kind, rest: {**rest, "type": kind},
+    st.sampled_from(KINDS) | JSON,
+    st.dictionaries(st.sampled_from(KEYS), JSON, max_size=3),
+)
+
+
+def framed(body: bytes, payload: bytes = b"") -> bytes:
+    return HEADER.pack(len(body), len(payload)) + body + payload
+
+
+def received(stream: bytes, pieces: list[int]) -> tuple[list[Any], Exception]:
+    """The frames that come out of a stream sent in pieces, and what ended it."""
+    ours, theirs = socket.socketpair()
+    frames = []
+    with ours, theirs:
+        channel = Channel(ours)
+
+        def send() -> None:
+            start = 0
+            for length in [*pieces, len(stream)]:
+                theirs.sendall(stream[start : start + length])
+                start += length
+            theirs.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            while frame := channel.receive(10):
+                frames.append(frame)
+        except (ZEWDPCRuntimeError, ChannelClosedError) as error:
+            return frames, error
+        finally:
+            sender.join()
+    raise AssertionError("ten seconds without an answer")
+
+
+@BOUNDED
+@given(
+    st.lists(st.tuples(MESSAGES, st.binary(max_size=20)), max_size=4), st.lists(st.integers(1, 9))
+)
+def test_frames_come_out_as_they_went_in(
+    sent: list[tuple[dict[str, Any], bytes]], pieces: list[int]
+) -> None:
+    stream = b"".join(framed(json.dumps(body).encode(), payload) for body, payload in sent)
+    frames, ended = received(stream, pieces)
+    good = next((n for n, (body, _) in enumerate(sent) if not isinstance(body["type"], str)), None)
+    expected = sent if good is None else sent[:good]
+    assert json.dumps([[body, payload.hex()] for body, payload in frames]) == json.dumps(
+        [[body, payload.hex()] for body, payload in expected]
+    )
+    assert isinstance(ended, ChannelClosedError if good is None else ZEWDPCRuntimeError)
+
+
+@BOUNDED
+@given(st.binary(max_size=60) | st.builds(framed, st.binary(max_size=30), st.binary(max_size=5)))
+def test_any_bytes_on_the_line_end_it_by_an_error_that_is_known(stream: bytes) -> None:
+    frames, _ = received(stream, [])
+    assert all(isinstance(body["type"], str) for body, _ in frames)
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"type": "\\ud800"}', b"1" * 5000, b"\xff"])
+def test_odd_json_on_the_line_is_a_message_or_refused(body: bytes) -> None:
+    frames, _ = received(framed(body), [])
+    assert len(frames) <= 1
+
+
+@pytest.fixture(scope="module")
+def tree() -> Iterator[ProcessTree]:
+    """A process that does nothing, for the judge to watch."""
+    with tempfile.TemporaryFile() as output:
+        idle = ProcessTree(
+            [sys.executable, "-c", "import time; time.sleep(600)"],
+            cwd=Path(tempfile.gettempdir()),
+            env={},
+            output=output,
+            pass_fds=[],
+        )
+        yield idle
+        idle.kill()
+
+
+@FEW
+@given(messages=st.lists(MESSAGES, max_size=4), payload=st.binary(max_size=20))
+def test_any_messages_end_a_phase_or_fail_the_trial(
+    messages: list[dict[str, Any]], payload: bytes, tree: ProcessTree
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for message in [*messages, {"type": "done"}]:
+            theirs.sendall(framed(json.dumps(message).encode(), payload))
+        vault = LabelVault(LABELS, 2)
+        vault.open = True
+        watch = Watch(tree, Channel(ours), vault, Limits(), Outcome(), lambda phase, share: None)
+        ended, failed = tried(lambda: watch.run_phase("purchase", 60, {}), TrialFailedError)
+        if ended:
+            assert ended[0]["type"] == "done"
+        else:
+            assert isinstance(failed, TrialFailedError)
+            assert failed.status in ("crashed", "over_budget", "out_of_memory")
+
+
+@BOUNDED
+@given(JSON)
+def test_any_index_is_sold_or_refused(index: Any) -> None:
+    vault = LabelVault(LABELS, 2)
+    vault.open = True
+    try:
+        assert vault.purchase(index) == tuple(LABELS[index])
+    except ZEWDPCRuntimeError:
+        assert vault.purchased == {}
+
+
+ROWS = st.lists(st.tuples(st.integers(-1, 6) | JSON, JSON, JSON).map(list), max_size=4)
+
+
+@BOUNDED
+@given(JSON | ROWS)
+def test_any_notes_are_kept_in_their_form_or_left_out(notes: Any) -> None:
+    kept = check_notes(notes, {0: (), 1: ()}, 3) or {}
+    assert set(kept) <= {0, 1}
+    for note in kept.values():
+        assert note["round"] is None or 1 <= note["round"] <= 2
+        shares = note["probabilities"]
+        assert shares is None or (len(shares) == 3 and all(0 <= share <= 1 for share in shares))
+
+
+@BOUNDED
+@given(JSON | st.lists(st.integers(-2, 6)))
+def test_any_claim_is_compared_or_ignored(claimed: Any) -> None:
+    assert len(check_claim(read_claim(claimed), {0: (), 1: ()})) <= 1
+
+
+NAMES = ["bool", "uint8", "int64", "float16", "float64", "complex64", "O", "uint8,(9999,)i8"]
+
+
+@BOUNDED
+@given(
+    st.sampled_from(NAMES) | JSON,
+    st.just([2, 3]) | JSON,
+    st.binary(max_size=8) | st.sampled_from([b"\0\1" * 3, b"\0" * 48, b"\xff" * 12]),
+)
+def test_any_predictions_are_zeros_and_ones_or_bad_output(
+    dtype: Any, shape: Any, payload: bytes
+) -> None:
+    answer = {"dtype": dtype, "shape": shape}
+    found, failed = tried(lambda: check_predictions(answer, payload, (2, 3)), TrialFailedError)
+    if found is None:
+        assert isinstance(failed, TrialFailedError)
+        assert failed.status == "bad_output"
+    else:
+        assert found.shape == (2, 3)
+        assert np.isin(found, (0, 1)).all()

@@ -1,0 +1,192 @@
+"""Every error that a person can meet has its entry in docs/troubleshooting.md, and it is true."""
+
+import ast
+import pickle
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+
+from evaluator import errors
+from evaluator.__main__ import main as evaluator_main
+from evaluator.command_line import main as local_evaluation
+from evaluator.errors import ConfigurationError, DatasetError
+from evaluator.trial import Status
+from run import ZEWDPCRun
+from strategies.pool import PoolView
+from strategies.registry import REGISTRY, parse_strategy, register
+
+HOUSE = Path(__file__).resolve().parent.parent
+PAGE = HOUSE / errors.PAGE
+EXPLAINED = {"ConfigurationError", "DatasetError"}
+GAP = "…"  # stands in a message, and on the page, for what differs from case to case
+FAILURES = set(get_args(Status)) - {"ok"}
+
+
+def explained_errors() -> Iterator[tuple[str, ast.Call]]:
+    """Where the judge makes an error for a person to read."""
+    for path in sorted((HOUSE / "evaluator").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in EXPLAINED:
+                yield f"{path.relative_to(HOUSE)}:{node.lineno}", node
+
+
+@cache
+def codes() -> dict[str, list[str]]:
+    """Each code with the messages that go by it."""
+    found: dict[str, list[str]] = {}
+    for where, call in explained_errors():
+        assert len(call.args) == 2, f"{where}: expected (code, message)"
+        code = call.args[0]
+        assert isinstance(code, ast.Constant), f"{where}: the code must be a literal"
+        found.setdefault(code.value, []).append(template(call.args[1]))
+    return found
+
+
+def template(message: ast.expr) -> str:
+    """The words of a message, with a gap for everything that is put in."""
+    if isinstance(message, ast.Constant):
+        return str(message.value)
+    if isinstance(message, ast.JoinedStr):
+        return "".join(template(part) for part in message.values)
+    if isinstance(message, ast.BinOp):
+        return template(message.left) + template(message.right)
+    return GAP
+
+
+@cache
+def entries() -> dict[str, str]:
+    """The page's entries: heading -> text."""
+    parts = re.split(r"^#{2,3} (.+)$", PAGE.read_text(), flags=re.MULTILINE)
+    return {
+        heading: text
+        for heading, text in zip(parts[1::2], parts[2::2], strict=True)
+        if "- Symptom:" in text
+    }
+
+
+def symptoms(entry: str) -> list[str]:
+    """The messages an entry shows, as code."""
+    line = entry.partition("- Symptom:")[2].partition("\n- Why:")[0]
+    spans = re.finditer(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", line)
+    return [span[2].strip() for span in spans]
+
+
+def appears(shown: str, message: str) -> bool:
+    """Whether the fragments of `shown` stand in `message`, in that order."""
+    if message.startswith(f"{GAP}: "):  # the place was put together before, as `where`
+        shown = re.sub(f"^{GAP}, line [{GAP}1]: ", "", shown)
+    place = 0
+    for fragment in filter(None, (part.strip(" .") for part in shown.split(GAP))):
+        place = message.find(fragment, place)
+        if place < 0:
+            return False
+        place += len(fragment)
+    return True
+
+
+def test_every_code_has_its_entry_and_every_entry_its_code():
+    ours = {heading for heading in entries() if heading[0].isupper() or ".toml" in heading}
+    assert set(entries()) - ours == set(codes()) | FAILURES
+    assert ours == set(OWN)
+
+
+@pytest.mark.parametrize("heading", entries())
+def test_an_entry_is_complete(heading: str):
+    for part in ("Symptom", "Why", "Fix", "Verify"):
+        assert entries()[heading].count(f"\n- {part}: ") == 1
+
+
+@pytest.mark.parametrize("code", codes())
+def test_a_symptom_is_what_the_judge_says(code: str):
+    shown = symptoms(entries()[code])
+    assert shown
+    # "such as" introduces an example, whose words are a lower layer's.
+    own = [one for one in shown if f"such as `{one}`" not in entries()[code]]
+    for one in own:
+        assert any(appears(one, message) for message in codes()[code]), one
+
+
+def test_the_anchor_of_a_code_is_the_code():
+    for code in codes():
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", code)
+
+
+@pytest.mark.parametrize("kind", [ConfigurationError, DatasetError])
+def test_an_error_says_its_message_and_where_to_read_more(kind: type[errors.ExplainedError]):
+    error = kind("missing-image", "the image a.png is missing.")
+    assert str(error) == "the image a.png is missing."
+    lines = ["error: the image a.png is missing.", "more: docs/troubleshooting.md#missing-image"]
+    assert error.spoken.splitlines() == lines
+
+
+def test_an_error_comes_whole_out_of_another_process():
+    error = pickle.loads(pickle.dumps(DatasetError("missing-image", "a.png is missing.")))
+    assert (error.code, str(error)) == ("missing-image", "a.png is missing.")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda: evaluator_main(["data", "check", "no/such/folder"]),
+        lambda: local_evaluation(["--data", "no/such/folder"]),
+    ],
+)
+def test_both_commands_say_where_to_read_more(
+    command: Callable[[], int], capsys: pytest.CaptureFixture[str]
+):
+    assert command() == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert printed[-1] == "more: docs/troubleshooting.md#missing-split"
+
+
+def configured(folder: Path, text: str | None) -> None:
+    if text is not None:
+        (folder / "submission.toml").write_text(text)
+    ZEWDPCRun(config=folder / "submission.toml")
+
+
+def break_the_promise() -> None:
+    try:
+        register("mine", source="tests")(_half)
+        parse_strategy("mine").select(PoolView(60, {}), 7, torch.Generator())
+    finally:
+        REGISTRY.pop("mine", None)
+
+
+def _half(pool: PoolView, k: int, rng: torch.Generator) -> torch.Tensor:
+    """Not a LongTensor."""
+    return torch.zeros(k)
+
+
+def ask_for_a_committee() -> None:
+    view = torch.full((9, 2), 0.5)
+    pool = PoolView.from_tensors(probabilities=view, embeddings=view)
+    parse_strategy("bald").select(pool, 2, torch.Generator())
+
+
+OWN: dict[str, Callable[[Path], object]] = {
+    "Unknown strategy": lambda folder: parse_strategy("entrpy"),
+    "Unknown parameter": lambda folder: parse_strategy("entropy:round=3"),
+    "Mistyped parameter": lambda folder: parse_strategy("entropy:rounds=three"),
+    "Cannot read a parameter": lambda folder: parse_strategy("entropy:rounds"),
+    "Strategy broke its promise": lambda folder: break_the_promise(),
+    "Missing view": lambda folder: ask_for_a_committee(),
+    "submission.toml: unknown setting": lambda folder: configured(folder, 'stratgy = "entropy"'),
+    "submission.toml: mistyped setting": lambda folder: configured(folder, 'seed = "0"'),
+    "submission.toml: not TOML": lambda folder: configured(folder, "strategy = entropy"),
+    "submission.toml: missing": lambda folder: configured(folder, None),
+}
+
+
+@pytest.mark.parametrize("heading", OWN)
+def test_an_entry_of_our_submission_shows_what_it_says(heading: str, tmp_path: Path):
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        OWN[heading](tmp_path)
+    shown = symptoms(entries()[heading])
+    assert len(shown) == 1
+    assert appears(shown[0], str(caught.value)), str(caught.value)
