@@ -26,6 +26,7 @@ from evaluator.pipelines import PIPELINES, ROBUSTNESS_PIPELINES, Pipeline, pipel
 from evaluator.plan import POOL, ROUND_1_PAIRS, Plan, parse_pairs, scaled_pairs
 from evaluator.precision import components, render_precision
 from evaluator.robustness import across_pipelines, render_robustness
+from evaluator.sandbox import Sandbox, require
 from evaluator.scoring import Scorer
 from evaluator.sheets import RECIPES, generate
 from evaluator.trial import REFERENCES, Pair
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(words)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     try:
+        if flags.isolate:
+            require()
         return _list(flags) if flags.list else _evaluate(flags, words)
     except (ConfigurationError, DatasetError) as error:
         print(error.spoken, file=sys.stderr)
@@ -64,11 +67,16 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
     if flags.scale_to_data and share < 1:
         pairs = scaled_pairs(pairs, share)
         conditions += f", budgets x {share:g}"
+    if flags.isolate:
+        conditions += ", isolated"
     _check_budgets(pairs, splits)
-    preflight(
-        flags.submission,
-        [{"strategy": strategy, "seed": 0} for strategy in strategies],
+    out = flags.out or Path("results") / splits.name
+    limits = Limits(
+        memory=int(flags.memory * 2**30),
+        sandbox=Sandbox((splits.root, out)) if flags.isolate else None,
     )
+    variants = [{"strategy": strategy, "seed": 0} for strategy in strategies]
+    preflight(flags.submission, variants, limits)
     plan = Plan(
         splits,
         flags.submission,
@@ -81,13 +89,12 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
         conditions=conditions,
         references=tuple(dict.fromkeys(flags.references)),
     )
-    out = flags.out or Path("results") / splits.name
     with sole_writer(out):
         evaluation = Evaluation(
             plan,
             out,
             Scorer(splits, weights=flags.weights, device=flags.device),
-            Limits(memory=int(flags.memory * 2**30)),
+            limits,
             progress=not flags.quiet,
         )
         _announce(evaluation, flags)
@@ -123,7 +130,9 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
 
 
 def _list(flags: argparse.Namespace) -> int:
-    described = preflight(flags.submission, [])
+    described = preflight(
+        flags.submission, [], Limits(sandbox=Sandbox() if flags.isolate else None)
+    )
     if not _is_list_of_strategies(described):
         raise ConfigurationError(
             "no-strategy-list",

@@ -41,6 +41,11 @@ def parser() -> argparse.ArgumentParser:
         help="the strategy that the others are compared with, seed by seed (random, else the "
         "first)",
     )
+    what.add_argument(
+        "--isolate",
+        action="store_true",
+        help="run the submission where it sees no labels and no network (docs/isolation.md)",
+    )
     what.add_argument("--list", action="store_true", help="list the submission's strategies")
     data = p.add_argument_group("on what")
     source = data.add_mutually_exclusive_group()

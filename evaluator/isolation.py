@@ -15,8 +15,11 @@ from evaluator.answers import check_claim, check_notes, check_predictions, read_
 from evaluator.contract import Contract, Spelling
 from evaluator.dataset import Splits
 from evaluator.errors import ConfigurationError, ZEWDPCRuntimeError
-from evaluator.processes import ProcessTree
+from evaluator.output import CappedLog
+from evaluator.processes import ProcessTree, task_limit
 from evaluator.protocol import Channel, ChannelClosedError, Message
+from evaluator.sandbox import Sandbox, home_of
+from evaluator.scratch import scratch_folder
 from evaluator.trial import Pair
 from evaluator.vault import LabelVault
 from evaluator.watch import (
@@ -32,6 +35,8 @@ from evaluator.watch import (
 )
 
 HOUSE = Path(__file__).resolve().parent.parent
+IMAGES = ("training_images", "unlabelled_images", "test_images")  # what the child maps
+TASKS_PER_PROCESS = 8  # threads that an allowed process may have, on average
 ANSWER_PATIENCE = 10.0  # seconds for the child to take an answer it asked for
 
 
@@ -72,9 +77,10 @@ def run_submission(
         "training_labels": splits.training.labels.tolist(),
         "n_test": n_test,
         "cpus": limits.cpus,
+        "most_tasks": task_limit(TASKS_PER_PROCESS * limits.processes),
     }
     outcome = Outcome()
-    with _child(job, log) as (tree, channel):
+    with _child(job, log, limits.sandbox) as (tree, channel):
         watch = Watch(tree, channel, vault, limits, outcome, progress)
         try:
             watch.wait_until_ready()
@@ -90,22 +96,25 @@ def run_submission(
     return outcome
 
 
-def preflight(submission: Path, variants: list[dict[str, Any]]) -> list[dict[str, str]] | None:
+def preflight(
+    submission: Path, variants: list[dict[str, Any]], limits: Limits | None = None
+) -> list[dict[str, str]] | None:
     """Import a submission and instantiate it with each set of arguments, before hours are spent.
 
-    Returns the strategies it describes, or None where it describes none.
-    Raises ConfigurationError with the submission's own message.
+    Of the limits, those of the start count. Returns the strategies it describes, or None where
+    it describes none. Raises ConfigurationError with the submission's own message.
     """
-    strategies: list[dict[str, str]] | None = _preflight(submission, variants).get("strategies")
+    message = _preflight(submission, variants, limits or Limits())
+    strategies: list[dict[str, str]] | None = message.get("strategies")
     return strategies
 
 
 def contract_of(submission: Path, arguments: dict[str, Any]) -> Contract:
     """Import a submission, instantiate it, and look at its class. Raises as `preflight` does."""
-    return Contract.from_message(_preflight(submission, [arguments]).get("contract"))
+    return Contract.from_message(_preflight(submission, [arguments], Limits()).get("contract"))
 
 
-def _preflight(submission: Path, variants: list[dict[str, Any]]) -> Message:
+def _preflight(submission: Path, variants: list[dict[str, Any]], limits: Limits) -> Message:
     if not submission.is_file():
         raise ConfigurationError(
             "no-submission", f"There is no submission at {submission}. Give the path of a run.py."
@@ -114,13 +123,14 @@ def _preflight(submission: Path, variants: list[dict[str, Any]]) -> Message:
         "kind": "preflight",
         "submission": str(submission.resolve()),
         "variants": variants,
-        "cpus": Limits().cpus,
+        "cpus": limits.cpus,
+        "most_tasks": task_limit(TASKS_PER_PROCESS * limits.processes),
     }
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        with _child(job, log) as (tree, channel):
+        with _child(job, log, limits.sandbox) as (tree, channel):
             try:
-                message = _first_message(channel, tree, Limits().start_up)
+                message = _first_message(channel, tree, limits.start_up)
             except ChannelClosedError:
                 code = tree.wait(EXIT_PATIENCE)
                 message = {"type": "failed", "reason": f"its process {how_it_ended(code)}"}
@@ -131,7 +141,7 @@ def _preflight(submission: Path, variants: list[dict[str, Any]]) -> Message:
         if message is None:
             raise ConfigurationError(
                 "submission-slow",
-                f"{submission} did not start within {Limits().start_up:g} s.\n{last_lines(log)}",
+                f"{submission} did not start within {limits.start_up:g} s.\n{last_lines(log)}",
             )
         if message["type"] != "ready":
             reason = message.get("reason", "it sent something else than expected")
@@ -150,24 +160,35 @@ def last_lines(log: Path, n: int = 20) -> str:
 
 
 @contextlib.contextmanager
-def _child(job: dict[str, Any], log: Path) -> Iterator[tuple[ProcessTree, Channel]]:
+def _child(
+    job: dict[str, Any], log: Path, sandbox: Sandbox | None
+) -> Iterator[tuple[ProcessTree, Channel]]:
     log.parent.mkdir(parents=True, exist_ok=True)
     ours, theirs = socket.socketpair()
     with (
-        tempfile.TemporaryDirectory(prefix="zewdpc-") as scratch,
+        scratch_folder() as scratch,
         ours,
         theirs,
-        log.open("wb") as output,
+        CappedLog(log) as output,
     ):
-        job_file = Path(scratch) / "job.json"
+        job_file = scratch / "job.json"
         job_file.write_text(json.dumps(job))
+        command = [sys.executable, "-P", "-m", "evaluator.child"]
+        command += [str(theirs.fileno()), str(job_file)]
+        cwd = Path(job["submission"]).parent
         path = os.pathsep.join(filter(None, [str(HOUSE), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path}
+        if sandbox:
+            images = [Path(job[name]) for name in IMAGES if name in job]
+            command = sandbox.command(command, cwd, [job_file, *images], scratch)
+            cwd, environment = home_of(scratch), sandbox.environment(scratch)
         tree = ProcessTree(
-            [sys.executable, "-P", "-m", "evaluator.child", str(theirs.fileno()), str(job_file)],
-            cwd=Path(job["submission"]).parent,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
-            output=output,
+            command,
+            cwd=cwd,
+            env={**environment, "PYTHONUNBUFFERED": "1"},
+            output=output.pipe,
             pass_fds=[theirs.fileno()],
+            sandboxed=sandbox is not None,
         )
         theirs.close()
         try:

@@ -44,16 +44,17 @@ def device_name(asked: str | None = None) -> str:
 
 
 @cache
-def git_revision(folder: Path) -> str:
+def git_revision(folder: Path, *, trusted: bool = True) -> str:
     """The commit that `folder` stands at, with "+changes" where files differ from it.
 
-    Empty where git is missing or the folder is under no version control.
+    Empty where git is missing or the folder is under no version control. A repository can name
+    programs that git runs when it compares files; in one that is not `trusted` none are compared.
     """
     command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--exclude=*"]
+    if trusted:
+        command.append("--dirty=+changes")
     try:
-        described = subprocess.run(
-            [*command, "--dirty=+changes"], capture_output=True, text=True, timeout=10, check=False
-        )
+        described = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return described.stdout.strip() if described.returncode == 0 else ""

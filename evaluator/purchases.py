@@ -73,7 +73,8 @@ def buy(trial: Trial, plan: Plan, out: Path, limits: Limits, show: Show) -> Purc
         _keep_notes(out / "notes" / f"{trial.identity}.json", outcome.notes)
     own = _own_score(trial, plan, outcome, len(vault.purchased))
     return Purchase(
-        _record(trial, plan, outcome, vault, own), own if own and not plan.pipelines else None
+        _record(trial, plan, outcome, vault, own, trusted=limits.sandbox is None),
+        own if own and not plan.pipelines else None,
     )
 
 
@@ -116,7 +117,13 @@ def _own_score(trial: Trial, plan: Plan, outcome: Outcome, n_purchased: int) -> 
 
 
 def _record(
-    trial: Trial, plan: Plan, outcome: Outcome, vault: LabelVault, own: ScoreRecord | None
+    trial: Trial,
+    plan: Plan,
+    outcome: Outcome,
+    vault: LabelVault,
+    own: ScoreRecord | None,
+    *,
+    trusted: bool,
 ) -> PurchaseRecord:
     return PurchaseRecord(
         trial=trial.identity,
@@ -137,6 +144,6 @@ def _record(
         fingerprint=trial.fingerprint,
         code=trial.code,
         conditions=trial.conditions,
-        revision=git_revision(plan.submission.resolve().parent),
+        revision=git_revision(plan.submission.resolve().parent, trusted=trusted),
         versions=library_versions(),
     )

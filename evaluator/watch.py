@@ -4,20 +4,22 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import psutil
 
 from evaluator.errors import OutOfBudgetError, ZEWDPCRuntimeError
 from evaluator.processes import ProcessTree
 from evaluator.protocol import Channel, ChannelClosedError, Message
+from evaluator.sandbox import Sandbox
 from evaluator.trial import Status
 from evaluator.vault import LabelVault
 
-POLL = 0.25  # seconds between looks at the child's memory
-LOOKING_SHARE = 20.0  # a look at the memory is followed by a pause this many times as long
+POLL = 0.25  # seconds between looks at the child's processes and memory
+LOOKING_SHARE = 20.0  # a look is followed by a pause this many times as long
 LAST_WORDS = 0.05  # seconds to read what an ended process had still sent
 EXIT_PATIENCE = 5.0  # seconds for the child to end after its last phase
 Progress = Callable[[str, float], None]
@@ -33,8 +35,10 @@ class Limits:
 
     memory: int = 16 * 2**30  # bytes, private memory of all processes together
     cpus: int = 4
+    processes: int = 512  # living at one time
     start_up: float = 300.0  # seconds
     prediction: float = 900.0  # seconds
+    sandbox: Sandbox | None = None  # what it may see; None: all that this user sees
 
 
 @dataclass
@@ -75,7 +79,7 @@ class Watch:
     ) -> None:
         self.tree, self.channel, self.vault = tree, channel, vault
         self.limits, self.outcome, self.progress = limits, outcome, progress
-        self._next_look = 0.0
+        self._next_count = self._next_weighing = 0.0
 
     def wait_until_ready(self) -> None:
         self._until_answer("start-up", time.monotonic() + self.limits.start_up, "ready")
@@ -96,11 +100,11 @@ class Watch:
         """Tell the child that nothing more is wanted and give it a moment to end by itself."""
         with contextlib.suppress(ChannelClosedError):  # it has ended already
             self.channel.send({"type": "end"})
-        self.tree.wait(EXIT_PATIENCE)
+        self.tree.settle(EXIT_PATIENCE)
 
     def _until_answer(self, phase: str, deadline: float, wanted: str) -> tuple[Message, bytes]:
         while True:
-            self._look_at_memory(phase)
+            self._look(phase)
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TrialFailedError("timeout", _out_of_time(phase))
@@ -159,14 +163,29 @@ class Watch:
             "crashed", f"{phase}: the submission's process {how_it_ended(code)}"
         )
 
-    def _look_at_memory(self, phase: str) -> None:
+    def _look(self, phase: str) -> None:
+        """Count the processes and, not so often where there are many, weigh their memory."""
         started = time.monotonic()
-        if started < self._next_look:
+        if started < self._next_count:
             return
-        used = self.tree.private_memory()
-        # Looking costs the submission processor time, more the more memory it has.
-        pause = max(POLL, LOOKING_SHARE * (time.monotonic() - started))
-        self._next_look = time.monotonic() + pause
+        members = self.tree.members()
+        if len(members) > self.limits.processes:
+            raise TrialFailedError(
+                "crashed",
+                f"{phase}: {len(members)} processes at one time; at most {self.limits.processes} "
+                "are allowed",
+            )
+        counted = time.monotonic()
+        weighed = started >= self._next_weighing
+        if weighed:
+            self._weigh(members, phase)
+        ended = time.monotonic()
+        self._next_count = ended + _pause_after(counted - started)
+        if weighed:
+            self._next_weighing = ended + _pause_after(ended - counted)
+
+    def _weigh(self, members: Sequence[psutil.Process], phase: str) -> None:
+        used = self.tree.private_memory(members)
         self.outcome.peak_memory = max(self.outcome.peak_memory, used)
         if used > self.limits.memory:
             raise TrialFailedError(
@@ -190,6 +209,11 @@ def receive_while_alive(
         if frame is None:
             raise ChannelClosedError("the leader has ended")
     return frame
+
+
+def _pause_after(look: float) -> float:
+    """Seconds to the next look: one costs the submission processor time, the more the larger."""
+    return max(POLL, LOOKING_SHARE * look)
 
 
 def _out_of_time(phase: str) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,38 +17,8 @@ from evaluator.isolation import last_lines, preflight, run_submission
 from evaluator.trial import Pair
 from evaluator.vault import LabelVault
 from evaluator.watch import Limits, Outcome, TrialFailedError
+from tests.submissions import write_submission
 
-WELL_BEHAVED = """
-import os, sys, time, threading, subprocess, signal
-import numpy as np
-from base_run import ZEWDPCBaseRun as Contract
-
-class Submission(Contract):
-    def __init__(self, seed=0):
-        self.seed = seed
-
-    def pre_training_phase(self, training_dataset, time_available=None, register_progress=None):
-        self.classes = len(training_dataset[0]["label"])
-        {pre_training}
-
-    def purchase_phase(self, unlabelled_dataset, training_dataset, budget, time_available,
-                       register_progress=None):
-        bought = {{}}
-        {purchase}
-        for i in range(budget):
-            bought[i] = unlabelled_dataset.purchase_label(i)
-        {after_purchase}
-        return bought
-
-    def prediction_phase(self, test_dataset, register_progress=None):
-        predictions = np.zeros((len(test_dataset), self.classes), dtype=np.uint8)
-        {prediction}
-        return predictions
-
-ZEWDPCBaseRun = Submission
-{at_import}
-"""
-PLACES = ("pre_training", "purchase", "after_purchase", "prediction", "at_import")
 BUDGET = 5
 
 
@@ -62,22 +31,6 @@ class Run:
 
 
 Runner = Callable[..., Run]
-
-
-def write_submission(folder: Path, source: str | None = None, **places: str) -> Path:
-    """A run.py that behaves well but for what is put in at the given places."""
-    if source is None:
-        indents = {"at_import": ""}
-        code = {
-            place: textwrap.indent(
-                textwrap.dedent(places.get(place, "pass")), indents.get(place, " " * 8)
-            ).strip()
-            for place in PLACES
-        }
-        source = WELL_BEHAVED.format(**code)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.py").write_text(source)
-    return folder / "run.py"
 
 
 @pytest.fixture(scope="module")
@@ -401,21 +354,6 @@ def test_a_process_left_running_is_killed_even_when_it_hides(run: Runner, tmp_pa
     assert result.outcome.left_running == 1
     assert "left running" in result.outcome.warnings[-1]
     assert not psutil.pid_exists(int(pid_file.read_text()))
-
-
-def test_purchases_from_many_threads(run: Runner) -> None:
-    result = run(
-        purchase="""
-            threads = [threading.Thread(target=unlabelled_dataset.purchase_label, args=(i,))
-                       for i in (4, 3, 2, 1, 0) for _ in range(3)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        """
-    )
-    assert result.outcome.status == "ok"
-    assert sorted(result.vault.purchased) == [0, 1, 2, 3, 4]
 
 
 def test_each_purchase_is_recorded_before_it_is_answered(run: Runner) -> None:

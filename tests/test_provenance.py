@@ -30,6 +30,22 @@ def test_the_revision_says_when_files_were_changed(tmp_path: Path) -> None:
     assert git_revision(fresh) == commit[:12] + "+changes"
 
 
+def test_a_repository_that_is_not_trusted_has_nothing_of_its_own_run(tmp_path: Path) -> None:
+    """Comparing files makes git run the program that the repository's own settings name."""
+    git(tmp_path, "init", "--quiet")
+    program, ran = tmp_path / "program", tmp_path / "ran"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message", "first")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    git(tmp_path, "config", "core.fsmonitor", str(program))
+    assert git_revision(tmp_path, trusted=False) == commit[:12]
+    assert not ran.exists()
+    git_revision(tmp_path)
+    assert ran.exists(), "else this test would have shown nothing"
+
+
 def test_versions_and_device() -> None:
     assert library_versions()["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert device_name("cpu").endswith(f"{torch.get_num_threads()} threads")

@@ -1,0 +1,48 @@
+"""How much memory of its own a process has, as the machine that must hold it would count."""
+
+from pathlib import Path
+
+import psutil
+
+
+def private_memory(pid: int) -> int:
+    """Bytes of anonymous and shared memory of one process; mapped files do not count.
+
+    Pages shared with others count in proportion, so forked pages count once over a family.
+    A process can forbid the look that this takes (PR_SET_DUMPABLE); then what the kernel tells
+    everybody is taken, where shared pages count in full. 0 means that the process has ended.
+    """
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except PermissionError:
+        return resident_memory(pid)
+    except FileNotFoundError:
+        return _private_memory_elsewhere(pid)
+    except ProcessLookupError:
+        return 0
+    return _sum(rollup, "Pss_Anon", "Pss_Shmem")
+
+
+def resident_memory(pid: int) -> int:
+    """Bytes of anonymous and shared memory that are in RAM, which any user may read."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return _sum(status, "RssAnon", "RssShmem")
+
+
+def _sum(fields: str, *names: str) -> int:
+    """The named fields of a file of `Name:  123 kB` lines, in bytes."""
+    found = dict(line.split(":", 1) for line in fields.splitlines() if ":" in line)
+    return sum(int(found[name].split()[0]) * 1024 for name in names if name in found)
+
+
+def _private_memory_elsewhere(pid: int) -> int:
+    """On systems without /proc, and on Linux for a process that has ended."""
+    try:
+        return int(psutil.Process(pid).memory_full_info().uss)
+    except psutil.NoSuchProcess:
+        return 0
+    except psutil.AccessDenied:
+        return int(psutil.Process(pid).memory_info().rss)

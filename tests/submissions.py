@@ -1,0 +1,52 @@
+"""Submissions that behave well but for what a test puts into them."""
+
+import textwrap
+from pathlib import Path
+
+WELL_BEHAVED = """
+import os, sys, time, threading, subprocess, signal
+import numpy as np
+from base_run import ZEWDPCBaseRun as Contract
+
+class Submission(Contract):
+    def __init__(self, seed=0):
+        self.seed = seed
+
+    def pre_training_phase(self, training_dataset, time_available=None, register_progress=None):
+        self.classes = len(training_dataset[0]["label"])
+        {pre_training}
+
+    def purchase_phase(self, unlabelled_dataset, training_dataset, budget, time_available,
+                       register_progress=None):
+        bought = {{}}
+        {purchase}
+        for i in range(budget):
+            bought[i] = unlabelled_dataset.purchase_label(i)
+        {after_purchase}
+        return bought
+
+    def prediction_phase(self, test_dataset, register_progress=None):
+        predictions = np.zeros((len(test_dataset), self.classes), dtype=np.uint8)
+        {prediction}
+        return predictions
+
+ZEWDPCBaseRun = Submission
+{at_import}
+"""
+PLACES = ("pre_training", "purchase", "after_purchase", "prediction", "at_import")
+
+
+def write_submission(folder: Path, source: str | None = None, **places: str) -> Path:
+    """A run.py that behaves well but for what is put in at the given places."""
+    if source is None:
+        indents = {"at_import": ""}
+        code = {
+            place: textwrap.indent(
+                textwrap.dedent(places.get(place, "pass")), indents.get(place, " " * 8)
+            ).strip()
+            for place in PLACES
+        }
+        source = WELL_BEHAVED.format(**code)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.py").write_text(source)
+    return folder / "run.py"

@@ -1,0 +1,153 @@
+"""A family of processes: what is counted, and that it does not outlive a judge that is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from evaluator import memory
+from evaluator.memory import private_memory, resident_memory
+from evaluator.processes import ProcessTree, task_limit
+from evaluator.shared_memory import Shared, existing
+
+HOUSE = Path(__file__).resolve().parent.parent
+JUDGE = """
+import os, subprocess, sys, time
+from pathlib import Path
+from evaluator.processes import ProcessTree
+worker = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
+leader = (
+    "import subprocess, sys, time\\n"
+    f"subprocess.Popen([sys.executable, '-c', {worker!r}, sys.argv[1]], start_new_session=True)\\n"
+    "time.sleep(600)"
+)
+tree = ProcessTree(
+    [sys.executable, "-c", leader, sys.argv[1]],
+    cwd=Path("."), env=os.environ, output=subprocess.DEVNULL, pass_fds=[],
+)
+time.sleep(600)
+"""
+PATIENCE = 60.0  # seconds, on a machine that is busy
+
+
+def gone(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_for(what: Callable[[], object], patience: float = PATIENCE) -> None:
+    deadline = time.monotonic() + patience
+    while not what():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.05)
+
+
+def test_workers_in_other_sessions_do_not_outlive_a_killed_judge(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    judge = subprocess.Popen(
+        [sys.executable, "-c", JUDGE, str(told)], env={**os.environ, "PYTHONPATH": str(HOUSE)}
+    )
+    wait_for(lambda: told.exists() and told.read_text())
+    family = psutil.Process(judge.pid).children(recursive=True)
+    assert len(family) == 3, "the leader, its worker, the guardian"
+    worker = int(told.read_text())
+    assert os.getsid(worker) == worker
+    judge.send_signal(signal.SIGKILL)
+    judge.wait()
+    wait_for(lambda: all(gone(process.pid) for process in family))
+
+
+def test_a_tree_that_was_ended_leaves_no_guardian(tmp_path: Path) -> None:
+    tree = ProcessTree(
+        [sys.executable, "-c", "import time; time.sleep(600)"],
+        cwd=tmp_path,
+        env=os.environ,
+        output=subprocess.DEVNULL,
+        pass_fds=[],
+    )
+    assert [process.pid for process in tree.members()] == [tree.leader.pid]
+    assert tree.kill() == 0
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_a_process_that_forbids_the_look_is_counted_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = resident_memory(os.getpid())
+    hoard = bytearray(os.urandom(1 << 20)) * 64
+    pid = os.getpid()
+    read_text = Path.read_text
+
+    def forbidden(path: Path, *arguments: str, **options: str) -> str:
+        if path.name == "smaps_rollup":
+            raise PermissionError(path)
+        return read_text(path, *arguments, **options)
+
+    monkeypatch.setattr(memory.Path, "read_text", forbidden)
+    assert private_memory(pid) - before > 60 << 20
+    del hoard
+
+
+def test_both_ways_to_count_agree_on_a_process_that_shares_nothing() -> None:
+    hoard = bytearray(os.urandom(1 << 20)) * 64
+    proportional, resident = private_memory(os.getpid()), resident_memory(os.getpid())
+    assert proportional > 60 << 20
+    assert 0.9 < proportional / resident < 1.1
+    del hoard
+
+
+def test_a_process_that_has_ended_has_no_memory() -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert private_memory(ended.pid) == resident_memory(ended.pid) == 0
+
+
+def test_the_limit_of_tasks_leaves_room_beside_what_runs() -> None:
+    most = task_limit(1000)
+    assert most is not None
+    assert most > 1000
+
+
+SHARER = """
+import ctypes, sys, time
+from multiprocessing import shared_memory
+block = shared_memory.SharedMemory(create=True, size=4096)
+system = ctypes.CDLL(None)
+system.shmat.restype = ctypes.c_void_p
+number = system.shmget(0, 4096, 0o1600)
+system.shmat(number, None, 0)
+with open(sys.argv[1], "w") as file:
+    file.write(f"{block.name} {number}")
+time.sleep(600)
+"""
+
+
+def test_shared_memory_of_a_killed_tree_is_removed_and_no_other(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    older = Path("/dev/shm") / f"zewdpc-test-{os.getpid()}"
+    older.write_bytes(b"not the tree's")
+    try:
+        tree = ProcessTree(
+            [sys.executable, "-c", SHARER, str(told)],
+            cwd=tmp_path,
+            env=os.environ,
+            output=subprocess.DEVNULL,
+            pass_fds=[],
+        )
+        wait_for(lambda: told.exists() and len(told.read_text().split()) == 2)
+        name, number = told.read_text().split()
+        made = {Shared((Path("/dev/shm") / name).stat().st_ino, name), Shared(int(number))}
+        assert made <= existing()
+        tree.kill()
+        assert not made & existing()
+        assert older.read_bytes() == b"not the tree's"
+    finally:
+        older.unlink()

@@ -1,0 +1,473 @@
+"""`--isolate`: what a submission in the sandbox finds of the machine, and that it is judged there.
+
+The same search runs once without the sandbox, where it must find what it looks for.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from evaluator.command_line import main
+from evaluator.dataset import Splits, open_splits
+from evaluator.errors import ConfigurationError
+from evaluator.isolation import preflight, run_submission
+from evaluator.processes import number_inside
+from evaluator.sandbox import (
+    KEPT_VARIABLES,
+    Sandbox,
+    _mounts,
+    _secrets,
+    _weight_folders,
+    _what_forbids,
+    require,
+)
+from evaluator.trial import Pair
+from evaluator.vault import LabelVault
+from evaluator.watch import Limits, Outcome
+from tests.conftest import SIZES, write_split
+from tests.submissions import write_submission
+from tests.test_processes import gone, wait_for
+
+BUDGET = 3
+GIVEN = {
+    *("HOME", "TMPDIR", "PWD", "USER", "LOGNAME", "PYTHONPATH", "PYTHONUSERBASE"),
+    *("PYTHONUNBUFFERED", "HF_HUB_OFFLINE", "TORCH_HOME", "HF_HUB_CACHE"),
+}
+SEARCH = """
+import json, socket, ctypes
+found = {"labels": [], "journals": [], "written": []}
+for folder, inside, files in os.walk(START):
+    if folder in ("/proc", "/sys"):
+        inside.clear()
+    for name in files:
+        if name == "labels.csv" and "dark,bright" in open(os.path.join(folder, name)).read():
+            found["labels"].append(os.path.join(folder, name))
+        if name == "purchases.jsonl":
+            found["journals"].append(os.path.join(folder, name))
+
+def reached(family, address):
+    line = socket.socket(family)
+    line.settimeout(5)
+    try:
+        line.connect(address)
+        return True
+    except OSError:
+        return False
+    finally:
+        line.close()
+
+found["network"] = reached(socket.AF_INET, ("127.0.0.1", PORT))
+found["local sockets"] = reached(socket.AF_UNIX, ABSTRACT)
+
+def readable(path):
+    try:
+        with open(path, "rb") as file:
+            return bool(file.read(1))
+    except OSError:
+        return False
+
+def writable(path):
+    try:
+        os.close(os.open(path, os.O_WRONLY))
+        return True
+    except OSError:
+        return False
+
+found["kernel settings"] = writable("/proc/sys/kernel/core_pattern")
+found["its own process"] = writable("/proc/self/oom_score_adj")
+judge = JUDGE
+found["environment of the judge"] = readable(f"/proc/{judge}/environ")
+found["memory of the judge"] = os.path.exists(f"/proc/{judge}/mem")
+found["processes"] = sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+found["variables"] = sorted(os.environ)
+found["secret"] = os.environ.get("ZEWDPC_SECRET")
+found["weights"] = readable(os.path.join(os.environ["TORCH_HOME"], "hub", "net.pth"))
+try:
+    os.kill(judge, 0)
+    found["signal to the judge"] = True
+except OSError:
+    found["signal to the judge"] = False
+isolated = os.getppid() == 1 and socket.gethostname() == "isolated"
+if isolated:
+    found["trace"] = ctypes.CDLL(None, use_errno=True).ptrace(0x4206, judge, 0, 0)  # SEIZE
+    os.kill(1, signal.SIGKILL)
+
+source = os.path.dirname(os.path.abspath(__file__))
+places = {
+    "home": ".", "tmp": "/tmp", "submission": source, "root": "/", "usr": "/usr", "etc": "/etc",
+    "house": HOUSE, "results": os.path.join(source, "results"), "python": sys.prefix,
+    "images": os.path.dirname(unlabelled_dataset.images.filename),
+}
+for name, folder in places.items() if isolated else ():
+    try:
+        with open(os.path.join(folder, "zewdpc-was-here"), "w") as file:
+            file.write("x")
+        found["written"].append(name)
+    except OSError:
+        pass
+print("FOUND" + json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def permitted() -> None:
+    try:
+        require()
+    except ConfigurationError as error:
+        pytest.skip(str(error))
+
+
+@dataclass
+class World:
+    """A submission's folder that holds a data set, journals and history, as a kit's does."""
+
+    folder: Path
+    splits: Splits
+    vault: LabelVault
+    log: Path
+
+    @property
+    def sandbox(self) -> Sandbox:
+        return Sandbox((self.splits.root, self.folder / "results"))
+
+    def run(
+        self, *, isolated: bool = True, seconds: float = 300, limits: Limits | None = None, **places
+    ) -> Outcome:
+        outcome = run_submission(
+            write_submission(self.folder, **places),
+            self.splits,
+            Pair(BUDGET, seconds / 60),
+            self.vault,
+            self.log,
+            limits=replace(limits or Limits(), sandbox=self.sandbox if isolated else None),
+        )
+        assert psutil.Process().children(recursive=True) == [], "a process was left behind"
+        return outcome
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    folder = tmp_path / "kit"
+    for seed, (split, n) in enumerate(SIZES.items()):
+        write_split(folder / "pool" / split, n, seed)
+    (folder / "results").mkdir()
+    (folder / "results" / "purchases.jsonl").write_text("{}\n")
+    (folder / "copies" / "old").mkdir(parents=True)
+    for copy in (folder / "labels.csv", folder / "copies" / "old" / "labels.csv"):
+        shutil.copy(folder / "pool" / "unlabelled" / "labels.csv", copy)
+    splits = open_splits(folder / "pool", progress=False)
+    vault = LabelVault(splits.unlabelled.labels, BUDGET)
+    return World(folder.resolve(), splits, vault, tmp_path / "trial.log")
+
+
+@pytest.fixture
+def search(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """The search as code, with things to find: a secret, two servers, weights."""
+    monkeypatch.setenv("ZEWDPC_SECRET", "of the judge")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    (tmp_path / "torch" / "hub").mkdir(parents=True)
+    (tmp_path / "torch" / "hub" / "net.pth").write_bytes(b"weights")
+    with ExitStack() as stack:
+        network = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        local = stack.enter_context(socket.socket(socket.AF_UNIX))
+        local.bind(f"\0zewdpc-{os.getpid()}")
+        local.listen()
+        known = {
+            "PORT": network.getsockname()[1],
+            "ABSTRACT": f"\0zewdpc-{os.getpid()}",
+            "JUDGE": os.getpid(),
+            "HOUSE": str(Path(__file__).resolve().parent.parent),
+        }
+        yield "\n".join(f"{name} = {value!r}" for name, value in known.items()) + SEARCH
+
+
+def findings(log: Path) -> dict[str, object]:
+    (line,) = [line for line in log.read_text().splitlines() if line.startswith("FOUND")]
+    found: dict[str, object] = json.loads(line.removeprefix("FOUND"))
+    return found
+
+
+def test_a_submission_in_the_sandbox_finds_nothing(
+    permitted: None, world: World, search: str
+) -> None:
+    outcome = world.run(purchase="START = '/'\n" + search)
+    assert (outcome.status, outcome.reason, outcome.warnings) == ("ok", "", [])
+    assert list(world.vault.purchased) == list(range(BUDGET))
+    found = findings(world.log)
+    assert found.pop("processes") == [1, 2], "bubblewrap's and its own"
+    assert found.pop("trace") == -1
+    variables = found.pop("variables")
+    assert isinstance(variables, list)
+    assert {name for name in variables if not name.startswith("LC_")} <= KEPT_VARIABLES | GIVEN
+    assert found == {
+        "labels": [],
+        "journals": [],
+        "written": ["home", "tmp"],
+        "kernel settings": False,
+        "its own process": False,
+        "network": False,
+        "local sockets": False,
+        "environment of the judge": False,
+        "memory of the judge": False,
+        "secret": None,
+        "weights": True,
+        "signal to the judge": False,
+    }
+    assert list(world.folder.rglob("zewdpc-was-here")) == []
+    assert not Path("/tmp/zewdpc-was-here").exists()
+
+
+def test_the_same_search_without_the_sandbox_finds_it_all(world: World, search: str) -> None:
+    outcome = world.run(isolated=False, purchase=f"START = {str(world.folder)!r}\n" + search)
+    assert outcome.status == "ok", outcome.reason
+    found = findings(world.log)
+    assert len(found["labels"]) == 5  # three splits and two copies
+    assert len(found["journals"]) == 1
+    processes = found["processes"]
+    assert isinstance(processes, list)
+    assert os.getpid() in processes
+    known = ("network", "local sockets", "environment of the judge", "memory of the judge")
+    assert [found[name] for name in (*known, "signal to the judge")] == [True] * 5
+    assert found["secret"] == "of the judge"
+    assert found["its own process"] is True
+
+
+def test_the_deadline_reaches_into_the_sandbox(permitted: None, world: World) -> None:
+    outcome = world.run(
+        seconds=3,
+        purchase="""
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork() == 0:
+                    time.sleep(600)
+                os._exit(0)
+            time.sleep(600)
+        """,
+    )
+    assert outcome.status == "timeout"
+    assert outcome.reason.startswith("purchase: the compute budget")
+    assert outcome.left_running == 1
+
+
+def test_memory_is_watched_in_the_sandbox(permitted: None, world: World) -> None:
+    outcome = world.run(
+        limits=Limits(memory=600 * 2**20),
+        pre_training="""
+            subprocess.Popen([sys.executable, "-c",
+                              "x = bytearray(700 * 2**20); import time; time.sleep(600)"])
+            time.sleep(600)
+        """,
+    )
+    assert outcome.status == "out_of_memory", outcome.reason
+
+
+def test_processes_are_counted_in_the_sandbox(permitted: None, world: World) -> None:
+    outcome = world.run(
+        limits=Limits(processes=20),
+        pre_training="""
+            for _ in range(40):
+                if os.fork() == 0:
+                    time.sleep(600)
+                    os._exit(0)
+            time.sleep(600)
+        """,
+    )
+    assert outcome.status == "crashed"
+    assert "processes at one time; at most 20 are allowed" in outcome.reason
+
+
+def test_what_is_left_running_in_the_sandbox_is_counted(permitted: None, world: World) -> None:
+    outcome = world.run(
+        after_purchase="""
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork() == 0:
+                    time.sleep(600)
+                os._exit(0)
+        """
+    )
+    assert (outcome.status, outcome.left_running) == ("ok", 1)
+    assert outcome.warnings == ["1 processes were left running; killed."]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"), ("os._exit(3)", "exit code 3")],
+)
+def test_how_it_ended_is_told_through_the_sandbox(
+    code: str, words: str, permitted: None, world: World
+) -> None:
+    outcome = world.run(purchase=code)
+    assert outcome.status == "crashed"
+    assert words in outcome.reason
+
+
+def test_a_preflight_is_isolated_as_well(permitted: None, world: World) -> None:
+    guarded = "open(os.path.join(os.path.dirname(__file__), 'was-here'), 'w')"
+    submission = write_submission(world.folder, at_import=guarded)
+    with pytest.raises(ConfigurationError, match="Read-only file system"):
+        preflight(submission, [{}], Limits(sandbox=world.sandbox))
+    assert not (world.folder / "was-here").exists()
+
+
+JUDGE = """
+import os, subprocess, sys, time
+from pathlib import Path
+from evaluator.processes import ProcessTree
+from evaluator.sandbox import Sandbox
+scratch = Path(sys.argv[1])
+inner = ["sh", "-c", "setsid sleep 600 & touch ready; sleep 600"]
+sandbox = Sandbox()
+ProcessTree(
+    sandbox.command(inner, scratch / "submission", [], scratch),
+    cwd=scratch, env=sandbox.environment(scratch), output=2, pass_fds=[], sandboxed=True,
+)
+time.sleep(600)
+"""
+
+
+def test_the_sandbox_ends_with_a_judge_that_is_killed(permitted: None, tmp_path: Path) -> None:
+    (tmp_path / "submission").mkdir()
+    house = str(Path(__file__).resolve().parent.parent)
+    judge = subprocess.Popen(
+        [sys.executable, "-c", JUDGE, str(tmp_path)], env={**os.environ, "PYTHONPATH": house}
+    )
+    wait_for((tmp_path / "home" / "ready").exists)
+    family = psutil.Process(judge.pid).children(recursive=True)
+    assert [process.name() for process in family].count("sleep") >= 1
+    judge.kill()
+    judge.wait()
+    wait_for(lambda: all(gone(process.pid) for process in family))
+
+
+@pytest.mark.slow
+def test_isolated_and_plain_trials_are_never_one(
+    permitted: None, squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--data", str(squares), "--pairs", "5:1", "--pipeline", "quick", "--plan", "--quiet"]
+    assert main([*flags, "--isolate", "--out", str(tmp_path / "out")]) == 0
+    assert "round 2, 16 GiB, isolated" in capsys.readouterr().err
+
+
+def test_numbers_inside_are_those_of_sandboxes_only() -> None:
+    assert number_inside(os.getpid()) == 0
+    assert number_inside(2**22 + 1) == 0
+
+
+# What stands where: shown and hidden folders, and which of them is bound or covered.
+LAYOUTS = {
+    "a hidden folder in a shown one": (["a"], ["a/data"], ["+a", "-a/data"]),
+    "a shown file in a hidden folder": (["a", "a/d/x.npy"], ["a/d"], ["+a", "-a/d", "+a/d/x.npy"]),
+    "shown twice": (["a", "a/d"], [], ["+a"]),
+    "hidden and not there anyway": (["a"], ["data"], ["+a"]),
+    "hidden twice": (["a"], ["a/d", "a/d/e"], ["+a", "-a/d"]),
+}
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_the_deeper_path_decides(case: str, tmp_path: Path) -> None:
+    shown, hidden, expected = LAYOUTS[case]
+    for name in (*shown, *hidden):
+        path = tmp_path / name
+        if path.suffix:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        else:
+            path.mkdir(parents=True, exist_ok=True)
+    words = list(
+        _mounts({tmp_path / name for name in shown}, {tmp_path / name for name in hidden}, tmp_path)
+    )
+    steps = []
+    while words:
+        option = words.pop(0)
+        path = Path(words.pop(0)).relative_to(tmp_path).as_posix()
+        if option == "--ro-bind":
+            words.pop(0)
+            steps.append(f"+{path}")
+        elif option == "--tmpfs":
+            steps.append(f"-{path}")
+        else:
+            assert option == "--remount-ro"
+    assert steps == expected
+
+
+def test_a_kits_own_data_results_and_history_are_secrets(tmp_path: Path) -> None:
+    for name in ("data/zew/unlabelled", "results", ".git", "mine", ".venv/tests"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("data/zew/unlabelled/labels.csv", "mine/labels.csv", "local_evaluation.py"):
+        (tmp_path / name).touch()
+    expected = {tmp_path / name for name in ("data", "results", ".git", "mine/labels.csv")}
+    assert set(_secrets(tmp_path)) == expected
+
+
+WEIGHTS = [
+    ({"XDG_CACHE_HOME": "/c"}, "/c/torch", "/c/huggingface/hub"),
+    ({"TORCH_HOME": "/t", "HF_HOME": "/h"}, "/t", "/h/hub"),
+    ({"HF_HUB_CACHE": "/x", "HF_HOME": "/h", "XDG_CACHE_HOME": "/c"}, "/c/torch", "/x"),
+]
+
+
+@pytest.mark.parametrize(("environment", "torch_home", "hub"), WEIGHTS)
+def test_weights_are_looked_for_where_the_libraries_keep_them_and_tokens_are_not(
+    environment: dict[str, str], torch_home: str, hub: str
+) -> None:
+    expected = {"TORCH_HOME": Path(torch_home), "HF_HUB_CACHE": Path(hub)}
+    assert _weight_folders(environment) == expected
+
+
+def test_a_submission_in_the_folder_that_is_hidden_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="Move one of them"):
+        Sandbox((tmp_path,)).command(["true"], tmp_path, [], tmp_path / "scratch")
+
+
+def test_where_bubblewrap_is_missing_the_error_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["--isolate", "--list"]) == 2
+    assert "apt-get install bubblewrap" in capsys.readouterr().err
+
+
+def test_where_it_is_not_permitted_the_error_repeats_what_it_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    refusing = tmp_path / "bwrap"
+    refusing.write_text(
+        "#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1"
+    )
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"setting up uid map: Permission denied"):
+        require()
+
+
+SWITCHES = [
+    ("user/max_user_namespaces", "0", r"sudo sysctl user.max_user_namespaces=15000"),
+    ("kernel/unprivileged_userns_clone", "0", "sudo sysctl kernel.unprivileged_userns_clone=1"),
+    (
+        "kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+    ),
+    ("user/max_user_namespaces", "15000", "--security-opt"),
+]
+
+
+@pytest.mark.parametrize(("switch", "value", "words"), SWITCHES)
+def test_what_forbids_a_sandbox_is_named(
+    switch: str, value: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / switch).parent.mkdir(parents=True)
+    (tmp_path / switch).write_text(f"{value}\n")
+    assert words in _what_forbids(tmp_path)
