@@ -25,6 +25,8 @@ from evaluator.leaderboard import leaderboard, render
 from evaluator.pipelines import PIPELINES, ROBUSTNESS_PIPELINES, Pipeline, pipeline_named
 from evaluator.plan import POOL, ROUND_1_PAIRS, Plan, parse_pairs, scaled_pairs
 from evaluator.precision import components, render_precision
+from evaluator.report import write_report
+from evaluator.results import Results
 from evaluator.robustness import across_pipelines, render_robustness
 from evaluator.sandbox import Sandbox, require
 from evaluator.scoring import Scorer
@@ -111,7 +113,15 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
     plan = evaluation.plan
     started = time.monotonic()
     evaluation.run()
-    rows = leaderboard(evaluation.results(), baseline)
+    results = Results(plan.splits.name, tuple(evaluation.results()))
+    rows = leaderboard(results.trials, baseline)
+    page = write_report(
+        results,
+        evaluation.out / "report.html",
+        baseline=baseline,
+        splits=plan.splits,
+        folders=[evaluation.out],
+    )
     if flags.json:
         print(json.dumps([row.as_json() for row in rows], indent=2))
     else:
@@ -119,11 +129,11 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
         print(f"\n{plan.splits.name}, {plan.seeds} seeds, {spent}\n")
         print(render(rows, plan.pairs, baseline))
         for pipeline in dict.fromkeys(row.pipeline for row in rows):
-            if found := components(evaluation.results(), rows, pipeline, baseline):
+            if found := components(results.trials, rows, pipeline, baseline):
                 print(f"\n{pipeline}: {render_precision(found, baseline)}")
         if robustness := across_pipelines(rows):
             print(f"\n{render_robustness(robustness)}")
-        print(f"\nJournals and logs: {evaluation.out}")
+        print(f"\nJournals and logs: {evaluation.out}\nReport: {page}")
     for failure in evaluation.failures():
         print(failure, file=sys.stderr)
     return 1 if any(row.failures or not row.n for row in rows) else 0

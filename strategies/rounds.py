@@ -151,7 +151,7 @@ class Rounds:
                 now = self._clock()
                 self.fit(step.epochs, labelled, fit_deadline(estimate, now, until - least))
             if step.look:
-                self._look(step.look, pool, rng, until)
+                self._look(step.look, pool, labelled, rng, until)
             return self._choose(min(step.buy, left), pool, labelled, rng, until)
         except DeadlineReached as news:
             report("out of time", round=number, reason=news, buying=left)
@@ -181,7 +181,11 @@ class Rounds:
             f1_out_of_fold=[round(v, 3) for v in self._learner.validation_f1_.tolist()],
         )
 
-    def _look(self, n: int, pool: Pool, rng: torch.Generator, deadline: float) -> None:
+    def _look(
+        self, n: int, pool: Pool, labelled: Labelled, rng: torch.Generator, deadline: float
+    ) -> None:
+        if not labelled.fitted:
+            raise DeadlineReached("there was no time to train the eyes it would look with")
         rows = pool.open.nonzero().flatten()
         if n < len(rows):
             rows = rows[torch.randperm(len(rows), generator=rng)[:n].sort().values]

@@ -79,6 +79,7 @@ class SimulatedLearner:
         self.log.append(f"fit {self.epochs_:.1f} of {epochs}")
 
     def look(self, images: Tensor, deadline: float | None = None) -> Sight:
+        assert any(line.startswith("fit") for line in self.log), "it has never been trained"
         for start in range(0, len(images), 4 * self.batch):
             if deadline is not None and self.clock() >= deadline:
                 raise DeadlineReached(f"{start} of {len(images)}")
@@ -192,6 +193,23 @@ def test_every_corner_of_the_challenge_is_bought_out_in_time(kind: str, trouble:
                 outcome = simulate(budget, 60 * minutes, speed, kind=kind, **TROUBLES[trouble])
                 assert outcome.bought == budget
                 assert outcome.left > 0, (budget, minutes, speed)
+
+
+@pytest.mark.parametrize("kind", ["adaptive", "ladder"])
+def test_however_little_time_there_is_it_never_looks_with_untrained_eyes(kind: str) -> None:
+    for tenths in range(120):
+        clock = Clock(0.0, 0)
+        learner = SimulatedLearner(clock, fit_cost=0.001, look_cost=0.001)
+        ledger = CostLedger(fit=0.001, look=0.001)
+        strategy = SimulatedStrategy(clock, kind)
+        rounds = Rounds(strategy, learner, PlannerSettings(), 0, ledger, clock=clock)
+        labelled = Labelled(
+            torch.zeros(100, 3, 1, 1, dtype=torch.uint8), torch.zeros(100, 3), reference=100
+        )
+        pool = Pool(torch.zeros(400, 3, 1, 1, dtype=torch.uint8), torch.arange(400), iter(()))
+        purse = Purse(Seller(clock, 0.0), 50, clock)
+        rounds.spend(purse, pool, labelled, clock() + tenths / 10)
+        assert len(purse.bought) == 50
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
