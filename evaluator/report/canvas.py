@@ -5,6 +5,7 @@ import io
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -19,7 +20,7 @@ LONGEST_LABEL = 30  # characters of a name inside a drawing
 LONGEST_TITLE = 70  # of an axis
 INK, PALE = "#1a1a1a", "#c8c8c8"
 
-SETTINGS: dict[str, object] = {
+SETTINGS: dict[Any, Any] = {  # Matplotlib spells every key out in its type
     "axes.axisbelow": True,
     "axes.edgecolor": "#767676",
     "axes.grid": True,
@@ -103,7 +104,7 @@ def legend(axes: Axes, columns: int = 3) -> None:
     """Below the drawing, where it hides nothing."""
     handles, names = axes.get_legend_handles_labels()
     if handles:
-        axes.figure.legend(  # type: ignore[union-attr]
+        axes.figure.legend(
             handles, names, loc="outside lower center", ncols=min(columns, len(handles))
         )
 
