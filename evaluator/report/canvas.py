@@ -20,7 +20,7 @@ LONGEST_LABEL = 30  # characters of a name inside a drawing
 LONGEST_TITLE = 70  # of an axis
 INK, PALE = "#1a1a1a", "#c8c8c8"
 
-SETTINGS: dict[Any, Any] = {
+SETTINGS: dict[Any, Any] = {  # Matplotlib spells every key out in its type
     "axes.axisbelow": True,
     "axes.edgecolor": "#767676",
     "axes.grid": True,

@@ -61,7 +61,7 @@ def draw_estimates(
     axes.set_yticks(range(len(estimates)), [label(one.name) for one in estimates])
     axes.set_ylim(len(estimates) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=8)  # an arrow stands before the names
     axes.set_xlabel(label(title, LONGEST_TITLE))
 
 
