@@ -114,8 +114,7 @@ def ray_check() -> Check:
     try:
         return Check("ray", "ok", metadata.version("ray"))
     except metadata.PackageNotFoundError:
-        detail = "absent; optional, for trials on several GPUs or machines"
-        return Check("ray", "warn", detail, "python -m pip install -r requirements-cluster.txt")
+        return Check("ray", "ok", "absent; nothing needs it yet, for --engine offers `local` only")
 
 
 def bubblewrap_check() -> Check:
