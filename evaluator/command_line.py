@@ -112,7 +112,10 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
 def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> int:
     plan = evaluation.plan
     started = time.monotonic()
-    evaluation.run()
+    if flags.engine == "ray":
+        _run_on_ray(evaluation, flags)
+    else:
+        evaluation.run()
     results = Results(plan.splits.name, tuple(evaluation.results()))
     rows = leaderboard(results.trials, baseline)
     page = write_report(
@@ -137,6 +140,20 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
     for failure in evaluation.failures():
         print(failure, file=sys.stderr)
     return 1 if any(row.failures or not row.n for row in rows) else 0
+
+
+def _run_on_ray(evaluation: Evaluation, flags: argparse.Namespace) -> None:
+    try:
+        from evaluator.ray_engine import Resources, run_on_ray
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ConfigurationError(
+            "missing-requirement",
+            "--engine ray needs Ray, which is not installed: "
+            "pip install -r requirements-cluster.txt",
+        ) from error
+    run_on_ray(evaluation, Resources(flags.cpus_per_trial, flags.gpus_per_trial, flags.ray_address))
 
 
 def _list(flags: argparse.Namespace) -> int:
@@ -230,9 +247,14 @@ def _check_budgets(pairs: Sequence[Pair], splits: Splits) -> None:
 def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
     """Say what will be done and how long it will take; where that is hours, what is shorter."""
     plan, splits = evaluation.plan, evaluation.plan.splits
-    todo = pipelines_of(evaluation.missing())
-    rates = {p.name: seconds_per_image(p, splits, flags.device) for p in todo}
-    seconds, missing = estimate_seconds(evaluation, rates)
+    missing = list(evaluation.missing())
+    todo = f"{len(missing)} steps"
+    seconds = 0.0
+    if flags.engine == "local":
+        needed = pipelines_of(missing)
+        rates = {p.name: seconds_per_image(p, splits, flags.device) for p in needed}
+        seconds = estimate_seconds(evaluation, missing, rates)
+        todo += f", at most {spoken(seconds)} on this machine"
     names = ", ".join(pipeline.name for pipeline in plan.pipelines) or "own predictions"
     lines = [
         f"data        {splits.name}: {len(splits.training):,} training, "
@@ -243,7 +265,7 @@ def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
         f"pairs       {' '.join(map(str, plan.pairs))} (labels:minutes; {plan.conditions})",
         f"seeds       {plan.seeds} purchase x {plan.training_seeds} training",
         f"pipelines   {names}",
-        f"to do       {len(missing)} steps, at most {spoken(seconds)} on this machine",
+        f"to do       {todo}",
     ]
     if seconds > LONG:
         lines += [

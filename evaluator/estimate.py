@@ -50,15 +50,16 @@ def seconds_per_image(pipeline: Pipeline, splits: Splits, device: str | None) ->
 
 
 def estimate_seconds(
-    evaluation: Evaluation, rates: dict[str, float]
-) -> tuple[float, list[tuple[Trial, Pipeline | None]]]:
-    """Seconds for what the journals do not hold yet, at most, and what that is.
+    evaluation: Evaluation,
+    missing: Iterable[tuple[Trial, Pipeline | None]],
+    rates: dict[str, float],
+) -> float:
+    """Seconds for the `missing` steps of an evaluation, at most.
 
     A purchase is taken to use its whole compute budget. `rates` are seconds per image and epoch
     by pipeline name.
     """
-    missing = list(evaluation.missing())
-    return sum(_step_seconds(evaluation, rates, *step) for step in missing), missing
+    return sum(_step_seconds(evaluation, rates, *step) for step in missing)
 
 
 def pipelines_of(steps: Iterable[tuple[Trial, Pipeline | None]]) -> list[Pipeline]:

@@ -100,7 +100,23 @@ def parser() -> argparse.ArgumentParser:
         "--memory", type=_gibibytes, default=16.0, metavar="GIB", help="of a submission (16)"
     )
     out = p.add_argument_group("where, and where to")
-    out.add_argument("--engine", choices=("local",), default="local", help="trials one by one here")
+    out.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="trials one by one here, or side by side on a Ray cluster (docs/cluster.md)",
+    )
+    out.add_argument("--ray-address", metavar="A", help="of a running cluster; `auto` finds one")
+    out.add_argument(
+        "--cpus-per-trial", type=_count, default=4, metavar="N", help="with --engine ray (4)"
+    )
+    out.add_argument(
+        "--gpus-per-trial",
+        type=_share,
+        default=0.0,
+        metavar="X",
+        help="with --engine ray; 0.5 puts two trials on one GPU (0)",
+    )
     out.add_argument("--out", type=Path, metavar="DIR", help="journals and logs (results/DATA)")
     out.add_argument("--json", action="store_true", help="print the leaderboard as JSON")
     out.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -115,6 +131,16 @@ def _gibibytes(text: str) -> float:
         number = 0.0
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of GiB above 0")
+    return number
+
+
+def _share(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
     return number
 
 

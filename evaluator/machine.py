@@ -114,7 +114,8 @@ def ray_check() -> Check:
     try:
         return Check("ray", "ok", metadata.version("ray"))
     except metadata.PackageNotFoundError:
-        return Check("ray", "ok", "absent; nothing needs it yet, for --engine offers `local` only")
+        detail = "absent; optional, for trials side by side on several cores, GPUs or machines"
+        return Check("ray", "warn", detail, "python -m pip install -r requirements-cluster.txt")
 
 
 def bubblewrap_check() -> Check:

@@ -1,0 +1,157 @@
+"""The Ray engine gives what the local one gives, on a cluster that loses a node too."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from evaluator.dataset import open_splits
+from evaluator.errors import ConfigurationError
+from evaluator.evaluation import Evaluation
+from evaluator.pipelines import PIPELINES
+from evaluator.plan import Plan
+from evaluator.scoring import Scorer
+from evaluator.trial import Pair
+from evaluator.watch import Limits
+
+ray = pytest.importorskip("ray", reason="Ray is not installed (requirements-cluster.txt)")
+pytestmark = pytest.mark.slow
+
+HOUSE = Path(__file__).resolve().parent.parent
+SHORT = replace(PIPELINES["quick"], epochs=2, minimum_steps=0)
+SUBMISSION = """
+import time
+import numpy as np
+
+class ZEWDPCBaseRun:
+    def __init__(self, strategy, seed):
+        self.strategy, self.seed = strategy, seed
+
+    def pre_training_phase(self, training_dataset):
+        pass
+
+    def purchase_phase(self, unlabelled_dataset, budget):
+        time.sleep(PAUSE)
+        n = len(unlabelled_dataset)
+        order = range(n) if self.strategy == "first" else reversed(range(n))
+        rows = [i for i in order if i % 3 != self.seed][:budget]
+        self.purchase_notes = {i: {"round": 1} for i in rows}
+        return {i: unlabelled_dataset.purchase_label(i) for i in rows}
+
+    def prediction_phase(self, test_dataset):
+        return np.zeros((len(test_dataset), 3), dtype=np.uint8)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(HOUSE)  # as docs/cluster.md says to start a node
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "object_store_memory": 10**8, "include_dashboard": False},
+    )
+    try:
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+def evaluation(squares: Path, folder: Path, out: str, pause: float = 0.0) -> Evaluation:
+    run_py = folder / "submission" / "run.py"
+    run_py.parent.mkdir(exist_ok=True)
+    run_py.write_text(SUBMISSION.replace("PAUSE", str(pause)))
+    splits = open_splits(squares, progress=False)
+    plan = Plan(
+        splits,
+        run_py,
+        strategies=("first", "last"),
+        pairs=(Pair(5, 1),),
+        seeds=2,
+        training_seeds=2,
+        pipelines=(SHORT,),
+    )
+    return Evaluation(plan, folder / out, Scorer(splits, weights="none"), Limits(), progress=False)
+
+
+def essence(done: Evaluation) -> list[Any]:
+    """What must not depend on the engine: everything but clocks and memory."""
+    varies = ("seconds", "peak_memory", "copied_from")
+    return [
+        sorted(
+            json.dumps({name: value for name, value in record.items() if name not in varies})
+            for record in journal.records
+        )
+        for journal in (done.purchases, done.scores)
+    ]
+
+
+def test_the_same_journals_as_the_local_engine_bit_for_bit(
+    cluster: Any, squares: Path, tmp_path: Path
+) -> None:
+    from evaluator.ray_engine import Resources, run_on_ray
+
+    cluster.add_node(num_cpus=1, object_store_memory=10**8)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # what each task is given on the cluster
+    try:
+        local = evaluation(squares, tmp_path, "local")
+        local.run()
+        far = evaluation(squares, tmp_path, "ray")
+        run_on_ray(far, Resources(cpus=1, address=cluster.address))
+    finally:
+        torch.set_num_threads(threads)
+    assert essence(far) == essence(local)
+    assert len(far.scores.records) == 2 * (1 + 2 + 1) * 2 + 2
+    for part in ("logs", "notes", "vault"):
+        assert len(list((far.out / part).iterdir())) == 4
+    assert not list(far.missing())
+    again = replace(far, out=far.out)
+    run_on_ray(again, Resources(cpus=1, address=cluster.address))  # nothing is left to do
+    assert essence(again) == essence(local)
+
+
+def test_a_node_that_is_lost_costs_retries_and_nothing_else(
+    cluster: Any, squares: Path, tmp_path: Path
+) -> None:
+    from evaluator.ray_engine import Resources, run_on_ray
+
+    doomed = cluster.add_node(num_cpus=1, object_store_memory=10**8)
+    far = evaluation(squares, tmp_path, "ray", pause=3.0)
+
+    def lose() -> None:
+        while not far.purchases.records:
+            time.sleep(0.1)
+        cluster.remove_node(doomed, allow_graceful=False)
+
+    loser = threading.Thread(target=lose)
+    loser.start()
+    run_on_ray(far, Resources(cpus=1, address=cluster.address))
+    loser.join()
+    assert {record["status"] for record in far.purchases.records} == {"ok"}
+    assert not list(far.missing())
+    keys = [(r["trial"], r["training_seed"]) for r in far.scores.records]
+    assert len(keys) == len(set(keys))
+
+
+def test_a_trial_that_fits_nowhere_is_refused(cluster: Any, squares: Path, tmp_path: Path) -> None:
+    from evaluator.ray_engine import Resources, run_on_ray
+
+    with pytest.raises(ConfigurationError, match="No node has the 512 CPUs"):
+        run_on_ray(
+            evaluation(squares, tmp_path, "ray"), Resources(cpus=512, address=cluster.address)
+        )
