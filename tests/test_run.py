@@ -280,9 +280,8 @@ def test_it_runs_where_the_judge_does_not_exist(tmp_path: Path) -> None:
 import sys
 sys.modules["evaluator"] = None
 sys.path.insert(0, {str(ROOT)!r})
-sys.path.insert(0, {str(Path(__file__).parent)!r})
 from run import ZEWDPCBaseRun
-from test_run import pool, train
+from tests.test_run import pool, train
 submission = ZEWDPCBaseRun("random", config={str(config(tmp_path))!r})
 submission.pre_training_phase(train(), 600)
 print("bought", len(submission.purchase_phase(pool(), train(), 20, 600)))

@@ -118,4 +118,5 @@ def view(values: Sequence[float], ends: Sequence[float]) -> tuple[float, float]:
     reach = max(high - low, 0.02)
     least = max(min([low, *ends]), low - reach)
     most = min(max([high, *ends]), high + reach)
-    return least - 0.06 * (most - least), most + 0.06 * (most - least)
+    margin = 0.06 * max(most - least, 0.02)  # where all are equal, an axis has a width still
+    return least - margin, most + margin
