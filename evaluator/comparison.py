@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tabulate import tabulate
-
 from evaluator.errors import ConfigurationError
 from evaluator.statistics import POINT, POWER, ROUNDING, Interval, PairedTest, holm, paired_test
+from evaluator.text_table import text_table
 
 Run = tuple[str, int, int]  # budget pair, purchase seed, training seed
 DEFAULT_BASELINE = "random"
@@ -151,8 +150,7 @@ def _table(compared: Mapping[str, Comparison], baseline: str) -> str:
         "n",
     ]
     lines = [_line(name, one) for name, one in compared.items()]
-    alignment = ("left", *["right"] * (len(headers) - 1))
-    return tabulate(lines, headers, disable_numparse=True, colalign=alignment)
+    return text_table(lines, headers)
 
 
 def _line(name: str, one: Comparison) -> list[str]:

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tabulate import tabulate
-
 from evaluator.comparison import (
     Comparison,
     Run,
@@ -18,6 +16,7 @@ from evaluator.comparison import (
 )
 from evaluator.results import TrialResult
 from evaluator.statistics import Interval, mean_interval
+from evaluator.text_table import text_table
 from evaluator.trial import REFERENCES, Pair
 
 
@@ -169,8 +168,7 @@ def _table(rows: Sequence[Row], columns: Sequence[str]) -> str:
     for row in rows:
         spread = spoken_interval(row.interval) if known else _number(row.spread)
         lines.append(_line(row, spread, columns))
-    alignment = ("left", *["right"] * (len(headers) - 1))
-    return tabulate(lines, headers, disable_numparse=True, colalign=alignment)
+    return text_table(lines, headers)
 
 
 def _line(row: Row, spread: str, columns: Sequence[str]) -> list[str]:

@@ -7,15 +7,15 @@ shrink the second part only, more purchase seeds (`--seeds`) shrink both and cos
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tabulate import tabulate
 
 from evaluator.comparison import Run, seed_means
 from evaluator.leaderboard import Row
 from evaluator.results import TrialResult
+from evaluator.text_table import text_table
 from evaluator.trial import REFERENCES
 
 
@@ -117,23 +117,22 @@ def render_precision(found: Mapping[str, Components], baseline: str) -> str:
         "hours to ±0.005: one training",
         "the best",
     ]
-    lines = []
-    for name, one in found.items():
-        best = one.best_trainings
-        lines.append(
-            [
-                name,
-                f"{math.sqrt(one.purchases):.3f}",
-                f"{math.sqrt(one.trainings):.3f}",
-                f"{one.purchase_seconds:.0f} s",
-                f"{one.training_seconds:.0f} s",
-                "as many as can be" if best is None else str(best),
-                f"{one.hours_to_settle(1):.1f}",
-                f"{one.hours_to_settle(best or 10):.1f}",
-            ]
-        )
-    alignment = ("left", *["right"] * (len(headers) - 1))
-    return tabulate(lines, headers, disable_numparse=True, colalign=alignment)
+    lines = [[name, *cells(one, "{:.0f} s".format)] for name, one in found.items()]
+    return text_table(lines, headers)
+
+
+def cells(one: Components, spoken: Callable[[float], str]) -> tuple[str, ...]:
+    """The numbers of a row, in the order of the table's headers; `spoken` writes seconds."""
+    best = one.best_trainings
+    return (
+        f"{math.sqrt(one.purchases):.3f}",
+        f"{math.sqrt(one.trainings):.3f}",
+        spoken(one.purchase_seconds),
+        spoken(one.training_seconds),
+        "as many as can be" if best is None else str(best),
+        f"{one.hours_to_settle(1):.1f}",
+        f"{one.hours_to_settle(best or 10):.1f}",
+    )
 
 
 def _differences(ours: Mapping[Run, float], theirs: Mapping[Run, float]) -> np.ndarray:

@@ -125,13 +125,8 @@ def _record(
     *,
     trusted: bool,
 ) -> PurchaseRecord:
-    return PurchaseRecord(
-        trial=trial.identity,
-        dataset=trial.dataset,
-        strategy=trial.strategy,
-        budget=trial.pair.budget if trial.pair else None,
-        minutes=trial.pair.minutes if trial.pair else None,
-        seed=trial.seed,
+    return PurchaseRecord.of(
+        trial,
         status=outcome.status,
         reason=outcome.reason,
         purchased=list(vault.purchased),
@@ -141,9 +136,6 @@ def _record(
         left_running=outcome.left_running,
         warnings=tuple(outcome.warnings),
         peak_memory=outcome.peak_memory,
-        fingerprint=trial.fingerprint,
-        code=trial.code,
-        conditions=trial.conditions,
         revision=git_revision(plan.submission.resolve().parent, trusted=trusted),
         versions=library_versions(),
     )

@@ -13,19 +13,13 @@ from evaluator.trial import PurchaseRecord, Trial
 
 def reference_purchase(trial: Trial, splits: Splits) -> PurchaseRecord:
     """What a reference row buys. Nobody is judged here, so there is no clock and no process."""
-    return PurchaseRecord(
-        trial=trial.identity,
-        dataset=trial.dataset,
-        strategy=trial.strategy,
-        budget=trial.pair.budget if trial.pair else None,
-        minutes=trial.pair.minutes if trial.pair else None,
-        seed=trial.seed,
+    return PurchaseRecord.of(
+        trial,
         status="ok",
         reason="",
         purchased=_bought(trial, splits),
         seconds={},
         own_macro_f1=None,
-        fingerprint=trial.fingerprint,
         revision=git_revision(Path(__file__).parent),
         versions=library_versions(),
     )

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from tabulate import tabulate
 
 from evaluator.leaderboard import Row
 from evaluator.statistics import kendall_tau
+from evaluator.text_table import text_table
 from evaluator.trial import REFERENCES
 
 
@@ -79,8 +79,7 @@ def render_robustness(found: Robustness) -> str:
         cells = [f"{score:.3f} ({rank:g})" for score, rank in placed]
         lines.append([name, f"{found.means[row]:.3f}", *cells])
     headers = ["all pipelines", "mean", *(f"{name} (rank)" for name in found.pipelines)]
-    alignment = ("left", *["right"] * (len(headers) - 1))
-    parts = [tabulate(lines, headers, disable_numparse=True, colalign=alignment)]
+    parts = [text_table(lines, headers)]
     if found.least_agreement:
         tau, one, other = found.least_agreement
         parts.append(f"least agreement on the order: Kendall's tau {tau:+.2f}, {one} and {other}")

@@ -87,6 +87,22 @@ class PurchaseRecord:
     revision: str = ""  # of the submission's folder in git
     versions: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, trial: Trial, **outcome: Any) -> "PurchaseRecord":
+        """The record of `trial`, which says what was to be bought; `outcome` what became of it."""
+        return cls(
+            trial=trial.identity,
+            dataset=trial.dataset,
+            strategy=trial.strategy,
+            budget=trial.pair.budget if trial.pair else None,
+            minutes=trial.pair.minutes if trial.pair else None,
+            seed=trial.seed,
+            fingerprint=trial.fingerprint,
+            code=trial.code,
+            conditions=trial.conditions,
+            **outcome,
+        )
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -1,8 +1,6 @@
 """Where the spread of the differences comes from: purchases or trainings, and what each costs."""
 
-import math
-
-from evaluator.precision import Components, components
+from evaluator.precision import cells, components
 from evaluator.report.parts import Fold, Table, Text
 from evaluator.report.views import View
 from evaluator.report.words import duration
@@ -18,7 +16,7 @@ def noise(view: View, baseline: str) -> list[Fold]:
         f"seed and one training of it cost, and the best number of trainings, {view.name}.",
         ("strategy", "sd of purchases", "sd of trainings", "purchase", "training",
          "best trainings", "hours to ±0.005: one training", "the best"),
-        tuple(_line(name, one) for name, one in found.items()),
+        tuple((name, *cells(one, duration)) for name, one in found.items()),
     )  # fmt: skip
     meaning = Text(
         "More purchase seeds shrink both parts of the spread, more trainings of each purchase only "
@@ -26,17 +24,3 @@ def noise(view: View, baseline: str) -> list[Fold]:
         "small",
     )
     return [Fold("Where the spread comes from, and what shrinks it", (table, meaning))]
-
-
-def _line(name: str, one: Components) -> tuple[str, ...]:
-    best = one.best_trainings
-    return (
-        name,
-        f"{math.sqrt(one.purchases):.3f}",
-        f"{math.sqrt(one.trainings):.3f}",
-        duration(one.purchase_seconds),
-        duration(one.training_seconds),
-        "as many as can be" if best is None else str(best),
-        f"{one.hours_to_settle(1):.1f}",
-        f"{one.hours_to_settle(best or 10):.1f}",
-    )
