@@ -4,6 +4,6 @@ import sys
 
 if __name__ == "__main__":
     # Imported here, for worker processes import this file again and need none of it.
-    from evaluator.command_line import main
+    from evaluator.grid.command_line import main
 
     sys.exit(main())

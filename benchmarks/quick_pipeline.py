@@ -21,11 +21,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from evaluator.dataset import Splits, open_splits
-from evaluator.metrics import score
-from evaluator.pipelines import PIPELINES, Pipeline
+from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.randomness import stream
-from evaluator.trainer import ZEWDPCTrainer, resize_images
+from evaluator.training.metrics import score
+from evaluator.training.pipelines import PIPELINES, Pipeline
+from evaluator.training.trainer import ZEWDPCTrainer, resize_images
 
 Run = dict[str, object]
 

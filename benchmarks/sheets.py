@@ -25,7 +25,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from evaluator.sheets import RECIPES, SPLITS, Recipe, generate, render, true_labels
+from evaluator.datasets.sheets import RECIPES, SPLITS, Recipe, generate, render, true_labels
 
 
 def main() -> None:
@@ -112,8 +112,8 @@ def calibrate(recipe: Recipe, folder: Path, flags: argparse.Namespace) -> None:
     """Macro-F1 with no purchase, a random one and everything, on one data set."""
     import torch
 
-    from evaluator.pipelines import PIPELINES
-    from evaluator.trainer import ZEWDPCTrainer
+    from evaluator.training.pipelines import PIPELINES
+    from evaluator.training.trainer import ZEWDPCTrainer
 
     quick = PIPELINES["quick"]
     out = generate(recipe, folder / f"{recipe.name}-{flags.size}", size=flags.size)

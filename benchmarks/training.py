@@ -35,17 +35,17 @@ from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from evaluator.augmentation import normalise
-from evaluator.dataset import Splits, open_splits
-from evaluator.device import autocast, chosen_device, half_precision
-from evaluator.layout import find_splits, read_split
-from evaluator.metrics import score
-from evaluator.networks import build_network, set_training
-from evaluator.optimisation import build_optimisers, build_schedule
-from evaluator.pipelines import PIPELINES, Pipeline
-from evaluator.provenance import device_name
-from evaluator.sheets import RECIPES, generate
-from evaluator.trainer import ZEWDPCTrainer, resize_images
+from evaluator.datasets.dataset import Splits, open_splits
+from evaluator.datasets.layout import find_splits, read_split
+from evaluator.datasets.sheets import RECIPES, generate
+from evaluator.grid.provenance import device_name
+from evaluator.training.augmentation import normalise
+from evaluator.training.device import autocast, chosen_device, half_precision
+from evaluator.training.metrics import score
+from evaluator.training.networks import build_network, set_training
+from evaluator.training.optimisation import build_optimisers, build_schedule
+from evaluator.training.pipelines import PIPELINES, Pipeline
+from evaluator.training.trainer import ZEWDPCTrainer, resize_images
 
 WORKERS = 4
 NAMES = ("organiser", "unfrozen", "b0-unfrozen", "quick")

@@ -10,11 +10,20 @@ from evaluator.errors import ConfigurationError, DatasetError
 
 # A module is imported when its command is asked for: `doctor` must run where torch does not.
 COMMANDS = {  # name: (module with `add_arguments(parser)`, what it is for)
-    "data": ("evaluator.data_command", "make, unpack and check data sets"),
+    "data": ("evaluator.datasets.data_command", "make, unpack and check data sets"),
     "report": ("evaluator.report.command", "one HTML page of one or several evaluations"),
-    "doctor": ("evaluator.doctor", "what this machine has, what it lacks, how to mend it"),
-    "validate": ("evaluator.validate", "whether a submission keeps the contract, in a minute"),
-    "package": ("evaluator.package", "build what would be pushed and run it as the platform does"),
+    "doctor": (
+        "evaluator.readiness.doctor",
+        "what this machine lacks, and how to mend it",
+    ),
+    "validate": (
+        "evaluator.readiness.validate",
+        "whether a submission keeps the contract",
+    ),
+    "package": (
+        "evaluator.readiness.package",
+        "build what would be pushed and try it out",
+    ),
 }
 
 

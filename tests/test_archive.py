@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from evaluator.__main__ import main
-from evaluator.archive import unpack
-from evaluator.dataset import open_splits
+from evaluator.datasets.archive import unpack
+from evaluator.datasets.dataset import open_splits
 from evaluator.errors import DatasetError
 from tests.conftest import SIZES, write_split
 

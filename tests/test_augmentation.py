@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as reference
 
-from evaluator.augmentation import gaussian_blur, mirror_and_turn, normalise, resize_images
 from evaluator.randomness import stream
+from evaluator.training.augmentation import gaussian_blur, mirror_and_turn, normalise, resize_images
 
 
 def noise(*shape: int) -> np.ndarray:

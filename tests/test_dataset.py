@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluator.dataset import (
+from evaluator.datasets.dataset import (
     ZEWDPCProtectedDataset,
     aggregated_dataset,
     instantiate_purchased_dataset,
     open_splits,
 )
 from evaluator.errors import DatasetError, OutOfBudgetError, ZEWDPCRuntimeError
-from evaluator.vault import LabelVault
+from evaluator.submission.vault import LabelVault
 from tests.conftest import CLASSES, SIZES, write_split
 
 Spoil = Callable[[Path], object]
@@ -182,7 +182,7 @@ def test_read_only_data_is_cached_elsewhere(
     squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("evaluator.cache.FOLDER", "no/such/folder")
+    monkeypatch.setattr("evaluator.datasets.cache.FOLDER", "no/such/folder")
     files = open_splits(squares, progress=False).image_files
     assert all(path.is_relative_to(tmp_path) for path in files.values())
 

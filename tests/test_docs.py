@@ -24,8 +24,8 @@ from pathlib import Path
 import pytest
 
 from evaluator.__main__ import COMMANDS
-from evaluator.command_line import main
-from evaluator.trial import PurchaseRecord, ScoreRecord
+from evaluator.grid.command_line import main
+from evaluator.grid.trial import PurchaseRecord, ScoreRecord
 
 HOUSE = Path(__file__).resolve().parent.parent
 NOT_OURS = ("data", "results", ".*")  # made here; what begins with a dot holds no page

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from evaluator import installation, machine
-from evaluator.checks import Check, table
-from evaluator.data_health import data_checks
-from evaluator.doctor import examine
-from evaluator.installation import Probe
-from evaluator.watch import Limits
+from evaluator.datasets.data_health import data_checks
+from evaluator.readiness import installation, machine
+from evaluator.readiness.checks import Check, table
+from evaluator.readiness.doctor import examine
+from evaluator.readiness.installation import Probe
+from evaluator.submission.watch import Limits
 
 HOUSE = Path(__file__).resolve().parent.parent
 GIB = 2**30

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-import evaluator.evaluation
-from evaluator.dataset import open_splits
-from evaluator.evaluation import Evaluation
-from evaluator.leaderboard import leaderboard
-from evaluator.pipelines import PIPELINES, Pipeline
-from evaluator.plan import Plan
-from evaluator.purchases import Purchase
-from evaluator.references import reference_purchase
-from evaluator.scoring import Scorer
-from evaluator.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial
-from evaluator.watch import Limits
+import evaluator.grid.evaluation
+from evaluator.analysis.leaderboard import leaderboard
+from evaluator.datasets.dataset import open_splits
+from evaluator.grid.evaluation import Evaluation
+from evaluator.grid.plan import Plan
+from evaluator.grid.purchases import Purchase
+from evaluator.grid.references import reference_purchase
+from evaluator.grid.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial
+from evaluator.submission.watch import Limits
+from evaluator.training.pipelines import PIPELINES, Pipeline
+from evaluator.training.scoring import Scorer
 
 
 class CountingScorer(Scorer):
@@ -94,7 +94,7 @@ def evaluation(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         )
         return Purchase(record)
 
-    monkeypatch.setattr(evaluator.evaluation, "buy", buy_at_once)
+    monkeypatch.setattr(evaluator.grid.evaluation, "buy", buy_at_once)
     return Evaluation(plan, tmp_path / "out", scorer, Limits(), progress=False)
 
 

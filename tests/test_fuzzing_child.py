@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluator.answers import check_claim, check_notes, check_predictions, read_claim
 from evaluator.errors import ZEWDPCRuntimeError
-from evaluator.processes import ProcessTree
-from evaluator.protocol import HEADER, Channel, ChannelClosedError
-from evaluator.vault import LabelVault
-from evaluator.watch import Limits, Outcome, TrialFailedError, Watch
+from evaluator.submission.answers import check_claim, check_notes, check_predictions, read_claim
+from evaluator.submission.processes import ProcessTree
+from evaluator.submission.protocol import HEADER, Channel, ChannelClosedError
+from evaluator.submission.vault import LabelVault
+from evaluator.submission.watch import Limits, Outcome, TrialFailedError, Watch
 from tests.fuzz import BOUNDED, FEW, JSON, tried
 
 LABELS = np.eye(5, 3, dtype=np.uint8)

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
-from evaluator.archive import unpack
+from evaluator.datasets.archive import unpack
+from evaluator.datasets.layout import SplitFiles, read_split
 from evaluator.errors import ConfigurationError, DatasetError
-from evaluator.journal import Journal, read_records
-from evaluator.layout import SplitFiles, read_split
+from evaluator.grid.journal import Journal, read_records
 from tests.fuzz import BOUNDED, FEW, JSON, spoiled, tried
 
 # labels.csv

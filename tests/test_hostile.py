@@ -16,17 +16,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from evaluator.dataset import Splits, open_splits
+from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.evaluation import Evaluation
-from evaluator.isolation import last_lines
-from evaluator.journal import Record, read_records
-from evaluator.output import FIRST, LAST
-from evaluator.plan import Plan
-from evaluator.sandbox import Sandbox, require
-from evaluator.scoring import Scorer
-from evaluator.trial import Pair
-from evaluator.watch import Limits
+from evaluator.grid.evaluation import Evaluation
+from evaluator.grid.journal import Record, read_records
+from evaluator.grid.plan import Plan
+from evaluator.grid.trial import Pair
+from evaluator.submission.isolation import last_lines
+from evaluator.submission.output import FIRST, LAST
+from evaluator.submission.sandbox import Sandbox, require
+from evaluator.submission.watch import Limits
+from evaluator.training.scoring import Scorer
 from tests.submissions import write_submission
 
 BUDGET = 5
@@ -329,9 +329,9 @@ ROWS: dict[str, Row] = {
     "its own vault": Row(
         {
             "purchase": """
-                import evaluator.vault, evaluator.child
-                evaluator.vault.LabelVault.purchase = lambda self, i: (1, 1, 1)
-                evaluator.vault.LabelVault.budget = 1000
+                import evaluator.submission.vault, evaluator.submission.child
+                evaluator.submission.vault.LabelVault.purchase = lambda self, i: (1, 1, 1)
+                evaluator.submission.vault.LabelVault.budget = 1000
             """,
             "after_purchase": "unlabelled_dataset.purchase_label(30)",
         },

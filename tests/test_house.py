@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.scoring import SOURCES
+from evaluator.training.scoring import SOURCES
 
 HOUSE = Path(__file__).resolve().parent.parent
 FORBIDDEN = {
@@ -50,7 +50,7 @@ def test_the_submission_does_not_need_the_judge() -> None:
 
 @pytest.mark.parametrize("name", ["answers", "child", "isolation", "protocol", "vault", "watch"])
 def test_nothing_that_crosses_the_line_is_pickled(name: str) -> None:
-    known = imported((HOUSE / "evaluator" / f"{name}.py").read_text())
+    known = imported((HOUSE / "evaluator" / "submission" / f"{name}.py").read_text())
     assert known.isdisjoint({"pickle", "multiprocessing", "marshal", "shelve", "torch"})
 
 
@@ -67,13 +67,19 @@ def test_no_weights_and_no_data_are_tracked() -> None:
 
 
 def test_a_score_is_known_by_every_module_that_makes_it() -> None:
-    reached, waiting = set(), {"scoring"}
+    reached, waiting = set(), {"training/scoring.py"}
     while waiting:
         name = waiting.pop()
-        reached.add(f"{name}.py")
-        source = (HOUSE / "evaluator" / f"{name}.py").read_text()
-        found = set(re.findall(r"^from evaluator\.(\w+) import", source, flags=re.MULTILINE))
-        waiting |= {module for module in found if f"{module}.py" not in reached}
+        reached.add(name)
+        source = (HOUSE / "evaluator" / name).read_text()
+        found = set(re.findall(r"^from evaluator\.([\w.]+) import", source, flags=re.MULTILINE))
+        waiting |= {f"{module.replace('.', '/')}.py" for module in found} - reached
     # Settings and seeds are in the fingerprint themselves; errors and provenance make no score.
-    elsewhere = {"pipelines.py", "randomness.py", "errors.py", "trial.py", "provenance.py"}
+    elsewhere = {
+        "training/pipelines.py",
+        "randomness.py",
+        "errors.py",
+        "grid/trial.py",
+        "grid/provenance.py",
+    }
     assert reached - elsewhere <= set(SOURCES)

@@ -10,13 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from evaluator.answers import check_notes, check_predictions
-from evaluator.dataset import Splits, open_splits
+from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.isolation import last_lines, preflight, run_submission
-from evaluator.trial import Pair
-from evaluator.vault import LabelVault
-from evaluator.watch import Limits, Outcome, TrialFailedError
+from evaluator.grid.trial import Pair
+from evaluator.submission.answers import check_notes, check_predictions
+from evaluator.submission.isolation import last_lines, preflight, run_submission
+from evaluator.submission.vault import LabelVault
+from evaluator.submission.watch import Limits, Outcome, TrialFailedError
 from tests.submissions import write_submission
 
 BUDGET = 5
@@ -221,7 +221,7 @@ def test_a_submission_with_an_evaluator_of_its_own(run: Runner, tmp_path: Path) 
     (folder / "evaluator").mkdir(parents=True)
     (folder / "evaluator" / "__init__.py").write_text("raise RuntimeError('the old kit')")
     (folder / "random.py").write_text("raise RuntimeError('shadows the standard library')")
-    result = run(pre_training="from evaluator.dataset import ZEWDPCBaseDataset")
+    result = run(pre_training="from evaluator.datasets.dataset import ZEWDPCBaseDataset")
     assert result.outcome.status == "ok", result.outcome.reason
 
 

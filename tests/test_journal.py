@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.errors import ConfigurationError
-from evaluator.journal import Journal
+from evaluator.grid.journal import Journal
 
 RECORDS = [{"n": n, "text": "ünïcode\u2028"} for n in range(3)]
 

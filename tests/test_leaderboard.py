@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.comparison import Run, choose_baseline, compare, render_comparisons
-from evaluator.dataset import open_splits
-from evaluator.evaluation import Evaluation
-from evaluator.leaderboard import Row, leaderboard, render
-from evaluator.pipelines import PIPELINES
-from evaluator.plan import Plan
-from evaluator.scoring import Scorer
-from evaluator.trial import Pair
-from evaluator.watch import Limits
+from evaluator.analysis.comparison import Run, choose_baseline, compare, render_comparisons
+from evaluator.analysis.leaderboard import Row, leaderboard, render
+from evaluator.datasets.dataset import open_splits
+from evaluator.grid.evaluation import Evaluation
+from evaluator.grid.plan import Plan
+from evaluator.grid.trial import Pair
+from evaluator.submission.watch import Limits
+from evaluator.training.pipelines import PIPELINES
+from evaluator.training.scoring import Scorer
 
 QUICK = PIPELINES["quick"]
 SCORES = {"none": 0.2, "random": 0.4, "entropy": 0.5, "oracle": 0.7, "all": 0.8}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.command_line import main
-from evaluator.journal import Journal
+from evaluator.grid.command_line import main
+from evaluator.grid.journal import Journal
 
 HOUSE = Path(__file__).resolve().parent.parent
 SUBMISSION = """

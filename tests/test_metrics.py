@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluator.metrics import score
+from evaluator.training.metrics import score
 
 NAMES = ["scratch", "dent"]
 TRUTH = [[1, 0], [1, 1], [0, 0], [0, 1]]

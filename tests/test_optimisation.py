@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from evaluator.muon import Muon, orthogonalised
-from evaluator.networks import build_network, set_training
-from evaluator.optimisation import build_optimisers, build_schedule
-from evaluator.pipelines import PIPELINES
+from evaluator.training.muon import Muon, orthogonalised
+from evaluator.training.networks import build_network, set_training
+from evaluator.training.optimisation import build_optimisers, build_schedule
+from evaluator.training.pipelines import PIPELINES
 
 
 def rates(name: str, n_steps: int) -> list[float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.output import CappedLog
+from evaluator.submission.output import CappedLog
 
 FIRST, LAST = 1000, 100_000
 

@@ -13,11 +13,17 @@ from typing import Any
 import pytest
 import torch
 
-from evaluator import package as packaging
 from evaluator.errors import ConfigurationError
-from evaluator.imports import unlisted_packages
-from evaluator.package import aicrowd_check, build, committed_check, package, refusal_checks
-from evaluator.refusals import LARGEST, secret_in, weights_in
+from evaluator.readiness import package as packaging
+from evaluator.readiness.imports import unlisted_packages
+from evaluator.readiness.package import (
+    aicrowd_check,
+    build,
+    committed_check,
+    package,
+    refusal_checks,
+)
+from evaluator.readiness.refusals import LARGEST, secret_in, weights_in
 from tests.repositories import AICROWD, HOUSE, RUN, commit, git, make_repository, write
 
 
@@ -168,7 +174,7 @@ def test_what_is_not_committed_is_not_packaged(tmp_path: Path) -> None:
 
 
 def test_the_package_has_the_stand_in_and_nothing_of_the_judge(tmp_path: Path) -> None:
-    judge = {"evaluator/__init__.py": "", "evaluator/vault.py": "LABELS = 1"}
+    judge = {"evaluator/__init__.py": "", "evaluator/submission/vault.py": "LABELS = 1"}
     repository = make_repository(tmp_path / "repository", judge)
     (repository / "submit.sh").write_text("#!/bin/sh\n")
     (repository / "submit.sh").chmod(0o755)
@@ -269,8 +275,11 @@ RUNS: dict[str, tuple[dict[str, str | bytes], str]] = {
     # case: (files, words of the detail)
     "a module that was left out": ({"run.py": f"import mine\n{RUN}"}, "No module named 'mine'"),
     "something of the judge": (
-        {"run.py": f"import evaluator.vault\n{RUN}", "evaluator/vault.py": ""},
-        "No module named 'evaluator.vault'",
+        {
+            "run.py": f"import evaluator.submission.vault\n{RUN}",
+            "evaluator/submission/vault.py": "",
+        },
+        "No module named 'evaluator.submission.vault'",
     ),
     "no dict": (
         {

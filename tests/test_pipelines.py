@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 
 from evaluator.errors import ConfigurationError
-from evaluator.pipelines import PIPELINES, ROBUSTNESS_PIPELINES, pipeline_named
+from evaluator.training.pipelines import PIPELINES, ROBUSTNESS_PIPELINES, pipeline_named
 
 
 def differences(name: str, base: str) -> dict[str, object]:
@@ -74,7 +74,10 @@ def test_fingerprints_tell_every_setting_apart_and_agree_between_processes():
     ]
     prints = [p.fingerprint() for p in (*PIPELINES.values(), *changed)]
     assert len(set(prints)) == len(prints)
-    code = "from evaluator.pipelines import PIPELINES; print(PIPELINES['quick'].fingerprint())"
+    code = (
+        "from evaluator.training.pipelines import PIPELINES\n"
+        "print(PIPELINES['quick'].fingerprint())"
+    )
     other = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()

@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.dataset import Splits, open_splits
+from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.pipelines import PIPELINES
-from evaluator.plan import PUBLIC_PAIRS, Plan, parse_pairs, scaled_pairs, submission_fingerprint
-from evaluator.trial import Pair, Trial
+from evaluator.grid.plan import (
+    PUBLIC_PAIRS,
+    Plan,
+    parse_pairs,
+    scaled_pairs,
+    submission_fingerprint,
+)
+from evaluator.grid.trial import Pair, Trial
+from evaluator.training.pipelines import PIPELINES
 
 
 @pytest.fixture

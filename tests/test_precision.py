@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 
-from evaluator.leaderboard import Row
-from evaluator.precision import Components, components, render_precision, variance_components
-from evaluator.results import TrialResult
-from evaluator.trial import Pair
+from evaluator.analysis.leaderboard import Row
+from evaluator.analysis.precision import (
+    Components,
+    components,
+    render_precision,
+    variance_components,
+)
+from evaluator.analysis.results import TrialResult
+from evaluator.grid.trial import Pair
 
 
 def test_the_parts_of_the_variance_are_found_again() -> None:

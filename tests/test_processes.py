@@ -11,16 +11,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from evaluator import memory
-from evaluator.memory import private_memory, resident_memory
-from evaluator.processes import ProcessTree, task_limit
-from evaluator.shared_memory import Shared, existing
+from evaluator.submission import memory
+from evaluator.submission.memory import private_memory, resident_memory
+from evaluator.submission.processes import ProcessTree, task_limit
+from evaluator.submission.shared_memory import Shared, existing
 
 HOUSE = Path(__file__).resolve().parent.parent
 JUDGE = """
 import os, subprocess, sys, time
 from pathlib import Path
-from evaluator.processes import ProcessTree
+from evaluator.submission.processes import ProcessTree
 worker = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
 leader = (
     "import subprocess, sys, time\\n"

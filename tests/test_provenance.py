@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from evaluator.provenance import device_name, git_revision, library_versions
+from evaluator.grid.provenance import device_name, git_revision, library_versions
 
 
 def git(folder: Path, *words: str) -> str:

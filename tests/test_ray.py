@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from evaluator.dataset import open_splits
+from evaluator.datasets.dataset import open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.evaluation import Evaluation
-from evaluator.pipelines import PIPELINES
-from evaluator.plan import Plan
-from evaluator.scoring import Scorer
-from evaluator.trial import Pair
-from evaluator.watch import Limits
+from evaluator.grid.evaluation import Evaluation
+from evaluator.grid.plan import Plan
+from evaluator.grid.trial import Pair
+from evaluator.submission.watch import Limits
+from evaluator.training.pipelines import PIPELINES
+from evaluator.training.scoring import Scorer
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (requirements-cluster.txt)")
 pytestmark = pytest.mark.slow
@@ -103,7 +103,7 @@ def essence(done: Evaluation) -> list[Any]:
 def test_the_same_journals_as_the_local_engine_bit_for_bit(
     cluster: Any, squares: Path, tmp_path: Path
 ) -> None:
-    from evaluator.ray_engine import Resources, run_on_ray
+    from evaluator.grid.ray_engine import Resources, run_on_ray
 
     cluster.add_node(num_cpus=1, object_store_memory=10**8)
     threads = torch.get_num_threads()
@@ -128,7 +128,7 @@ def test_the_same_journals_as_the_local_engine_bit_for_bit(
 def test_a_node_that_is_lost_costs_retries_and_nothing_else(
     cluster: Any, squares: Path, tmp_path: Path
 ) -> None:
-    from evaluator.ray_engine import Resources, run_on_ray
+    from evaluator.grid.ray_engine import Resources, run_on_ray
 
     doomed = cluster.add_node(num_cpus=1, object_store_memory=10**8)
     far = evaluation(squares, tmp_path, "ray", pause=3.0)
@@ -149,7 +149,7 @@ def test_a_node_that_is_lost_costs_retries_and_nothing_else(
 
 
 def test_a_trial_that_fits_nowhere_is_refused(cluster: Any, squares: Path, tmp_path: Path) -> None:
-    from evaluator.ray_engine import Resources, run_on_ray
+    from evaluator.grid.ray_engine import Resources, run_on_ray
 
     with pytest.raises(ConfigurationError, match="No node has the 512 CPUs"):
         run_on_ray(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluator.references import oracle
+from evaluator.grid.references import oracle
 
 TRAINING = np.array([[1, 0, 0]] * 9 + [[0, 1, 0]])  # positives: 9, 1, 0
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from evaluator.analysis.leaderboard import leaderboard
+from evaluator.analysis.results import read_results
 from evaluator.errors import ConfigurationError
-from evaluator.journal import Journal, sole_writer
-from evaluator.leaderboard import leaderboard
-from evaluator.results import read_results
-from evaluator.trial import Pair
+from evaluator.grid.journal import Journal, sole_writer
+from evaluator.grid.trial import Pair
 
 Write = Callable[..., Path]
 

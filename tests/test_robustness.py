@@ -2,8 +2,8 @@
 
 import pytest
 
-from evaluator.leaderboard import Row
-from evaluator.robustness import across_pipelines, render_robustness
+from evaluator.analysis.leaderboard import Row
+from evaluator.analysis.robustness import across_pipelines, render_robustness
 
 
 def rows(**scores: tuple[float, ...]) -> list[Row]:

@@ -17,12 +17,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from evaluator.command_line import main
-from evaluator.dataset import Splits, open_splits
+from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.isolation import preflight, run_submission
-from evaluator.processes import number_inside
-from evaluator.sandbox import (
+from evaluator.grid.command_line import main
+from evaluator.grid.trial import Pair
+from evaluator.submission.isolation import preflight, run_submission
+from evaluator.submission.processes import number_inside
+from evaluator.submission.sandbox import (
     KEPT_VARIABLES,
     Sandbox,
     _mounts,
@@ -31,9 +32,8 @@ from evaluator.sandbox import (
     _what_forbids,
     require,
 )
-from evaluator.trial import Pair
-from evaluator.vault import LabelVault
-from evaluator.watch import Limits, Outcome
+from evaluator.submission.vault import LabelVault
+from evaluator.submission.watch import Limits, Outcome
 from tests.conftest import SIZES, write_split
 from tests.submissions import write_submission
 from tests.test_processes import gone, wait_for
@@ -324,8 +324,8 @@ def test_a_preflight_is_isolated_as_well(permitted: None, world: World) -> None:
 JUDGE = """
 import os, subprocess, sys, time
 from pathlib import Path
-from evaluator.processes import ProcessTree
-from evaluator.sandbox import Sandbox
+from evaluator.submission.processes import ProcessTree
+from evaluator.submission.sandbox import Sandbox
 scratch = Path(sys.argv[1])
 inner = ["sh", "-c", "setsid sleep 600 & touch ready; sleep 600"]
 sandbox = Sandbox()

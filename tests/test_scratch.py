@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.scratch import scratch_folder
+from evaluator.submission.scratch import scratch_folder
 
 DEEP = 3000
 

@@ -5,10 +5,18 @@ import math
 import numpy as np
 import pytest
 
+from evaluator.datasets.sheets import (
+    CLASS_NAMES,
+    RECIPES,
+    SPLITS,
+    Recipe,
+    draw_sheet,
+    render,
+    true_labels,
+)
+from evaluator.datasets.sheets.damage import size_range
+from evaluator.datasets.sheets.labels import sold_labels
 from evaluator.errors import ConfigurationError
-from evaluator.sheets import CLASS_NAMES, RECIPES, SPLITS, Recipe, draw_sheet, render, true_labels
-from evaluator.sheets.damage import size_range
-from evaluator.sheets.labels import sold_labels
 
 DEMO, ROUND2 = RECIPES["demo"], RECIPES["round2"]
 

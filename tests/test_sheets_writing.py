@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evaluator.datasets.sheets import RECIPES, SPLITS, contact_sheet, generate, render, writing
 from evaluator.errors import ConfigurationError
-from evaluator.sheets import RECIPES, SPLITS, contact_sheet, generate, render, writing
 
 DEBUG = RECIPES["debug"]
 TINY = DEBUG.replace(training=70, unlabelled=3, validation=2)  # 70: more than one chunk
@@ -142,7 +142,7 @@ def test_the_description_says_what_the_set_is(debug_set):
 
 
 def test_workers_need_not_load_torch():
-    code = "import sys, evaluator.sheets; sys.exit('torch' in sys.modules)"
+    code = "import sys, evaluator.datasets.sheets; sys.exit('torch' in sys.modules)"
     root = Path(__file__).resolve().parents[1]
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True, env={**os.environ})
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluator.statistics import (
+from evaluator.analysis.statistics import (
     area_under_budget_curve,
     half_width,
     holm,

@@ -9,10 +9,10 @@ import torchvision
 from sklearn.exceptions import NotFittedError
 
 from evaluator.errors import ConfigurationError
-from evaluator.networks import build_network, set_training
-from evaluator.pipelines import PIPELINES, Pipeline
-from evaluator.trainer import ZEWDPCTrainer
-from evaluator.weights import load_weights
+from evaluator.training.networks import build_network, set_training
+from evaluator.training.pipelines import PIPELINES, Pipeline
+from evaluator.training.trainer import ZEWDPCTrainer
+from evaluator.training.weights import load_weights
 
 NAMES = ["dark", "light", "line"]
 # Frozen features from scratch are warned of; most tests here do not care what is learned.

@@ -13,9 +13,9 @@ import torch
 
 from evaluator import errors
 from evaluator.__main__ import main as evaluator_main
-from evaluator.command_line import main as local_evaluation
 from evaluator.errors import ConfigurationError, DatasetError
-from evaluator.trial import Status
+from evaluator.grid.command_line import main as local_evaluation
+from evaluator.grid.trial import Status
 from run import ZEWDPCRun
 from strategies.pool import PoolView
 from strategies.registry import REGISTRY, parse_strategy, register

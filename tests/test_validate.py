@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from base_run import ZEWDPCBaseRun
-from evaluator.checks import Check
-from evaluator.contract import Contract, bind, describe
-from evaluator.isolation import contract_of
-from evaluator.trial import Pair, Status
-from evaluator.validate import LIMITS, validate
-from evaluator.verdicts import HINTS, REASONS, Rehearsal, failure, import_check, verdicts
-from evaluator.watch import Outcome
+from evaluator.grid.trial import Pair, Status
+from evaluator.readiness.checks import Check
+from evaluator.readiness.validate import LIMITS, validate
+from evaluator.readiness.verdicts import HINTS, REASONS, Rehearsal, failure, import_check, verdicts
+from evaluator.submission.contract import Contract, bind, describe
+from evaluator.submission.isolation import contract_of
+from evaluator.submission.watch import Outcome
 
 HOUSE = Path(__file__).resolve().parent.parent
 SUBMISSION = """

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from evaluator.dataset import Splits
-    from evaluator.results import Results
+    from evaluator.analysis.results import Results
+    from evaluator.datasets.dataset import Splits
 
 __all__ = ["write_report"]
 

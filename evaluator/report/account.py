@@ -5,12 +5,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from evaluator.analysis.results import Results, TrialResult
 from evaluator.errors import ConfigurationError
-from evaluator.journal import Record, read_records
+from evaluator.grid.journal import Record, read_records
+from evaluator.grid.trial import REFERENCES
 from evaluator.report.parts import Code, Items, Part, Section, Table, Text
 from evaluator.report.words import NOTHING, counted
-from evaluator.results import Results, TrialResult
-from evaluator.trial import REFERENCES
 
 COMMANDS = "commands.jsonl"
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluator.analysis.results import Results, TrialResult
+from evaluator.grid.trial import REFERENCES
 from evaluator.report.canvas import Look
 from evaluator.report.contact import contact_sheet
 from evaluator.report.histogram import Purchases, histogram, rows_of
@@ -11,11 +13,9 @@ from evaluator.report.notes import read_notes
 from evaluator.report.order import by_round, found_against_bought
 from evaluator.report.parts import Fold, Part, Section, Text
 from evaluator.report.words import counted
-from evaluator.results import Results, TrialResult
-from evaluator.trial import REFERENCES
 
 if TYPE_CHECKING:
-    from evaluator.dataset import Splits
+    from evaluator.datasets.dataset import Splits
 
 TITLE = "What was bought"
 NO_DATA = (

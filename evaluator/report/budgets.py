@@ -4,14 +4,14 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from evaluator.comparison import spoken_interval
+from evaluator.analysis.comparison import spoken_interval
+from evaluator.analysis.statistics import area_under_budget_curve, mean_interval
+from evaluator.grid.trial import Pair
 from evaluator.report.canvas import Look, drawn
 from evaluator.report.charts import Curve, draw_curves
 from evaluator.report.parts import Fold, Part, Section, Table, Text
 from evaluator.report.views import View, by_budget
 from evaluator.report.words import NOTHING, number
-from evaluator.statistics import area_under_budget_curve, mean_interval
-from evaluator.trial import Pair
 
 Scores = Mapping[int, Mapping[int, float]]  # budget -> seed -> macro-F1
 

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from evaluator.analysis.statistics import Interval
 from evaluator.report.canvas import INK, LONGEST_TITLE, PALE, Look, label, legend, view
-from evaluator.statistics import Interval
 
 HATCHES = ("", "////", "....")
 

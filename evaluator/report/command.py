@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from evaluator.comparison import choose_baseline
+from evaluator.analysis.comparison import choose_baseline
+from evaluator.analysis.results import read_results
 from evaluator.report.page import write_page
-from evaluator.results import read_results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def _report(flags: argparse.Namespace) -> int:
         baseline = choose_baseline(results.strategies, flags.baseline)
     splits = None
     if flags.data:
-        from evaluator.dataset import open_splits  # torch takes seconds to load
+        from evaluator.datasets.dataset import open_splits  # torch takes seconds to load
 
         splits = open_splits(flags.data)
     out = flags.html or flags.folders[0] / "report.html"

@@ -13,7 +13,7 @@ from evaluator.report.parts import Card, Gallery, Part, Text
 from evaluator.report.words import counted, listed
 
 if TYPE_CHECKING:
-    from evaluator.dataset import Splits
+    from evaluator.datasets.dataset import Splits
 
 CARDS = 18
 SIDE = 132  # CSS pixels of the longer side of a picture; it holds as many of its own

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.comparison import (
+from evaluator.analysis.comparison import (
     Comparison,
     more_seeds,
     seed_means,
@@ -13,6 +13,8 @@ from evaluator.comparison import (
     spoken_interval,
     spoken_p,
 )
+from evaluator.analysis.statistics import CONFIDENCE, POINT, POWER, penalty_matrix
+from evaluator.grid.trial import Pair
 from evaluator.report.canvas import Look, drawn
 from evaluator.report.charts import Estimate, draw_estimates, draw_matrix
 from evaluator.report.groups import matrix_width
@@ -20,8 +22,6 @@ from evaluator.report.noise import noise
 from evaluator.report.parts import Fold, Part, Section, Table, Text
 from evaluator.report.views import View, by_seed
 from evaluator.report.words import NOTHING, counted, listed, spoken
-from evaluator.statistics import CONFIDENCE, POINT, POWER, penalty_matrix
-from evaluator.trial import Pair
 
 ONE_SEED = (
     "One purchase seed (n = 1): nothing can be said about differences between strategies, however "

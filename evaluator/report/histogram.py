@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.comparison import DEFAULT_BASELINE
+from evaluator.analysis.comparison import DEFAULT_BASELINE
+from evaluator.analysis.results import TrialResult
 from evaluator.report.canvas import Look
 from evaluator.report.charts import Series
 from evaluator.report.groups import by_group
 from evaluator.report.parts import Part, Table
 from evaluator.report.words import NOTHING
-from evaluator.results import TrialResult
 
 Purchases = Mapping[str, Sequence[TrialResult]]  # by strategy, one or more each
 Labels = NDArray[np.integer]  # (pool, C), 0/1

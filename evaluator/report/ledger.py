@@ -4,13 +4,13 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from evaluator.journal import Record
+from evaluator.analysis.results import Results
+from evaluator.grid.journal import Record
+from evaluator.grid.trial import PHASES, Pair
 from evaluator.report.canvas import drawn, label
 from evaluator.report.charts import draw_shares
 from evaluator.report.parts import Part, Picture, Section, Table, Text
 from evaluator.report.words import NOTHING, duration, share
-from evaluator.results import Results
-from evaluator.trial import PHASES, Pair
 
 PAID = PHASES[:2]  # what the compute budget covers
 Purchases = Mapping[tuple[str, Pair], Sequence[Record]]

@@ -1,6 +1,6 @@
 """Where the spread of the differences comes from: purchases or trainings, and what each costs."""
 
-from evaluator.precision import cells, components
+from evaluator.analysis.precision import cells, components
 from evaluator.report.parts import Fold, Table, Text
 from evaluator.report.views import View
 from evaluator.report.words import duration

@@ -5,12 +5,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from evaluator.analysis.results import TrialResult
 from evaluator.report.canvas import Look, drawn
 from evaluator.report.charts import Curve, draw_curves
 from evaluator.report.histogram import NO_CLASS, POOL, POOL_LOOK, Labels, Purchases, rows_of
 from evaluator.report.notes import Notes
 from evaluator.report.parts import Picture, Table
-from evaluator.results import TrialResult
 
 PARTS = 5  # of a purchase whose rounds are not known, or too many to show
 MOST_ROUNDS = 15

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup, escape
 
+from evaluator.analysis.results import Results
 from evaluator.errors import ConfigurationError
+from evaluator.grid.trial import REFERENCES
 from evaluator.report.account import environment, problems
 from evaluator.report.bought import bought
 from evaluator.report.budgets import budgets
@@ -23,11 +25,9 @@ from evaluator.report.standing import standing
 from evaluator.report.verdict import verdict
 from evaluator.report.views import pipelines_of, views
 from evaluator.report.words import counted, printable
-from evaluator.results import Results
-from evaluator.trial import REFERENCES
 
 if TYPE_CHECKING:
-    from evaluator.dataset import Splits
+    from evaluator.datasets.dataset import Splits
 
 TEMPLATE = "page.html.jinja"
 

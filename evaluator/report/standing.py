@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from evaluator.comparison import seed_means, spoken_interval
-from evaluator.leaderboard import Row
+from evaluator.analysis.comparison import seed_means, spoken_interval
+from evaluator.analysis.leaderboard import Row
+from evaluator.analysis.robustness import Robustness, across_pipelines
+from evaluator.grid.trial import Pair
 from evaluator.report.canvas import Look, drawn
 from evaluator.report.charts import Estimate, draw_estimates
 from evaluator.report.parts import Fold, Part, Picture, Section, Table, Text
 from evaluator.report.views import View
 from evaluator.report.words import counted, listed, number, share, spoken
-from evaluator.robustness import Robustness, across_pipelines
-from evaluator.trial import Pair
 
 INTERVALS = (
     "The 95 % intervals are over purchase seeds: where the mean would lie if the same strategies "

@@ -2,13 +2,13 @@
 
 import math
 
-from evaluator.comparison import spoken_interval
-from evaluator.leaderboard import Row
+from evaluator.analysis.comparison import spoken_interval
+from evaluator.analysis.leaderboard import Row
+from evaluator.analysis.statistics import CONFIDENCE
 from evaluator.report.duels import ONE_SEED
 from evaluator.report.parts import Part, Section, Text
 from evaluator.report.views import View
 from evaluator.report.words import counted, listed, spoken
-from evaluator.statistics import CONFIDENCE
 
 ALPHA = 1 - CONFIDENCE
 

@@ -5,11 +5,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from evaluator.comparison import seed_means
-from evaluator.journal import Record
-from evaluator.leaderboard import Row, leaderboard
-from evaluator.results import Results, TrialResult
-from evaluator.trial import REFERENCES, Pair
+from evaluator.analysis.comparison import seed_means
+from evaluator.analysis.leaderboard import Row, leaderboard
+from evaluator.analysis.results import Results, TrialResult
+from evaluator.grid.journal import Record
+from evaluator.grid.trial import REFERENCES, Pair
 
 
 @dataclass(frozen=True)

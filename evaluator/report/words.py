@@ -4,7 +4,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 
-from evaluator.statistics import Interval
+from evaluator.analysis.statistics import Interval
 
 NOTHING = "–"
 

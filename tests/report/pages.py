@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
-from evaluator.dataset import Splits
+from evaluator.analysis.results import read_results
+from evaluator.datasets.dataset import Splits
 from evaluator.report import write_report
-from evaluator.results import read_results
 
 VOID = {"meta", "link", "img", "wbr"}
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from evaluator.statistics import mean_interval
+from evaluator.analysis.statistics import mean_interval
 from tests.report.journals import CASES, CLASSES, TWO, train_twice, write_journals
 from tests.report.pages import report
 

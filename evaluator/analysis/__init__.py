@@ -1,0 +1,1 @@
+"""What scores mean: leaderboard, paired comparisons, where the noise is."""

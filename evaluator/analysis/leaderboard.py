@@ -1,0 +1,189 @@
+"""The journals as a table: one row per strategy, best first, references among them."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from evaluator.analysis.comparison import (
+    Comparison,
+    Run,
+    compare,
+    render_comparisons,
+    seed_means,
+    spoken_interval,
+)
+from evaluator.analysis.results import TrialResult
+from evaluator.analysis.statistics import Interval, mean_interval
+from evaluator.analysis.text_table import text_table
+from evaluator.grid.trial import REFERENCES, Pair
+
+
+@dataclass
+class Row:
+    """One strategy under one pipeline. Scores are macro-F1, one per run of the plan.
+
+    A purchase seed counts once all of its runs are scored, in every pair, so that seeds which
+    only one pair has seen yet do not tilt the mean.
+    """
+
+    strategy: str
+    pipeline: str
+    runs: dict[Run, float] = field(default_factory=dict)  # NaN: not scored
+    failures: list[str] = field(default_factory=list)  # "pair seed: status"
+    gap_closed: float | None = None  # share of the way from `none` to `all`
+    against_baseline: Comparison | None = None
+
+    @property
+    def by_pair(self) -> dict[str, list[float]]:
+        """The scores there are, complete seeds or not."""
+        scores: dict[str, list[float]] = {pair: [] for pair, _, _ in self.runs}
+        for (pair, _, _), score in self.runs.items():
+            if not math.isnan(score):
+                scores[pair].append(score)
+        return scores
+
+    @property
+    def mean(self) -> float:
+        """Mean over pairs of the mean over seeds: the challenge's score. NaN if a pair failed."""
+        means = self._seed_means()
+        return statistics.fmean(means) if means else math.nan
+
+    @property
+    def interval(self) -> Interval | None:
+        """95 % interval of the mean over purchase seeds; None below two of them."""
+        return mean_interval(self._seed_means())
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over (seed, training seed) of the mean over pairs; NaN below two."""
+        if self.failures:
+            return math.nan
+        complete = seed_means(self.runs)
+        groups: dict[tuple[int, int], list[float]] = {}
+        for (_, seed, training_seed), score in self.runs.items():
+            if seed in complete:
+                groups.setdefault((seed, training_seed), []).append(score)
+        means = [statistics.fmean(scores) for scores in groups.values()]
+        return statistics.stdev(means) if len(means) > 1 else math.nan
+
+    @property
+    def n(self) -> int:
+        """Runs behind each pair's number."""
+        return min((len(scores) for scores in self.by_pair.values()), default=0)
+
+    def _seed_means(self) -> list[float]:
+        return [] if self.failures else list(seed_means(self.runs).values())
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "strategy": self.strategy,
+            "pipeline": self.pipeline,
+            "macro_f1": _none_if_nan(self.mean),
+            "interval": self.interval,
+            "sd": _none_if_nan(self.spread),
+            "n": self.n,
+            "by_pair": {
+                pair: statistics.fmean(scores) if scores else None
+                for pair, scores in self.by_pair.items()
+            },
+            "gap_closed": self.gap_closed,
+            "failures": self.failures,
+            "against_baseline": self.against_baseline and self.against_baseline.as_json(),
+        }
+
+
+def leaderboard(results: Sequence[TrialResult], baseline: str | None = None) -> list[Row]:
+    """Rows of an evaluation's results, by pipeline, then best first; failed ones last.
+
+    With a `baseline`, every other strategy's row that did not fail is compared with its row.
+    """
+    names = dict.fromkeys(pipeline for result in results for pipeline, _ in result.scores)
+    return [row for name in names for row in _rows_of(results, name, baseline)]
+
+
+def render(rows: Sequence[Row], pairs: Iterable[Pair], baseline: str | None = None) -> str:
+    """The leaderboard as text, per pipeline a table and, with a `baseline`, the comparisons."""
+    columns = [str(pair) for pair in pairs]
+    tables = []
+    for pipeline in dict.fromkeys(row.pipeline for row in rows):
+        own = [row for row in rows if row.pipeline == pipeline]
+        tables.append(_table(own, columns))
+        strategies = {
+            row.strategy: row.against_baseline for row in own if row.strategy not in REFERENCES
+        }
+        if baseline is not None and strategies.keys() - {baseline}:
+            strategies.pop(baseline, None)
+            tables.append(render_comparisons(strategies, baseline))
+    return "\n\n".join(tables)
+
+
+def _rows_of(results: Sequence[TrialResult], pipeline: str, baseline: str | None) -> list[Row]:
+    rows: dict[str, Row] = {}
+    for result in results:
+        row = rows.setdefault(result.strategy, Row(result.strategy, pipeline))
+        if result.failure:
+            row.failures.append(result.failure)
+        for training in result.scores:
+            if training[0] == pipeline:
+                run = (str(result.pair or "any"), result.seed, training[1])
+                row.runs[run] = result.macro_f1(training)
+                if failed := result.failed_training(training):
+                    row.failures.append(failed)
+    _fill_gap(rows)
+    if baseline is not None:
+        _fill_comparisons(rows, baseline)
+    return sorted(rows.values(), key=lambda row: -math.inf if math.isnan(row.mean) else row.mean)[
+        ::-1
+    ]
+
+
+def _fill_comparisons(rows: dict[str, Row], baseline: str) -> None:
+    compared = {
+        name: row.runs for name, row in rows.items() if name not in REFERENCES and not row.failures
+    }
+    for name, comparison in compare(compared, baseline).items():
+        rows[name].against_baseline = comparison
+
+
+def _fill_gap(rows: dict[str, Row]) -> None:
+    none, everything = (rows[name].mean if name in rows else math.nan for name in ("none", "all"))
+    for row in rows.values():
+        share = (row.mean - none) / (everything - none) if everything != none else math.nan
+        row.gap_closed = _none_if_nan(share)
+
+
+def _table(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    known = any(row.interval for row in rows)
+    headers = [
+        rows[0].pipeline,
+        "macro-F1",
+        "95 % interval" if known else "sd",
+        *columns,
+        "gap closed",
+        "n",
+    ]
+    lines = []
+    for row in rows:
+        spread = spoken_interval(row.interval) if known else _number(row.spread)
+        lines.append(_line(row, spread, columns))
+    return text_table(lines, headers)
+
+
+def _line(row: Row, spread: str, columns: Sequence[str]) -> list[str]:
+    cells = []
+    for column in columns:
+        scores = row.by_pair.get(column)
+        cells.append(f"{statistics.fmean(scores):.3f}" if scores else "")
+    failed = f"{row.strategy} (failed: {'; '.join(row.failures)})" if row.failures else row.strategy
+    gap = "" if row.gap_closed is None else f"{row.gap_closed:.0%}"
+    return [failed, _number(row.mean), spread, *cells, gap, str(row.n)]
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}"
+
+
+def _none_if_nan(value: float) -> float | None:
+    return None if math.isnan(value) else value

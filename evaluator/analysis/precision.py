@@ -1,0 +1,168 @@
+"""Where the noise in a comparison comes from, and how to spend computing time against it.
+
+A difference between two strategies varies because another seed buys other images, and because
+another training of the same images ends elsewhere. More trainings per purchase (`--training-seeds`)
+shrink the second part only, more purchase seeds (`--seeds`) shrink both and cost more.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluator.analysis.comparison import Run, seed_means
+from evaluator.analysis.leaderboard import Row
+from evaluator.analysis.results import TrialResult
+from evaluator.analysis.text_table import text_table
+from evaluator.grid.trial import REFERENCES
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variance of the paired difference to the baseline, in two parts, and what a part costs.
+
+    purchases : of the mean difference that a purchase seed would have over endless trainings;
+        trainings : of one training's difference around it. Seconds are for the strategy and the
+        baseline together, over all pairs.
+    """
+
+    n_purchases: int
+    n_trainings: int  # of each purchase
+    purchases: float
+    trainings: float
+    purchase_seconds: float
+    training_seconds: float
+
+    def variance(self, trainings: int) -> float:
+        """Of a difference from one purchase seed with so many trainings."""
+        return self.purchases + self.trainings / trainings
+
+    def seconds(self, trainings: int) -> float:
+        return self.purchase_seconds + trainings * self.training_seconds
+
+    def hours_to_settle(self, trainings: int, standard_error: float = 0.005) -> float:
+        """Computing time until the difference is known to half a point, one standard error."""
+        seeds = max(2.0, self.variance(trainings) / standard_error**2)
+        return seeds * self.seconds(trainings) / 3600
+
+    @property
+    def best_trainings(self) -> int | None:
+        """Trainings per purchase that buy most precision per second; None: as many as can be.
+
+        sqrt(c_purchase v_training / (c_training v_purchase)), the optimum of two-stage sampling
+        (Cochran 1977, Sampling Techniques, 10.6), as the better of its two whole neighbours.
+        """
+        if self.purchases <= 0:
+            return None
+        ideal = math.sqrt(
+            self.purchase_seconds * self.trainings / (self.training_seconds * self.purchases)
+        )
+        low = max(1, math.floor(ideal))
+        return min((low, low + 1), key=lambda m: self.variance(m) * self.seconds(m))
+
+
+def variance_components(scores: np.ndarray) -> tuple[float, float]:
+    """Variance between rows and within rows of (n, m), both at least 2, by analysis of variance.
+
+    The between part is (MS_between - MS_within) / m, and 0 where that is negative (Searle,
+    Casella and McCulloch 1992, Variance Components, 3.5).
+    """
+    n, m = scores.shape
+    if n < 2 or m < 2:
+        raise ValueError(f"Variance in two parts needs 2 x 2 scores or more, got {n} x {m}.")
+    within = float(scores.var(axis=1, ddof=1).mean())
+    between = float(scores.mean(axis=1).var(ddof=1)) - within / m
+    return max(0.0, between), within
+
+
+def components(
+    results: Sequence[TrialResult], rows: Sequence[Row], pipeline: str, baseline: str
+) -> dict[str, Components]:
+    """Per strategy, against the baseline; only seeds that both have finished.
+
+    Empty where there are fewer than two purchase seeds or two trainings of each.
+    """
+    runs = {
+        row.strategy: row.runs
+        for row in rows
+        if row.pipeline == pipeline and row.strategy not in REFERENCES and not row.failures
+    }
+    if baseline not in runs:
+        return {}
+    found = {}
+    for strategy in runs.keys() - {baseline}:
+        differences = _differences(runs[strategy], runs[baseline])
+        if min(differences.shape) < 2:
+            continue
+        costs = [_costs(results, name, pipeline) for name in (strategy, baseline)]
+        purchase, training = (sum(seconds) for seconds in zip(*costs, strict=True))
+        if training > 0:
+            n, m = differences.shape
+            between, within = variance_components(differences)
+            found[strategy] = Components(n, m, between, within, purchase, training)
+    return {name: found[name] for name in runs if name in found}
+
+
+def render_precision(found: Mapping[str, Components], baseline: str) -> str:
+    """As text: where the spread comes from, and what one, as measured and the best cost."""
+    headers = [
+        f"against {baseline}",
+        "sd of purchases",
+        "of trainings",
+        "purchase",
+        "training",
+        "best trainings",
+        "hours to ±0.005: one training",
+        "the best",
+    ]
+    lines = [[name, *cells(one, "{:.0f} s".format)] for name, one in found.items()]
+    return text_table(lines, headers)
+
+
+def cells(one: Components, spoken: Callable[[float], str]) -> tuple[str, ...]:
+    """The numbers of a row, in the order of the table's headers; `spoken` writes seconds."""
+    best = one.best_trainings
+    return (
+        f"{math.sqrt(one.purchases):.3f}",
+        f"{math.sqrt(one.trainings):.3f}",
+        spoken(one.purchase_seconds),
+        spoken(one.training_seconds),
+        "as many as can be" if best is None else str(best),
+        f"{one.hours_to_settle(1):.1f}",
+        f"{one.hours_to_settle(best or 10):.1f}",
+    )
+
+
+def _differences(ours: Mapping[Run, float], theirs: Mapping[Run, float]) -> np.ndarray:
+    """(purchase seeds, trainings) of mean differences over pairs; empty where trainings differ."""
+    seeds = [seed for seed in seed_means(ours) if seed in seed_means(theirs)]
+    table = []
+    for seed in seeds:
+        by_training: dict[int, list[float]] = {}
+        for run, score in ours.items():
+            if run[1] == seed:
+                by_training.setdefault(run[2], []).append(score - theirs[run])
+        table.append([statistics.fmean(own) for _, own in sorted(by_training.items())])
+    if not table or len({len(row) for row in table}) > 1:
+        return np.empty((0, 0))
+    return np.array(table)
+
+
+def _costs(results: Sequence[TrialResult], strategy: str, pipeline: str) -> tuple[float, float]:
+    """Mean seconds of one purchase and of one training, summed over pairs."""
+    purchases: dict[object, list[float]] = {}
+    trainings: dict[object, list[float]] = {}
+    for result in results:
+        if result.strategy != strategy:
+            continue
+        if result.purchase and result.purchase["seconds"]:
+            purchases.setdefault(result.pair, []).append(sum(result.purchase["seconds"].values()))
+        for (name, _), record in result.scores.items():
+            if name == pipeline and record:
+                trainings.setdefault(result.pair, []).append(record["seconds"])
+    return (
+        sum(map(statistics.fmean, purchases.values())),
+        sum(map(statistics.fmean, trainings.values())),
+    )

@@ -1,0 +1,227 @@
+"""What journals hold of each trial, whether one judge wrote them by a plan or several did."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluator.errors import ConfigurationError
+from evaluator.grid.journal import Record, read_records
+from evaluator.grid.trial import REFERENCES, Pair
+
+Training = tuple[str, int]  # pipeline, training seed
+Key = tuple[str, Pair | None, int]  # strategy, pair, seed
+# What a record must have to be counted; the fields that came later may be missing.
+PURCHASE = ("trial", "dataset", "strategy", "budget", "minutes", "seed", "status", "purchased")
+SCORE = ("trial", "pipeline", "training_seed", "status", "macro_f1")
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One purchase and what became of it; None: not in the journals (yet)."""
+
+    strategy: str
+    pair: Pair | None  # None: of `none` and `all`, which know no budget
+    seed: int
+    purchase: Record | None
+    scores: Mapping[Training, Record | None]
+
+    @property
+    def failure(self) -> str | None:
+        """Pair, seed and status of a purchase that did not end well."""
+        if self.purchase is None or self.purchase["status"] == "ok":
+            return None
+        return f"{self.pair} seed {self.seed}: {self.purchase['status']}"
+
+    def macro_f1(self, training: Training) -> float:
+        """NaN where there is no score: not trained yet, or the training failed."""
+        record = self.scores[training]
+        return math.nan if record is None or record["macro_f1"] is None else record["macro_f1"]
+
+    def failed_training(self, training: Training) -> str | None:
+        """Words for a training that was made and has no score."""
+        record = self.scores[training]
+        if record is None or record["macro_f1"] is not None:
+            return None
+        return f"{self.pair or 'any'} seed {self.seed}: training {training[0]} {record['status']}"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Trials of one data set; `notices` say what was left out on the way."""
+
+    dataset: str
+    trials: tuple[TrialResult, ...]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Without the judge's own rows, in the order met."""
+        names = dict.fromkeys(trial.strategy for trial in self.trials)
+        return tuple(name for name in names if name not in REFERENCES)
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        return tuple(sorted({trial.pair for trial in self.trials if trial.pair}))
+
+
+def read_results(folders: Sequence[Path]) -> Results:
+    """Join the journals of evaluations that judged the same thing on several machines.
+
+    Of each folder, what the newest code and configuration did counts. A trial that two folders
+    hold is taken from the first, and scores of it from the other only if the same was bought.
+    A trial of the common grid that no folder holds is there as unfinished. Raises
+    ConfigurationError where the folders hold several data sets, judge's conditions, codes of
+    one strategy or configurations of one pipeline.
+    """
+    held = [_Folder(folder) for folder in folders]
+    purchases: dict[str, Record] = {}
+    scores: dict[tuple[str, Training], Record] = {}
+    notices: list[str] = []
+    for folder in held:
+        strangers = 0
+        for name, purchase in folder.purchases.items():
+            same = purchases.setdefault(name, purchase)["purchased"] == purchase["purchased"]
+            strangers += not same
+            for (trial, training), score in folder.scores.items():
+                if trial == name and same:
+                    scores.setdefault((trial, training), score)
+        if strangers:
+            notices.append(
+                f"{folder.path}: {strangers} trials were left out, for a folder named before it "
+                "holds the same trials with other purchases."
+            )
+        if folder.outdated:
+            notices.append(
+                f"{folder.path}: {folder.outdated} records by older code or settings were left out."
+            )
+    _refuse_mixtures(held)
+    return Results(
+        next(iter(purchases.values()))["dataset"], _grid(purchases, scores), tuple(notices)
+    )
+
+
+class _Folder:
+    """The records of one --out folder that its newest code and settings made, by trial."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        bought = _records(path / "purchases.jsonl", PURCHASE)
+        if not bought:
+            raise ConfigurationError(
+                "no-results", f"{path / 'purchases.jsonl'} holds no trial yet."
+            )
+        scores = path / "scores.jsonl"
+        made = _records(scores, SCORE) if scores.exists() else []
+        self.newest_code = {record["strategy"]: _code(record) for record in bought}
+        self.configurations = {record["pipeline"]: _configuration(record) for record in made}
+        self.purchases = {
+            record["trial"]: record
+            for record in bought
+            if _code(record) == self.newest_code[record["strategy"]]
+        }
+        self.scores = {
+            (record["trial"], (record["pipeline"], record["training_seed"])): record
+            for record in made
+            if record["trial"] in self.purchases
+            and _configuration(record) == self.configurations[record["pipeline"]]
+        }
+        current = {record["trial"] for record in self.purchases.values()}
+        self.outdated = sum(record["trial"] not in current for record in bought) + sum(
+            record["trial"] in current
+            and _configuration(record) != self.configurations[record["pipeline"]]
+            for record in made
+        )
+        self.data = {(r["dataset"], r.get("fingerprint", "")) for r in self.purchases.values()}
+        self.conditions = {
+            r.get("conditions", "")
+            for r in self.purchases.values()
+            if r["strategy"] not in REFERENCES
+        }
+
+
+def _records(path: Path, needed: Sequence[str]) -> list[Record]:
+    """The records of a journal, each with the fields that are `needed` here."""
+    records = read_records(path)
+    for number, record in enumerate(records, start=1):
+        lacking = [field for field in needed if field not in record]
+        if lacking:
+            raise ConfigurationError(
+                "journal-broken",
+                f"{path}, line {number} cannot be read: it lacks {lacking[0]!r}. Something else "
+                "than local_evaluation.py wrote or changed it; restore the file, or leave this "
+                "folder out.",
+            )
+    return records
+
+
+def _code(record: Record) -> str:
+    return str(record.get("code", ""))
+
+
+def _configuration(record: Record) -> str:
+    return str(record.get("configuration", ""))
+
+
+def _refuse_mixtures(folders: Sequence[_Folder]) -> None:
+    """Raise ConfigurationError where numbers would stand side by side that do not compare."""
+    _one_only("data sets", folders, [folder.data for folder in folders])
+    _one_only("judge's conditions", folders, [folder.conditions for folder in folders])
+    for what, by_name in (
+        ("codes of the strategy", [folder.newest_code for folder in folders]),
+        ("configurations of the pipeline", [folder.configurations for folder in folders]),
+    ):
+        for name in dict.fromkeys(name for one in by_name for name in one):
+            found = [{one[name]} if name in one else set[str]() for one in by_name]
+            _one_only(f"{what} {name!r}", folders, found)
+
+
+def _one_only(what: str, folders: Sequence[_Folder], found: Sequence[Iterable[object]]) -> None:
+    """`found` holds what each folder says; all of it must be one thing."""
+    where: dict[object, Path] = {}
+    for folder, things in zip(folders, found, strict=True):
+        for thing in things:
+            where.setdefault(thing, folder.path)
+    if len(where) > 1:
+        listed = "; ".join(f"{_spoken(thing)} in {path}" for thing, path in where.items())
+        raise ConfigurationError(
+            "mixed-results",
+            f"The folders hold several {what}: {listed}. Their numbers do not compare; report "
+            "them one by one, or evaluate again with the same code, settings and data.",
+        )
+
+
+def _spoken(thing: object) -> str:
+    return " ".join(map(str, thing)) if isinstance(thing, tuple) else str(thing) or "(none)"
+
+
+def _grid(
+    purchases: Mapping[str, Record], scores: Mapping[tuple[str, Training], Record]
+) -> tuple[TrialResult, ...]:
+    """Every trial there is, and the missing ones of strategies x pairs x seeds as unfinished."""
+    by_key = {_key(purchase): purchase for purchase in purchases.values()}
+    trainings: dict[int, dict[Training, None]] = {}
+    for trial, training in scores:
+        trainings.setdefault(purchases[trial]["seed"], {})[training] = None
+    strategies = dict.fromkeys(strategy for strategy, _, _ in by_key)
+    bought = [key for key in by_key if key[0] not in REFERENCES]
+    pairs = dict.fromkeys(pair for _, pair, _ in bought)
+    seeds = sorted({seed for _, _, seed in bought})
+    keys: list[Key] = []
+    for strategy in strategies:
+        if strategy in REFERENCES:
+            keys += [key for key in by_key if key[0] == strategy]
+        else:
+            keys += [(strategy, pair, seed) for seed in seeds for pair in pairs]
+    results = []
+    for strategy, pair, seed in keys:
+        purchase = by_key.get((strategy, pair, seed))
+        trial = purchase["trial"] if purchase else ""
+        found = {one: scores.get((trial, one)) for one in trainings.get(seed, {})}
+        results.append(TrialResult(strategy, pair, seed, purchase, found))
+    return tuple(results)
+
+
+def _key(record: Record) -> Key:
+    pair = None if record["budget"] is None else Pair(record["budget"], record["minutes"])
+    return record["strategy"], pair, record["seed"]

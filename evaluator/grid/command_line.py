@@ -1,0 +1,276 @@
+"""`local_evaluation.py`: strategies x budget pairs x seeds x pipelines -> a leaderboard."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeGuard
+
+import torch
+from tabulate import tabulate
+
+from evaluator.analysis.comparison import choose_baseline
+from evaluator.analysis.leaderboard import leaderboard, render
+from evaluator.analysis.precision import components, render_precision
+from evaluator.analysis.results import Results
+from evaluator.analysis.robustness import across_pipelines, render_robustness
+from evaluator.datasets.dataset import Splits, open_splits
+from evaluator.datasets.sheets import RECIPES, generate
+from evaluator.errors import ConfigurationError, DatasetError
+from evaluator.grid.estimate import estimate_seconds, pipelines_of, seconds_per_image, spoken
+from evaluator.grid.evaluation import Evaluation
+from evaluator.grid.flags import parser
+from evaluator.grid.journal import Journal, sole_writer
+from evaluator.grid.plan import POOL, ROUND_1_PAIRS, Plan, parse_pairs, scaled_pairs
+from evaluator.grid.trial import REFERENCES, Pair
+from evaluator.report import write_report
+from evaluator.submission.isolation import preflight
+from evaluator.submission.sandbox import Sandbox, require
+from evaluator.submission.watch import Limits
+from evaluator.training.pipelines import PIPELINES, ROBUSTNESS_PIPELINES, Pipeline, pipeline_named
+from evaluator.training.scoring import Scorer
+
+DATA = Path("data")
+OFFICIAL = DATA / "zew"  # where `python -m evaluator data unpack` puts the organisers' archives
+LONG = 2 * 3600.0  # seconds from which a shorter command is offered
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluate as the flags say. Returns 0 only if every trial ended "ok"."""
+    words = sys.argv[1:] if arguments is None else arguments
+    flags = parser().parse_args(words)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
+    try:
+        if flags.isolate:
+            require()
+        return _list(flags) if flags.list else _evaluate(flags, words)
+    except (ConfigurationError, DatasetError) as error:
+        print(error.spoken, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. The same command again goes on from here.", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
+    strategies = _strategies(flags)
+    baseline = choose_baseline([s or "submission" for s in strategies], flags.baseline)
+    pipelines = _pipelines(flags)
+    pairs = parse_pairs(flags.pairs) if flags.pairs else _round_pairs(flags.round)
+    splits = _open_data(flags)
+    conditions = f"round {flags.round}, {flags.memory:g} GiB"
+    share = len(splits.unlabelled) / POOL
+    if flags.scale_to_data and share < 1:
+        pairs = scaled_pairs(pairs, share)
+        conditions += f", budgets x {share:g}"
+    if flags.isolate:
+        conditions += ", isolated"
+    _check_budgets(pairs, splits)
+    out = flags.out or Path("results") / splits.name
+    limits = Limits(
+        memory=int(flags.memory * 2**30),
+        sandbox=Sandbox((splits.root, out)) if flags.isolate else None,
+    )
+    variants = [{"strategy": strategy, "seed": 0} for strategy in strategies]
+    preflight(flags.submission, variants, limits)
+    plan = Plan(
+        splits,
+        flags.submission,
+        strategies,
+        pairs,
+        flags.seeds,
+        flags.training_seeds,
+        pipelines,
+        flags.reference_seeds,
+        conditions=conditions,
+        references=tuple(dict.fromkeys(flags.references)),
+    )
+    with sole_writer(out):
+        evaluation = Evaluation(
+            plan,
+            out,
+            Scorer(splits, weights=flags.weights, device=flags.device),
+            limits,
+            progress=not flags.quiet,
+        )
+        _announce(evaluation, flags)
+        if flags.plan:
+            return 0
+        if any(evaluation.missing()):
+            began = datetime.now(UTC).isoformat(timespec="seconds")
+            command = ["python", "local_evaluation.py", *words]
+            Journal(out / "commands.jsonl").append({"command": command, "started": began})
+        return _run(evaluation, baseline, flags)
+
+
+def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> int:
+    plan = evaluation.plan
+    started = time.monotonic()
+    if flags.engine == "ray":
+        _run_on_ray(evaluation, flags)
+    else:
+        evaluation.run()
+    results = Results(plan.splits.name, tuple(evaluation.results()))
+    rows = leaderboard(results.trials, baseline)
+    page = write_report(
+        results,
+        evaluation.out / "report.html",
+        baseline=baseline,
+        splits=plan.splits,
+        folders=[evaluation.out],
+    )
+    if flags.json:
+        print(json.dumps([row.as_json() for row in rows], indent=2))
+    else:
+        spent = spoken(time.monotonic() - started)
+        print(f"\n{plan.splits.name}, {plan.seeds} seeds, {spent}\n")
+        print(render(rows, plan.pairs, baseline))
+        for pipeline in dict.fromkeys(row.pipeline for row in rows):
+            if found := components(results.trials, rows, pipeline, baseline):
+                print(f"\n{pipeline}: {render_precision(found, baseline)}")
+        if robustness := across_pipelines(rows):
+            print(f"\n{render_robustness(robustness)}")
+        print(f"\nJournals and logs: {evaluation.out}\nReport: {page}")
+    for failure in evaluation.failures():
+        print(failure, file=sys.stderr)
+    return 1 if any(row.failures or not row.n for row in rows) else 0
+
+
+def _run_on_ray(evaluation: Evaluation, flags: argparse.Namespace) -> None:
+    try:
+        from evaluator.grid.ray_engine import Resources, run_on_ray
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ConfigurationError(
+            "missing-requirement",
+            "--engine ray needs Ray, which is not installed: "
+            "pip install -r requirements-cluster.txt",
+        ) from error
+    run_on_ray(evaluation, Resources(flags.cpus_per_trial, flags.gpus_per_trial, flags.ray_address))
+
+
+def _list(flags: argparse.Namespace) -> int:
+    described = preflight(
+        flags.submission, [], Limits(sandbox=Sandbox() if flags.isolate else None)
+    )
+    if not _is_list_of_strategies(described):
+        raise ConfigurationError(
+            "no-strategy-list",
+            f"{flags.submission} does not describe its strategies: it has no function "
+            "`describe_strategies()` that returns a list of {name, summary, source}.",
+        )
+    if flags.json:
+        print(json.dumps(described, indent=2))
+    else:
+        rows = [[entry["name"], entry["summary"], entry["source"]] for entry in described]
+        print(tabulate(rows, ["strategy", "what it buys", "source"], maxcolwidths=[None, 70, 40]))
+    return 0
+
+
+def _is_list_of_strategies(described: object) -> TypeGuard[list[dict[str, str]]]:
+    """Whether a submission, which may say anything, described its strategies as it should."""
+    words = ("name", "summary", "source")
+    return isinstance(described, list) and all(
+        isinstance(entry, dict) and all(isinstance(entry.get(word), str) for word in words)
+        for entry in described
+    )
+
+
+def _strategies(flags: argparse.Namespace) -> tuple[str | None, ...]:
+    if not flags.strategy:
+        return (None,)
+    names = tuple(dict.fromkeys(flags.strategy))
+    reserved = [name for name in names if name in REFERENCES]
+    if reserved:
+        raise ConfigurationError(
+            "reserved-strategy",
+            f"--strategy {reserved[0]}: the judge adds the rows {', '.join(REFERENCES)} itself. "
+            "Name strategies of the submission only; --list shows them.",
+        )
+    return names
+
+
+def _pipelines(flags: argparse.Namespace) -> tuple[Pipeline, ...]:
+    if flags.round == 1:
+        if flags.pipeline:
+            raise ConfigurationError(
+                "round-1-pipeline",
+                "--round 1 scores the submission's own predictions and trains no --pipeline. "
+                "Leave one of the two flags out.",
+            )
+        return ()
+    if not flags.pipeline:
+        on_gpu = torch.cuda.is_available() and flags.device != "cpu"
+        return (PIPELINES["organiser" if on_gpu else "quick"],)
+    names: list[str] = []
+    for name in flags.pipeline:
+        names += ROBUSTNESS_PIPELINES if name == "all" else [name]
+    return tuple(pipeline_named(name) for name in dict.fromkeys(names))
+
+
+def _round_pairs(number: int) -> tuple[Pair, ...]:
+    return ROUND_1_PAIRS if number == 1 else parse_pairs(["public"])
+
+
+def _open_data(flags: argparse.Namespace) -> Splits:
+    """The data set that was asked for; without a flag the official one, else generated sheets."""
+    if flags.data:
+        return open_splits(flags.data, workers=flags.workers, progress=not flags.quiet)
+    if not flags.recipe and OFFICIAL.is_dir():
+        return open_splits(OFFICIAL, workers=flags.workers, progress=not flags.quiet)
+    recipe = flags.recipe or ("round1" if flags.round == 1 else "round2")
+    folder = DATA / f"sheets-{recipe}"
+    if not folder.is_dir():
+        print(f"Painting the sheets of {recipe!r} into {folder} (once).", file=sys.stderr)
+        generate(RECIPES[recipe], folder, workers=flags.workers, progress=not flags.quiet)
+    return open_splits(folder, workers=flags.workers, progress=not flags.quiet)
+
+
+def _check_budgets(pairs: Sequence[Pair], splits: Splits) -> None:
+    for pair in pairs:
+        if pair.budget > len(splits.unlabelled):
+            raise ConfigurationError(
+                "budget-past-pool",
+                f"--pairs {pair}: {pair.budget} labels are more than the {len(splits.unlabelled)} "
+                f"images in the pool of {splits.name}. Choose a smaller budget, or add "
+                "--scale-to-data.",
+            )
+
+
+def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
+    """Say what will be done and how long it will take; where that is hours, what is shorter."""
+    plan, splits = evaluation.plan, evaluation.plan.splits
+    missing = list(evaluation.missing())
+    todo = f"{len(missing)} steps"
+    seconds = 0.0
+    if flags.engine == "local":
+        needed = pipelines_of(missing)
+        rates = {p.name: seconds_per_image(p, splits, flags.device) for p in needed}
+        seconds = estimate_seconds(evaluation, missing, rates)
+        todo += f", at most {spoken(seconds)} on this machine"
+    names = ", ".join(pipeline.name for pipeline in plan.pipelines) or "own predictions"
+    lines = [
+        f"data        {splits.name}: {len(splits.training):,} training, "
+        f"{len(splits.unlabelled):,} unlabelled, {len(splits.validation):,} held out; "
+        f"{len(splits.class_names)} classes, {splits.training.images.shape[2]} x "
+        f"{splits.training.images.shape[1]} px",
+        f"strategies  {', '.join(s or 'as the submission is set' for s in plan.strategies)}",
+        f"pairs       {' '.join(map(str, plan.pairs))} (labels:minutes; {plan.conditions})",
+        f"seeds       {plan.seeds} purchase x {plan.training_seeds} training",
+        f"pipelines   {names}",
+        f"to do       {todo}",
+    ]
+    if seconds > LONG:
+        lines += [
+            "            that is long; for a first look in minutes:",
+            "            python local_evaluation.py --recipe demo --pipeline quick --pairs 200:1 "
+            "--strategy random entropy",
+        ]
+    print("\n".join(lines), file=sys.stderr)

@@ -1,0 +1,72 @@
+"""Where a record came from: which code, which libraries, which processor.
+
+Written into every line of the journals, so that journals of several machines can be read side by
+side and a number can be had again. No host or user name is recorded.
+"""
+
+import platform
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from evaluator.training.device import chosen_device
+
+LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "timm")
+
+Versions = dict[str, str]
+
+
+@cache
+def library_versions() -> Versions:
+    """Python's and each library's version; a library that is not installed is left out."""
+    versions = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+@cache
+def device_name(asked: str | None = None) -> str:
+    """The processor that trains, by name and, on a CPU, with the number of threads in use.
+
+    `asked` is as for the trainer: a torch device, or None for its own choice.
+    """
+    device = chosen_device(asked)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
+@cache
+def git_revision(folder: Path, *, trusted: bool = True) -> str:
+    """The commit that `folder` stands at, with "+changes" where files differ from it.
+
+    Empty where git is missing or the folder is under no version control. A repository can name
+    programs that git runs when it compares files; in one that is not `trusted` none are compared.
+    """
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--exclude=*"]
+    if trusted:
+        command.append("--dirty=+changes")
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return described.stdout.strip() if described.returncode == 0 else ""
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,1 @@
+"""Before the first run and before the push: doctor, validate, package."""

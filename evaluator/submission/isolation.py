@@ -1,0 +1,222 @@
+"""One purchase run: the submission in a process of its own, the judge's clock beside it."""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from evaluator.datasets.dataset import Splits
+from evaluator.errors import ConfigurationError, ZEWDPCRuntimeError
+from evaluator.grid.trial import Pair
+from evaluator.submission.answers import check_claim, check_notes, check_predictions, read_claim
+from evaluator.submission.contract import Contract, Spelling
+from evaluator.submission.output import CappedLog
+from evaluator.submission.processes import ProcessTree, task_limit
+from evaluator.submission.protocol import Channel, ChannelClosedError, Message
+from evaluator.submission.sandbox import Sandbox, home_of
+from evaluator.submission.scratch import scratch_folder
+from evaluator.submission.vault import LabelVault
+from evaluator.submission.watch import (
+    EXIT_PATIENCE,
+    POLL,
+    Limits,
+    Outcome,
+    Progress,
+    TrialFailedError,
+    Watch,
+    how_it_ended,
+    receive_while_alive,
+)
+
+HOUSE = Path(__file__).resolve().parents[2]
+IMAGES = ("training_images", "unlabelled_images", "test_images")  # what the child maps
+TASKS_PER_PROCESS = 8  # threads that an allowed process may have, on average
+ANSWER_PATIENCE = 10.0  # seconds for the child to take an answer it asked for
+
+
+def run_submission(
+    submission: Path,
+    splits: Splits,
+    pair: Pair,
+    vault: LabelVault,
+    log: Path,
+    *,
+    arguments: dict[str, Any] | None = None,
+    spelling: Spelling = "page",
+    n_test: int = 300,
+    limits: Limits | None = None,
+    progress: Progress = lambda phase, share: None,
+) -> Outcome:
+    """Run the three phases of `submission` (a run.py) in a child process and watch it.
+
+    Parameters
+    ----------
+    vault : sells the pool's labels; afterwards it knows what was bought.
+    log : file that receives what the submission prints.
+    arguments : offered to its constructor by name (`strategy`, `seed`).
+    spelling : of the budgets, where its phases take them under more than one name.
+    n_test : the prediction phase sees this many images of the validation split, labels hidden.
+    """
+    limits = limits or Limits()
+    n_test = min(n_test, len(splits.validation))
+    job = {
+        "kind": "trial",
+        "submission": str(submission.resolve()),
+        "arguments": arguments or {},
+        "spelling": spelling,
+        "class_names": splits.class_names,
+        "training_images": str(splits.image_files["training"].resolve()),
+        "unlabelled_images": str(splits.image_files["unlabelled"].resolve()),
+        "test_images": str(splits.image_files["validation"].resolve()),
+        "training_labels": splits.training.labels.tolist(),
+        "n_test": n_test,
+        "cpus": limits.cpus,
+        "most_tasks": task_limit(TASKS_PER_PROCESS * limits.processes),
+    }
+    outcome = Outcome()
+    with _child(job, log, limits.sandbox) as (tree, channel):
+        watch = Watch(tree, channel, vault, limits, outcome, progress)
+        try:
+            watch.wait_until_ready()
+            _run_phases(watch, pair, limits, (n_test, len(splits.class_names)))
+            watch.end()
+        except TrialFailedError as failed:
+            outcome.status, outcome.reason = failed.status, failed.reason
+        finally:
+            vault.open = False
+            outcome.left_running = tree.kill()
+    if outcome.left_running:
+        outcome.warnings.append(f"{outcome.left_running} processes were left running; killed.")
+    return outcome
+
+
+def preflight(
+    submission: Path, variants: list[dict[str, Any]], limits: Limits | None = None
+) -> list[dict[str, str]] | None:
+    """Import a submission and instantiate it with each set of arguments, before hours are spent.
+
+    Of the limits, those of the start count. Returns the strategies it describes, or None where
+    it describes none. Raises ConfigurationError with the submission's own message.
+    """
+    message = _preflight(submission, variants, limits or Limits())
+    strategies: list[dict[str, str]] | None = message.get("strategies")
+    return strategies
+
+
+def contract_of(submission: Path, arguments: dict[str, Any]) -> Contract:
+    """Import a submission, instantiate it, and look at its class. Raises as `preflight` does."""
+    return Contract.from_message(_preflight(submission, [arguments], Limits()).get("contract"))
+
+
+def _preflight(submission: Path, variants: list[dict[str, Any]], limits: Limits) -> Message:
+    if not submission.is_file():
+        raise ConfigurationError(
+            "no-submission", f"There is no submission at {submission}. Give the path of a run.py."
+        )
+    job = {
+        "kind": "preflight",
+        "submission": str(submission.resolve()),
+        "variants": variants,
+        "cpus": limits.cpus,
+        "most_tasks": task_limit(TASKS_PER_PROCESS * limits.processes),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with _child(job, log, limits.sandbox) as (tree, channel):
+            try:
+                message = _first_message(channel, tree, limits.start_up)
+            except ChannelClosedError:
+                code = tree.wait(EXIT_PATIENCE)
+                message = {"type": "failed", "reason": f"its process {how_it_ended(code)}"}
+            except ZEWDPCRuntimeError as error:
+                message = {"type": "failed", "reason": str(error)}
+            finally:
+                tree.kill()
+        if message is None:
+            raise ConfigurationError(
+                "submission-slow",
+                f"{submission} did not start within {limits.start_up:g} s.\n{last_lines(log)}",
+            )
+        if message["type"] != "ready":
+            reason = message.get("reason", "it sent something else than expected")
+            raise ConfigurationError(
+                "submission-unusable", f"{submission} cannot be used: {reason}\n{last_lines(log)}"
+            )
+        return message
+
+
+def last_lines(log: Path, n: int = 20) -> str:
+    """The end of a log, indented, for a person to read where the failure is told."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 16384))
+        lines = file.read().decode(errors="backslashreplace").splitlines()
+    return "\n".join(f"    {line}" for line in lines[-n:]) or "    (it printed nothing)"
+
+
+@contextlib.contextmanager
+def _child(
+    job: dict[str, Any], log: Path, sandbox: Sandbox | None
+) -> Iterator[tuple[ProcessTree, Channel]]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    ours, theirs = socket.socketpair()
+    with (
+        scratch_folder() as scratch,
+        ours,
+        theirs,
+        CappedLog(log) as output,
+    ):
+        job_file = scratch / "job.json"
+        job_file.write_text(json.dumps(job))
+        command = [sys.executable, "-P", "-m", "evaluator.submission.child"]
+        command += [str(theirs.fileno()), str(job_file)]
+        cwd = Path(job["submission"]).parent
+        path = os.pathsep.join(filter(None, [str(HOUSE), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path}
+        if sandbox:
+            images = [Path(job[name]) for name in IMAGES if name in job]
+            command = sandbox.command(command, cwd, [job_file, *images], scratch)
+            cwd, environment = home_of(scratch), sandbox.environment(scratch)
+        tree = ProcessTree(
+            command,
+            cwd=cwd,
+            env={**environment, "PYTHONUNBUFFERED": "1"},
+            output=output.pipe,
+            pass_fds=[theirs.fileno()],
+            sandboxed=sandbox is not None,
+        )
+        theirs.close()
+        try:
+            yield tree, Channel(ours, send_timeout=ANSWER_PATIENCE)
+        finally:
+            tree.kill()
+
+
+def _run_phases(watch: Watch, pair: Pair, limits: Limits, test_shape: tuple[int, int]) -> None:
+    compute = pair.minutes * 60
+    watch.run_phase("pre_training", compute, {"time_available": compute})
+    left = compute - watch.outcome.seconds["pre_training"]
+    watch.vault.open = True
+    arguments = {"budget": pair.budget, "time_available": max(left, 0.0)}
+    answer, _ = watch.run_phase("purchase", left, arguments)
+    watch.vault.open = False
+    purchased = watch.vault.purchased
+    watch.outcome.claimed = read_claim(answer.get("claimed"))
+    watch.outcome.warnings += check_claim(watch.outcome.claimed, purchased)
+    watch.outcome.notes = check_notes(answer.get("notes"), purchased, test_shape[1])
+    answer, payload = watch.run_phase("prediction", limits.prediction, {})
+    watch.outcome.predictions = check_predictions(answer, payload, test_shape)
+
+
+def _first_message(channel: Channel, tree: ProcessTree, timeout: float) -> Message | None:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        frame = receive_while_alive(channel, tree, POLL)
+        if frame:
+            return frame[0]
+    return None

@@ -1,0 +1,241 @@
+"""`--isolate`: the submission's process in a world that holds no labels, no network, no judge.
+
+The world is made by bubblewrap (https://github.com/containers/bubblewrap): user, process, network,
+IPC and host-name namespaces of its own, and a file system put together from what is listed here.
+Every path is the same inside as outside; what is not listed does not exist inside.
+"""
+
+import os
+import shutil
+import site
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluator.errors import ConfigurationError
+
+HOUSE = Path(__file__).resolve().parents[2]
+NAMESPACES = (
+    *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
+    *("--cap-drop", "ALL", "--die-with-parent", "--new-session"),
+)
+SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/opt/rocm"),
+    *("/sys/devices/system/cpu", "/sys/devices/system/node"),
+)
+ETC = (
+    *("alternatives", "fonts", "group", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d"),
+    *("localtime", "mime.types", "nsswitch.conf", "os-release", "passwd", "timezone", "OpenCL"),
+)
+GPU_DEVICES = ("nvidia*", "dri", "kfd")  # in /dev
+GPU_DRIVER = ("/sys/bus/pci", "/sys/module/nvidia", "/sys/class/drm", "/sys/class/kfd")
+KEPT_VARIABLES = frozenset(
+    [
+        *("CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "LANG"),
+        *("LD_LIBRARY_PATH", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "OMP_NUM_THREADS"),
+        *("OPENBLAS_NUM_THREADS", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED"),
+        *("PYTORCH_CUDA_ALLOC_CONF", "TZ"),
+    ]
+)
+PACKAGES = ("site-packages", "dist-packages")
+USER_NAMESPACE_SWITCHES = {  # file below /proc/sys: the value that forbids user namespaces
+    "kernel/unprivileged_userns_clone": "0",
+    "kernel/apparmor_restrict_unprivileged_userns": "1",
+    "user/max_user_namespaces": "0",
+}
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """How `--isolate` runs a submission.
+
+    Parameters
+    ----------
+    hidden : folders that must not be seen even where they lie inside something that is shown:
+        the data set, the journals.
+    """
+
+    hidden: tuple[Path, ...] = ()
+
+    def command(
+        self, inner: list[str], submission: Path, needed: Iterable[Path], scratch: Path
+    ) -> list[str]:
+        """`inner` wrapped so that it sees the system, its folder and `needed`, all read-only.
+
+        Parameters
+        ----------
+        submission : the folder of run.py.
+        needed : files of the judge that the child opens: its job, the decoded images.
+        scratch : an existing folder of the judge's; what is made in it becomes /tmp and `home`.
+        """
+        hidden = {path.resolve() for path in self.hidden if path.exists()}
+        if submission in hidden:
+            raise ConfigurationError(
+                "isolate-folder",
+                f"--isolate: {submission} holds the submission and is also the data set's folder "
+                "or --out, which the submission must not see. Move one of them.",
+            )
+        empty, tmp, home = scratch / "empty", scratch / "tmp", home_of(scratch)
+        empty.touch()
+        tmp.mkdir()
+        home.mkdir()
+        shown = {*_python(), *_weights(), HOUSE / "base_run.py", HOUSE / "evaluator", submission}
+        shown |= {*needed, *(path for path in map(Path, SYSTEM) if path.exists())}
+        return [
+            *("bwrap", *NAMESPACES, "--hostname", "isolated"),
+            *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/shm"),
+            *("--bind", str(tmp), "/tmp"),
+            *_pairs("--ro-bind-try", (f"/etc/{name}" for name in ETC)),
+            *_gpu(),
+            *_mounts(shown, hidden | set(_secrets(submission)), empty),
+            *("--bind", str(home), str(home), "--chdir", str(home)),
+            # Root's files in /proc/sys ask for no capability, only for root's number.
+            *("--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"),
+            *("--", *inner),
+        ]
+
+    def environment(self, scratch: Path) -> dict[str, str]:
+        """The few variables that a submission may know, with its scratch folder as home."""
+        home = str(home_of(scratch))
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name in KEPT_VARIABLES or name.startswith("LC_")
+        }
+        weights = {
+            name: str(path) for name, path in _weight_folders(os.environ).items() if path.is_dir()
+        }
+        asked = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        packages = [path for path in asked if Path(path).name in PACKAGES]
+        return {
+            **kept,
+            **weights,
+            **{"HOME": home, "TMPDIR": home, "USER": "submission", "LOGNAME": "submission"},
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONPATH": os.pathsep.join([str(HOUSE), *packages]),
+            "PYTHONUSERBASE": site.getuserbase(),
+        }
+
+
+def home_of(scratch: Path) -> Path:
+    """The submission's one writable folder: its working directory, HOME and TMPDIR."""
+    return scratch / "home"
+
+
+def require() -> None:
+    """Raise ConfigurationError, saying what to do, where bubblewrap is missing or forbidden."""
+    if sys.platform != "linux":
+        raise ConfigurationError(
+            "no-bubblewrap", "--isolate needs Linux. Leave it out, or use a Linux machine."
+        )
+    if not shutil.which("bwrap"):
+        raise ConfigurationError(
+            "no-bubblewrap",
+            "--isolate needs bubblewrap, which is not installed: apt-get install bubblewrap "
+            "(or dnf, pacman, zypper: the package has the same name everywhere).",
+        )
+    probe = ["bwrap", *NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+    done = subprocess.run([*probe, "true"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ConfigurationError(
+            "sandbox-forbidden",
+            f"--isolate: bubblewrap may not make a sandbox here ({done.stderr.strip()}). "
+            f"{_what_forbids(Path('/proc/sys'))}",
+        )
+
+
+def _what_forbids(switches: Path) -> str:
+    for name, forbidding in USER_NAMESPACE_SWITCHES.items():
+        try:
+            value = (switches / name).read_text().strip()
+        except OSError:
+            continue
+        if value == forbidding:
+            allowed = {"0": "1", "1": "0"}[value] if name.startswith("kernel") else "15000"
+            dotted = name.replace("/", ".")
+            return (
+                f"User namespaces are switched off by {dotted} = {value}; an administrator can "
+                f"allow them: sudo sysctl {dotted}={allowed}"
+            )
+    return (
+        "Inside a container its host must allow it, for Docker: --security-opt seccomp=unconfined "
+        "--security-opt apparmor=unconfined --security-opt systempaths=unconfined."
+    )
+
+
+def _mounts(shown: set[Path], hidden: set[Path], empty: Path) -> Iterator[str]:
+    """Shown paths bound read-only, hidden ones covered; the deeper path decides."""
+    plan = {**dict.fromkeys(hidden, False), **dict.fromkeys(shown, True)}
+    covers = []
+    for path in sorted(plan, key=lambda path: (len(path.parts), path)):
+        above = next((plan[parent] for parent in path.parents if parent in plan), False)
+        if plan[path] == above:
+            continue  # seen already, or not there to be hidden
+        if plan[path]:
+            yield from ("--ro-bind", str(path), str(path))
+        elif path.is_dir():
+            yield from ("--tmpfs", str(path))
+            covers.append(str(path))
+        else:
+            yield from ("--ro-bind", str(empty), str(path))
+    for cover in covers:
+        yield from ("--remount-ro", cover)
+
+
+def _secrets(submission: Path) -> Iterator[Path]:
+    """What a submission's own folder may hold of data sets: label files, a kit's data, history."""
+    names = [".git"]
+    if (submission / "local_evaluation.py").is_file():
+        names += ["data", "results"]
+    covered = {submission / name for name in names if (submission / name).exists()}
+    yield from (path.resolve() for path in covered)
+    for folder, inside, files in os.walk(submission):
+        inside[:] = [n for n in inside if not n.startswith(".") and Path(folder, n) not in covered]
+        if "labels.csv" in files:
+            yield Path(folder, "labels.csv")
+
+
+def _python() -> Iterator[Path]:
+    """The interpreter and every package it has, wherever they lie."""
+    prefixes = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
+    for path in (*map(Path, prefixes), *_packages()):
+        if path.is_dir():
+            yield path
+            yield path.resolve()
+    yield Path(sys.executable).resolve()
+
+
+def _packages() -> Iterator[Path]:
+    """Folders of installed packages that the interpreter in use has on its path."""
+    yield from (Path(path) for path in sys.path if Path(path).name in PACKAGES)
+
+
+def _weight_folders(environment: Mapping[str, str]) -> dict[str, Path]:
+    """Where torchvision, timm and the hub keep pretrained weights; no token lies in these."""
+    cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    hub = Path(environment.get("HF_HOME") or cache / "huggingface") / "hub"
+    return {
+        "TORCH_HOME": Path(environment.get("TORCH_HOME") or cache / "torch"),
+        "HF_HUB_CACHE": Path(environment.get("HF_HUB_CACHE") or hub),
+    }
+
+
+def _weights() -> Iterator[Path]:
+    for path in _weight_folders(os.environ).values():
+        if path.is_dir():
+            yield from (path, path.resolve())
+
+
+def _gpu() -> list[str]:
+    devices = [str(path) for name in GPU_DEVICES for path in sorted(Path("/dev").glob(name))]
+    if not devices:
+        return []
+    buses = map(str, sorted(Path("/sys/devices").glob("pci*")))
+    driver = _pairs("--ro-bind-try", (*GPU_DRIVER, *buses))
+    return [*_pairs("--dev-bind-try", devices), *driver]
+
+
+def _pairs(option: str, paths: Iterable[str]) -> list[str]:
+    return [word for path in paths for word in (option, path, path)]

@@ -1,0 +1,1 @@
+"""Post-purchase training: what a purchase is worth, by a fixed pipeline."""

@@ -1,0 +1,170 @@
+"""From what was bought to a score: the post-purchase pipeline on training + bought images."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evaluator.datasets.dataset import (
+    Splits,
+    ZEWDPCBaseDataset,
+    instantiate_purchased_dataset,
+)
+from evaluator.errors import ConfigurationError
+from evaluator.grid.provenance import device_name, git_revision, library_versions
+from evaluator.grid.trial import ScoreRecord
+from evaluator.training.device import chosen_device, release_memory
+from evaluator.training.metrics import score
+from evaluator.training.pipelines import Pipeline
+from evaluator.training.trainer import ZEWDPCTrainer, resize_images
+
+# What a score depends on besides the data and the pipeline's fields.
+SOURCES = (
+    "datasets/cache.py",
+    "datasets/dataset.py",
+    "datasets/layout.py",
+    "training/augmentation.py",
+    "training/device.py",
+    "training/metrics.py",
+    "training/muon.py",
+    "training/networks.py",
+    "training/optimisation.py",
+    "training/scoring.py",
+    "training/trainer.py",
+    "training/weights.py",
+)
+
+NO_SCORES: dict[str, Any] = {
+    "macro_f1": None,
+    "accuracy": None,
+    "hamming_loss": None,
+    "f1_per_class": {},
+}
+
+
+class Scorer:
+    """Scores purchases; resizes each split once per image size and keeps it.
+
+    Parameters
+    ----------
+    weights : `imagenet`, `none` or a file, for pipelines that start from weights.
+    device : where to train; the trainer's own choice where None.
+    """
+
+    def __init__(self, splits: Splits, *, weights: str, device: str | None = None) -> None:
+        self.splits = splits
+        self.weights = weights
+        self.device = device
+        self._resized: dict[tuple[int, int | None], Tensor] = {}
+
+    def score(
+        self,
+        trial: str,
+        purchased: Sequence[int],
+        pipeline: Pipeline,
+        training_seed: int,
+        progress: Callable[[float], None] | None = None,
+    ) -> ScoreRecord:
+        """Train `pipeline` on the training set and what was bought; score the held-out split.
+
+        A training whose loss does not stay finite has status "crashed" and no score. Raises
+        ConfigurationError where the device has too little memory for the pipeline.
+        """
+        started = time.monotonic()
+        bought = self.bought(purchased)
+        parts = self.splits.training, bought
+        trainer = ZEWDPCTrainer(
+            pipeline,
+            self.splits.class_names,
+            seed=training_seed,
+            device=self.device,
+            weights=self.weights,
+            progress=progress,
+        )
+        held_out = self.splits.validation
+        scores, reason = NO_SCORES, ""
+        try:
+            trainer.fit(
+                torch.cat([self._images(part, pipeline.size) for part in parts]),
+                np.concatenate([part.labels for part in parts]),
+            )
+            predictions = trainer.predict(self._images(held_out, pipeline.size))
+            scores = asdict(score(held_out.labels, predictions.numpy(), self.splits.class_names))
+        except FloatingPointError as error:
+            reason = str(error)
+        except torch.OutOfMemoryError as error:
+            raise ConfigurationError(
+                "device-memory",
+                f"--pipeline {pipeline.name} needs more memory than {device_name(self.device)} has "
+                f"free: {error}. Free it, or choose another --pipeline or --device; what is "
+                "finished is kept.",
+            ) from error
+        finally:
+            del trainer
+            release_memory()
+        return ScoreRecord(
+            trial=trial,
+            pipeline=pipeline.name,
+            training_seed=training_seed,
+            status="crashed" if reason else "ok",
+            reason=reason,
+            **scores,
+            n_training=len(self.splits.training),
+            n_purchased=len(bought),
+            seconds=round(time.monotonic() - started, 3),
+            configuration=self.configuration(pipeline),
+            device=device_name(self.device),
+            revision=git_revision(Path(__file__).parent),
+            versions=library_versions(),
+        )
+
+    def bought(self, purchased: Sequence[int]) -> ZEWDPCBaseDataset:
+        """The bought images with the labels that the vault sold."""
+        pool = self.splits.unlabelled
+        labels: Mapping[int, Sequence[int]] = {row: pool.labels[row].tolist() for row in purchased}
+        return instantiate_purchased_dataset(pool, labels)
+
+    def configuration(self, pipeline: Pipeline) -> str:
+        """Changes when the same purchase could get another score: code, settings, weights."""
+        weights = _weights_digest(self.weights) if pipeline.pretrained else ""
+        device = chosen_device(self.device).type
+        # Another number of threads adds up in another order, and ends elsewhere.
+        where = f"{device}{torch.get_num_threads()}" if device == "cpu" else device
+        settings = (
+            f"{pipeline.fingerprint()}|{weights}|{where}|{torch.__version__}|{_source_digest()}"
+        )
+        return hashlib.blake2b(settings.encode(), digest_size=6).hexdigest()
+
+    def _images(self, part: ZEWDPCBaseDataset, size: int | None) -> Tensor:
+        """(N, 3, S, S) uint8 of one part, from its split resized once."""
+        key = (id(part.images), size)
+        if key not in self._resized:
+            self._resized[key] = resize_images(part.images, size)
+        resized = self._resized[key]
+        if len(part.rows) == len(resized):
+            return resized
+        return resized[torch.from_numpy(part.rows)]
+
+
+@cache
+def _weights_digest(weights: str) -> str:
+    """`weights` itself, or what is in the file of that name."""
+    path = Path(weights)
+    if weights in ("imagenet", "none") or not path.is_file():
+        return weights
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+
+
+@cache
+def _source_digest() -> str:
+    digest = hashlib.blake2b()
+    for name in SOURCES:
+        digest.update((Path(__file__).parents[1] / name).read_bytes())
+    return digest.hexdigest()

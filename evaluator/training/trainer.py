@@ -1,0 +1,268 @@
+"""`ZEWDPCTrainer`: trains a post-purchase pipeline on training set + purchase, and predicts.
+
+Images stay uint8 and are normalised batch by batch. Nothing reads or disturbs the global random
+state, and no random choice depends on what was bought beyond how much: two purchases of one size
+start from the same weights and see the same rows in the same order, mirrored alike.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from sklearn.exceptions import NotFittedError
+from torch import nn
+from torch.amp.grad_scaler import GradScaler
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from evaluator.randomness import stream, stream_seed
+from evaluator.training.augmentation import mirror_and_turn, normalise, random_blur, resize_images
+from evaluator.training.device import (
+    autocast,
+    chosen_device,
+    half_precision,
+    resident,
+    take,
+    thread_limit,
+)
+from evaluator.training.networks import MINIMUM_SIZE, build_network, set_training
+from evaluator.training.optimisation import build_optimisers, build_schedule
+from evaluator.training.pipelines import Pipeline
+from evaluator.training.weights import load_weights
+
+__all__ = ["ZEWDPCTrainer", "resize_images"]
+
+_PREDICTION_BATCH = 128
+
+
+class ZEWDPCTrainer:
+    """Trains `pipeline` for the classes `class_names` from `seed`.
+
+    `device` None takes the GPU where there is one. `weights` is "imagenet", "none" or the path of
+    a state dict, and is ignored by pipelines that start from scratch. `progress` is called after
+    every batch with the share of the training done, 0 to 1. `max_threads` bounds the CPU threads
+    while fitting and predicting; None leaves them as they are. On a CPU the same rows, seed and
+    number of threads give bit-identical probabilities. Fitted: `network_`, `device_`.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        class_names: Sequence[str],
+        *,
+        seed: int,
+        device: torch.device | str | None = None,
+        weights: str = "imagenet",
+        progress: Callable[[float], None] | None = None,
+        max_threads: int | None = None,
+    ) -> None:
+        self.pipeline = pipeline
+        self.class_names = class_names
+        self.seed = seed
+        self.device = device
+        self.weights = weights
+        self.progress = progress
+        self.max_threads = max_threads
+
+    def fit(self, images: torch.Tensor, labels: npt.ArrayLike | torch.Tensor) -> Self:
+        """Train on `images` uint8 (N, 3, S, S) and 0/1 `labels` (N, C).
+
+        The rows' order matters to the seed's random choices: give them in a canonical one. Raises
+        `ValueError` where images or labels are not what they must be, `ConfigurationError` where
+        the weights cannot be had, `FloatingPointError` where the loss stops being a number.
+        """
+        self._check_images(images)
+        targets = _checked_labels(labels, len(images), len(self.class_names))
+        rows, held_out = self._split(len(images))
+        if self.pipeline.frozen_features and self.weights == "none":
+            warnings.warn(
+                f"pipeline {self.pipeline.name!r} with weights none: frozen features drawn at "
+                f"random tell almost nothing, expect a score near 0; use weights imagenet or FILE",
+                stacklevel=2,
+            )
+        device = chosen_device(self.device)
+        with thread_limit(self.max_threads), self._own_randomness(device):
+            network = build_network(self.pipeline.architecture, len(self.class_names))
+            if self.pipeline.pretrained:
+                load_weights(network, self.pipeline.architecture, self.weights)
+            network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._train(network, resident(images, device), targets.to(device), rows, held_out)
+        self.network_: nn.Module = network.eval()
+        self.device_ = device
+        return self
+
+    @torch.no_grad()
+    def predict_probabilities(self, images: torch.Tensor) -> torch.Tensor:
+        """Probabilities float32 (M, C), on the CPU, for `images` uint8 (M, 3, S, S)."""
+        if not hasattr(self, "network_"):
+            raise NotFittedError("predict was called before fit; call fit(images, labels) first")
+        if len(images) == 0:
+            return torch.zeros(0, len(self.class_names))
+        self._check_images(images)
+        parts = []
+        with thread_limit(self.max_threads):
+            for start in range(0, len(images), _PREDICTION_BATCH):
+                batch = images[start : start + _PREDICTION_BATCH].to(self.device_)
+                with autocast(self.device_):
+                    logits = self.network_(normalise(batch))
+                parts.append(logits.float().sigmoid().cpu())
+        return torch.cat(parts)
+
+    def predict(self, images: torch.Tensor) -> torch.Tensor:
+        """0/1 predictions uint8 (M, C): 1 where the probability is at least 0.5."""
+        return (self.predict_probabilities(images) >= 0.5).to(torch.uint8)
+
+    def _check_images(self, images: torch.Tensor) -> None:
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(
+                f"images came as {images.dtype} {tuple(images.shape)}, expected uint8 (N, 3, S, S)"
+            )
+        smallest, longest = min(images.shape[2:]), max(images.shape[2:])
+        least = MINIMUM_SIZE[self.pipeline.architecture]
+        if smallest < least:
+            raise ValueError(
+                f"images are {smallest} pixels small, {self.pipeline.architecture} needs at least "
+                f"{least}; use larger images or another pipeline"
+            )
+        if self.pipeline.size is not None and longest > self.pipeline.size:
+            raise ValueError(
+                f"images are {longest} pixels large, pipeline {self.pipeline.name!r} takes at "
+                f"most {self.pipeline.size}; call resize_images(images, pipeline.size) first"
+            )
+
+    def _split(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Row numbers to train on and to hold out, in ascending order; depends on `n` only."""
+        n_held_out = int(n * self.pipeline.validation_share)
+        if n - n_held_out < 2:
+            raise ValueError(
+                f"{n} images came, {n - n_held_out} of them to train on; batch normalisation "
+                f"needs at least 2"
+            )
+        shuffled = torch.randperm(n, generator=stream(self.seed, "post-purchase validation split"))
+        return shuffled[n_held_out:].sort().values, shuffled[:n_held_out].sort().values
+
+    @contextmanager
+    def _own_randomness(self, device: torch.device) -> Iterator[None]:
+        """Initialisation and dropout draw from our seed; the caller's state comes back."""
+        gpus = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=gpus):
+            seed = stream_seed(self.seed, "post-purchase initialisation")
+            torch.default_generator.manual_seed(seed)
+            if gpus:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
+            yield
+
+    def _train(
+        self,
+        network: nn.Module,
+        images: torch.Tensor,
+        targets: torch.Tensor,
+        rows: torch.Tensor,
+        held_out: torch.Tensor,
+    ) -> None:
+        """Run the pipeline's epochs over `rows` of `images` and `targets` (N, C)."""
+        pipeline = self.pipeline
+        device = targets.device
+        # At most `batch_size` each and of nearly equal size; never one alone (batch norm).
+        n_batches = min(math.ceil(len(rows) / pipeline.batch_size), len(rows) // 2)
+        epochs = pipeline.epochs_for(n_batches)
+        n_steps = epochs * n_batches
+        set_training(network, frozen_features=pipeline.frozen_features)
+        optimisers = build_optimisers(network, pipeline)
+        schedules = [build_schedule(optimiser, pipeline, n_steps) for optimiser in optimisers]
+        scaler = GradScaler(device.type, enabled=half_precision(device) is torch.float16)
+        order = stream(self.seed, "post-purchase batch order")
+        mirrors = stream(self.seed, "post-purchase mirrors")
+        blurs = stream(self.seed, "post-purchase blurs")
+        for epoch in range(epochs):
+            total = torch.zeros((), device=device)
+            shuffled = rows[torch.randperm(len(rows), generator=order)]
+            for number, chosen in enumerate(shuffled.tensor_split(n_batches), start=1):
+                batch = self._augmented(take(images, chosen, device), mirrors, blurs)
+                loss = self._loss(network, batch, targets[chosen.to(device)])
+                network.zero_grad()
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                for optimiser, schedule in zip(optimisers, schedules, strict=True):
+                    scaler.step(optimiser)
+                    if isinstance(schedule, LambdaLR):
+                        schedule.step()
+                scaler.update()
+                total += loss.detach()
+                if self.progress is not None:
+                    self.progress((epoch * n_batches + number) / n_steps)
+            mean_loss = total.item() / n_batches
+            if not math.isfinite(mean_loss):
+                raise FloatingPointError(
+                    f"pipeline {pipeline.name!r}, seed {self.seed}: the loss became {mean_loss} in "
+                    f"epoch {epoch + 1}; lower the learning rate"
+                )
+            if pipeline.schedule == "plateau":
+                held_out_loss = self._held_out_loss(network, images, targets, held_out, mean_loss)
+                for schedule in schedules:
+                    if isinstance(schedule, ReduceLROnPlateau):
+                        schedule.step(held_out_loss)
+
+    def _augmented(
+        self, batch: torch.Tensor, mirrors: torch.Generator, blurs: torch.Generator
+    ) -> torch.Tensor:
+        """uint8 `batch` (B, 3, H, W) as the network is trained on it, float32."""
+        flips, quarter_turns = self.pipeline.flips, self.pipeline.quarter_turns
+        batch = mirror_and_turn(batch, mirrors, flips=flips, quarter_turns=quarter_turns)
+        batch = normalise(batch)
+        return random_blur(batch, blurs) if self.pipeline.blur else batch
+
+    def _loss(self, network: nn.Module, batch: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        with autocast(batch.device):
+            logits = network(batch)
+        return F.binary_cross_entropy_with_logits(
+            logits.float(),
+            targets,
+            pos_weight=torch.tensor(self.pipeline.positive_weight, device=batch.device),
+        )
+
+    @torch.no_grad()
+    def _held_out_loss(
+        self,
+        network: nn.Module,
+        images: torch.Tensor,
+        targets: torch.Tensor,
+        held_out: torch.Tensor,
+        training_loss: float,
+    ) -> float:
+        """Mean loss of the held-out rows; the training loss where too few came to hold any out."""
+        if len(held_out) == 0:
+            return training_loss
+        network.eval()
+        total = 0.0
+        for chosen in torch.split(held_out, _PREDICTION_BATCH):
+            batch = normalise(take(images, chosen, targets.device))
+            loss = self._loss(network, batch, targets[chosen.to(targets.device)])
+            total += loss.item() * len(chosen)
+        set_training(network, frozen_features=self.pipeline.frozen_features)
+        return total / len(held_out)
+
+
+def _checked_labels(
+    labels: npt.ArrayLike | torch.Tensor, n_images: int, n_classes: int
+) -> torch.Tensor:
+    """`labels` as float32 (N, C) of 0 and 1."""
+    given = labels if isinstance(labels, torch.Tensor) else torch.from_numpy(np.array(labels))
+    if tuple(given.shape) != (n_images, n_classes):
+        raise ValueError(
+            f"labels came with shape {tuple(given.shape)}, expected ({n_images}, {n_classes}): one "
+            f"row per image, one column per class"
+        )
+    wrong = (given != 0) & (given != 1)
+    if wrong.any():
+        row, column = wrong.nonzero()[0].tolist()
+        raise ValueError(
+            f"labels hold {given[row, column].item()} in row {row}, column {column}; expected only "
+            f"0 and 1"
+        )
+    return given.float().cpu()
