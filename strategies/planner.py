@@ -18,6 +18,7 @@ EPOCHS = (80, 60, 40, 30, 25, 20, 15, 12, 10, 8, 6, 5, 4, 3, 2, 1)  # few: a ste
 ESTIMATE_ERROR = 1.15  # what is planned may take this much longer than measured
 OVERRUN = 2.0  # a fit may take this much longer than planned ...
 SLACK_SHARE = 0.25  # ... and this share of the time that nothing is planned for
+GUESSED = 0.005  # seconds to choose a label and to buy one, until the first were measured
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Costs:
 
     fit: float
     look: float
-    choose: float = 0.005
-    buy: float = 0.005
+    choose: float = GUESSED
+    buy: float = GUESSED
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
-"""The label budget in hand: buys, counts, and knows what a purchase takes."""
+"""The label budget in hand: buys, counts, and keeps notes on what was bought."""
 
-import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,26 +17,18 @@ class Seller(Protocol):
 class Purse:
     """Spends at most `budget` labels at `seller`, never twice on one index.
 
+    left : labels that can still be bought.
     bought : {idx: (C,) of 0/1 as float32}, in the order of purchase.
     notes : {idx: what was thought of it}, for whoever reads the report; see `note`.
-    seconds_per_label : measured over all purchases so far.
     """
 
-    def __init__(
-        self, seller: Seller, budget: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, seller: Seller, budget: int) -> None:
         if budget < 0:
             raise ValueError(f"The budget must not be negative; got {budget}.")
         self._seller = seller
-        self._clock = clock
-        self._seconds = 0.0
         self.left = budget
         self.bought: dict[int, Tensor] = {}
         self.notes: dict[int, dict[str, Any]] = {}
-
-    @property
-    def seconds_per_label(self) -> float | None:
-        return self._seconds / len(self.bought) if self.bought else None
 
     def buy(self, idx: int) -> Tensor:
         """The label (C,) of `idx`; ValueError if it was bought before or the budget is spent."""
@@ -46,9 +36,7 @@ class Purse:
             raise ValueError(f"Index {idx} has been bought already.")
         if self.left == 0:
             raise ValueError(f"The budget of {len(self.bought)} labels is spent.")
-        started = self._clock()
         answer = self._seller.purchase_label(idx)
-        self._seconds += self._clock() - started
         self.left -= 1
         if answer is None:
             raise ValueError(f"purchase_label({idx}) returned no label.")

@@ -17,24 +17,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Literal, Protocol, get_type_hints
+from typing import Literal, get_type_hints
 
 import torch
 from torch import Tensor
 
 from strategies.parameters import Parameter, canonical, parse_parameter
+from strategies.planner import Kind
 from strategies.pool import PoolView
 
-Plan = Literal["one", "adaptive", "ladder"]
 Rounds = int | Literal["auto"]
 Selection = Callable[..., Tensor]
-
-
-class Strategy(Protocol):
-    """Chooses which k images of the pool to buy next."""
-
-    def select(self, pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
-        """Positions in the pool, LongTensor (k,), unique; all randomness comes from `rng`."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,7 @@ class Entry:
     function: Selection
     summary: str
     source: str
-    plan: Plan = "adaptive"
+    plan: Kind = "adaptive"
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -63,7 +56,7 @@ REGISTRY: dict[str, Entry] = {}
 
 
 def register(
-    name: str, *, source: str, plan: Plan = "adaptive"
+    name: str, *, source: str, plan: Kind = "adaptive"
 ) -> Callable[[Selection], Selection]:
     """Register `function(pool, k, rng, *, parameter=default, ...)` as the strategy `name`.
 
@@ -102,7 +95,7 @@ class ConfiguredStrategy:
         return self.entry.name
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> Kind:
         return self.entry.plan
 
     @property
@@ -151,7 +144,10 @@ def parse_strategy(spec: str) -> ConfiguredStrategy:
 
 
 def configure(name: str, settings: Mapping[str, Parameter]) -> ConfiguredStrategy:
-    """The strategy `name` with `settings`, as a table of `submission.toml` gives them."""
+    """The strategy `name` with `settings`, each as text or as the type it is to have.
+
+    Raises as `parse_strategy` does.
+    """
     load()
     if name not in REGISTRY:
         raise ValueError(_unknown("strategy", name, sorted(REGISTRY)))

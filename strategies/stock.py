@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from strategies.planner import Costs
+from strategies.planner import GUESSED, Costs
 
 
 @dataclass
@@ -56,13 +56,16 @@ class CostLedger:
     """Seconds per unit of work; the median of what was seen, so that one stall does not rule."""
 
     def __init__(self, fit: float, look: float) -> None:
-        self._seen = {"fit": [fit], "look": [look], "choose": [0.005], "buy": [0.005]}
+        self._seen = {"fit": [fit], "look": [look], "choose": [GUESSED], "buy": [GUESSED]}
 
     def saw(self, what: str, seconds: float, units: float) -> None:
-        """Record that `units` of work took `seconds`; priors that were guesses are dropped."""
+        """Record that `units` of work took `seconds`; what was only guessed is dropped.
+
+        what : "fit", "look", "choose" or "buy"; a unit is that of the same field of `Costs`.
+        """
         if units <= 0:
             return
-        if what in ("choose", "buy") and self._seen[what] == [0.005]:
+        if what in ("choose", "buy") and self._seen[what] == [GUESSED]:
             self._seen[what] = []
         self._seen[what].append(seconds / units)
 

@@ -158,7 +158,7 @@ def simulate(
     rounds.fit(epochs, labelled, began + safe)
 
     seller = Seller(clock, buy)
-    purse = Purse(seller, budget, clock)
+    purse = Purse(seller, budget)
     pool = Pool(torch.zeros(n_pool, 3, 1, 1, dtype=torch.uint8), torch.arange(n_pool), iter(()))
     safe_end = ends - settings.reserve(ends - clock())
     rounds.spend(purse, pool, labelled, safe_end)
@@ -207,7 +207,7 @@ def test_however_little_time_there_is_it_never_looks_with_untrained_eyes(kind: s
             torch.zeros(100, 3, 1, 1, dtype=torch.uint8), torch.zeros(100, 3), reference=100
         )
         pool = Pool(torch.zeros(400, 3, 1, 1, dtype=torch.uint8), torch.arange(400), iter(()))
-        purse = Purse(Seller(clock, 0.0), 50, clock)
+        purse = Purse(Seller(clock, 0.0), 50)
         rounds.spend(purse, pool, labelled, clock() + tenths / 10)
         assert len(purse.bought) == 50
 
