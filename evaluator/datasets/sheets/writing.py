@@ -98,7 +98,12 @@ def _write_splits(
         ]
     sold: dict[str, list[Labels]] = {split: [] for split in SPLITS}
     total = sum(recipe.count(split) for split in SPLITS)
-    bar = tqdm(total=total, desc=f"{recipe.name} at {size} px", unit="sheet", disable=not progress)
+    bar = tqdm(
+        total=total,
+        desc=f"{recipe.name} at {size} px",
+        unit="sheet",
+        disable=None if progress else True,  # None: off where there is no terminal
+    )
     with bar, _mapped(tasks, total * size * size, workers) as results:
         for task, labels in zip(tasks, results, strict=True):
             sold[task.split].append(labels)
