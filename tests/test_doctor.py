@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from evaluator.datasets.data_health import data_checks
 from evaluator.readiness import installation, machine
 from evaluator.readiness.checks import Check, table
+from evaluator.readiness.data_health import data_checks
 from evaluator.readiness.doctor import examine
 from evaluator.readiness.installation import Probe
 from evaluator.submission.watch import Limits

@@ -55,7 +55,7 @@ def _installed() -> list[Check]:
 
 def _data(folder: Path) -> list[Check]:
     try:
-        from evaluator.datasets.data_health import data_checks
+        from evaluator.readiness.data_health import data_checks
     except ImportError as error:
         return [Check("data", "warn", f"not looked at: {error}", installation.INSTALL)]
     return data_checks(folder)
