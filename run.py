@@ -30,18 +30,20 @@ from strategies.rounds import Rounds, report
 from strategies.stock import CostLedger, Labelled, Pool
 
 CONFIG = Path(__file__).with_name("submission.toml")
-POOL_READING_SHARE = 0.25  # of the time left, at most, goes into reading the pool's images
+POOL_READING_SHARE = 0.25  # of the time left goes into reading the pool's images, by plan ...
+POOL_READING_OVERRUN = 1.5  # ... and at most this many times as much
+AMPLE = 2  # with time to read the pool this often, the clock has no part in what is read
 UNREAD_BLOCK = 64  # images read together when what was read does not fill the budget
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What `submission.toml` may say."""
+    """What `submission.toml` may say; the tables become LearnerSettings and PlannerSettings."""
 
     strategy: str = "winner"
     seed: int = 0
-    learner: dict = field(default_factory=dict)  # type: ignore[type-arg]
-    planner: dict = field(default_factory=dict)  # type: ignore[type-arg]
+    learner: dict[str, Any] = field(default_factory=dict)
+    planner: dict[str, Any] = field(default_factory=dict)
 
 
 class ZEWDPCRun(ZEWDPCBaseRun):
@@ -214,12 +216,12 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         seconds = POOL_READING_SHARE * (ends - time.monotonic())
         affordable = seconds / max(self._seconds_per_reading, 1e-9)
         order = torch.randperm(len(dataset), generator=stream(self.seed, "pool/order")).tolist()
-        unhurried = affordable > 2 * len(dataset)
+        unhurried = affordable > AMPLE * len(dataset)
         positions = order if not unhurried else sorted(order)
         bank = self._read(
             dataset,
-            positions=positions[: max(1, min(len(dataset), int(min(affordable, 1e12))))],
-            deadline=None if unhurried else time.monotonic() + 1.5 * seconds,
+            positions=positions[: max(1, int(min(affordable, len(dataset))))],
+            deadline=None if unhurried else time.monotonic() + POOL_READING_OVERRUN * seconds,
         )
         report("pool", images=len(dataset), read=len(bank), seconds_each=bank.seconds_per_image)
         return Pool(bank.images, bank.indices, self._unread(dataset, positions[len(bank) :]))

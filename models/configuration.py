@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ def _is_a(value: Any, hint: Any) -> bool:
         return number and abs(value) <= sys.float_info.max
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
+    return isinstance(value, get_origin(hint) or hint)
 
 
 def _in_words(hint: Any) -> str:
@@ -46,4 +46,4 @@ def _in_words(hint: Any) -> str:
         bool: "true or false",
         dict: "a table",
     }
-    return words.get(hint, str(hint))
+    return words.get(get_origin(hint) or hint, str(hint))

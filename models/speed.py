@@ -9,6 +9,7 @@ from models.learner import INFERENCE_BATCHES, Learner
 from models.randomness import stream
 
 WARM_UP_IMAGES = 4
+EPOCHS_OF_A_FIT = 10  # of the fits between rounds, unless PlannerSettings.refit_epochs says other
 
 
 class Speed(NamedTuple):
@@ -49,8 +50,8 @@ def measure_speed(
     started = clock()
     rehearsal.look(block)
     look = (clock() - started) / len(block)
-    # counted: a fit's own look at what each member holds out
-    return Speed(_typical(taken[1:]) / n * passes + look / 10, look)
+    # A fit ends with a look at what its members hold out, at most one look over its epochs.
+    return Speed(_typical(taken[1:]) / n * passes + look / EPOCHS_OF_A_FIT, look)
 
 
 def _typical(values: list[float]) -> float:
