@@ -21,7 +21,8 @@ class ZEWDPCBaseRun:
     """What a submission must offer. The judge calls the three phases in this order, once each.
 
     A data set here is anything with `len(dataset)` and `dataset[i]` that yields
-    `{"idx": int, "image": array (H, W, 3) uint8, "label": array (C,) of 0/1}`.
+    `{"idx": int, "image": array (H, W, 3) uint8, "label": array (C,) of 0/1}`. Where nobody has
+    paid for the label (the pool, the test images), it may be None, or -1 in every class.
 
     After its purchase phase it may hold `purchase_notes`, for the judge's report and nothing
     else: `{idx: {"round": int, "probabilities": [one per class]}}`, either of the two or both.

@@ -1,7 +1,8 @@
-"""Every random choice of the judge draws from a named stream of the trial's seed.
+"""Every random choice of the submission draws from a named stream of the trial's seed.
 
 Two trials with the same seed share every stream that does not depend on what was bought
-(common random numbers), so their difference is the purchase and not the dice.
+(common random numbers), so their difference is the purchase and not the dice. The judge has the
+same file for itself (`evaluator/randomness.py`), because neither side imports the other.
 """
 
 import hashlib

@@ -27,7 +27,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Limits:
-    """What one purchase run may use. The node is FACTS.md's; start-up and prediction our choice.
+    """What one purchase run may use: the platform's node; start-up and prediction our choice.
 
     Start-up (importing run.py) and prediction have limits of their own and do not count
     towards the compute budget, which the challenge defines over pre-training + purchase.
