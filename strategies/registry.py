@@ -1,6 +1,7 @@
 """Strategies by name, so that one is a flag away: `--strategy "uherding:temperature=auto"`.
 
-A strategy is a function and a decorator; save it as any module in `strategies/` and it is found:
+A strategy is a function and a decorator; saved as any module in `strategies/` or a folder of it,
+it is found:
 
     from strategies.registry import register
 
@@ -171,10 +172,10 @@ def configure(name: str, settings: Mapping[str, Parameter]) -> ConfiguredStrateg
 
 
 def load() -> dict[str, Entry]:
-    """Import every module of `strategies/` once, so that all that register are registered."""
+    """Import every module of `strategies/` and its folders once, so that all that register do."""
     import strategies
 
-    for module in pkgutil.iter_modules(strategies.__path__, "strategies."):
+    for module in pkgutil.walk_packages(strategies.__path__, "strategies."):
         importlib.import_module(module.name)
     return REGISTRY
 

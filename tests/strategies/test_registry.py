@@ -1,5 +1,6 @@
 """A strategy is a flag away: names and parameters are read strictly, and new ones are found."""
 
+import importlib
 from typing import Annotated, Literal
 
 import pytest
@@ -161,7 +162,8 @@ def test_a_faulty_newcomer_is_caught_before_it_spends(answer: torch.Tensor, comp
 
 
 @pytest.mark.usefixtures("newcomer")
-def test_a_module_in_the_folder_is_found(tmp_path, monkeypatch):
+@pytest.mark.parametrize("package", ["strategies", "strategies.catalogue"])
+def test_a_module_in_the_folder_is_found(package, tmp_path, monkeypatch):
     module = tmp_path / "my_strategy.py"
     documented = registry.__doc__ or ""
     assert "@register" in documented
@@ -172,8 +174,7 @@ def test_a_module_in_the_folder_is_found(tmp_path, monkeypatch):
         "    '''The k images with the largest embedding norm.'''\n"
         "    return pool.embeddings.norm(dim=1).pow(power).topk(k).indices\n"
     )
-    import strategies
-
-    monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
+    folder = importlib.import_module(package)
+    monkeypatch.setattr(folder, "__path__", [*folder.__path__, str(tmp_path)])
     picks = parse_strategy("newcomer:power=2").select(pool_of(views()), 4, generator())
     assert picks.tolist() == views()["embeddings"].norm(dim=1).topk(4).indices.tolist()
