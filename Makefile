@@ -13,7 +13,7 @@ help:
 	@echo "make test       install, check style and types, run every test"
 	@echo "make fast-test  the tests that take less than ten seconds each"
 	@echo "make lint       ruff and mypy"
-	@echo "make clean      remove what was made here: environment, generated data, results"
+	@echo "make clean      remove what can be made again: environment, caches, painted data; results stay"
 
 demo: $(VENV)/.runs
 	$(RUN) local_evaluation.py $(DEMO)
@@ -41,4 +41,4 @@ $(VENV)/.tests: $(VENV)/.runs requirements-dev.txt
 	touch $@
 
 clean:
-	rm -rf .venv data/sheets-* results .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv data/sheets-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
