@@ -8,5 +8,6 @@ analysis    leaderboard, paired comparisons, where the noise comes from
 report      one HTML page to look at
 readiness   doctor, validate, package
 
+Beside them `errors`, which a person reads, and `randomness`, from which every choice is drawn.
 Imports neither `strategies` nor `models`: it judges any `run.py`, not only the one beside it.
 """

@@ -18,7 +18,10 @@ DTYPES = frozenset(
 
 
 def read_claim(claimed: Any) -> list[int] | None:
-    """The indices of the dict that the purchase phase returned; None where there is no such."""
+    """The indices of the dict that the purchase phase returned; None where there is no such.
+
+    None as well of more than `child.MOST_CLAIMED` indices, which the child does not send.
+    """
     if not isinstance(claimed, list) or not all(isinstance(index, int) for index in claimed):
         return None
     return claimed
@@ -27,7 +30,7 @@ def read_claim(claimed: Any) -> list[int] | None:
 def check_claim(claimed: list[int] | None, purchased: Mapping[int, object]) -> list[str]:
     """Warnings on the returned dict: it counts for nothing, but its author will want to know."""
     if claimed is None:
-        return ["purchase_phase did not return a dict of {index: label}; ignored."]
+        return ["purchase_phase returned no dict of {index: label}, or one too long; ignored."]
     returned, bought = set(claimed), set(purchased)
     if returned == bought:
         return []
