@@ -18,7 +18,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import resource
 import signal
 import subprocess
@@ -37,6 +36,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.peers import PEERS
+from benchmarks.tables import hardware, print_table
 from strategies.pool import PoolView
 from strategies.registry import load, parse_strategy
 from strategies.selectors.dsquared import d_squared_sample
@@ -175,14 +175,6 @@ def measure(
     return measured
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    print("\n| " + " | ".join(header) + " |")
-    print("|---" + "|---:" * (len(header) - 1) + "|")
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
-    print(flush=True)
-
-
 def catalogue_and_peers(names: list[str], options: argparse.Namespace, folder: Path) -> None:
     """Every strategy, and beside those that others have, theirs."""
     file = folder / "catalogue.pt"
@@ -249,15 +241,6 @@ def show(measured: Measured) -> str:
     return f"{measured.seconds:#.3g}".rstrip(".") + (f" ({measured.note})" if measured.note else "")
 
 
-def hardware(threads: int) -> str:
-    cpu = platform.processor() or platform.machine()
-    described = Path("/proc/cpuinfo")
-    if described.exists():
-        cpu = described.read_text().partition("model name\t: ")[2].partition("\n")[0] or cpu
-    busy = f"load {os.getloadavg()[0]:.1f} at the start"
-    return f"{cpu}, {threads} threads, torch {torch.__version__}, {busy}"
-
-
 def parse(arguments: Sequence[str]) -> Any:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
@@ -281,7 +264,8 @@ def main() -> None:
         run_child(*sys.argv[2:6])
         return
     options = parse(sys.argv[1:])
-    print(f"{hardware(options.threads)}; {options.clock} seconds", flush=True)
+    torch.set_num_threads(options.threads)
+    print(f"{hardware('cpu')}; {options.clock} seconds", flush=True)
     names = options.only or [*sorted(load()), "d-squared"]
     with tempfile.TemporaryDirectory() as folder:
         if {"catalogue", "peers"} & set(options.sections):
