@@ -1,14 +1,19 @@
 """The post-purchase trainer learns, repeats itself to the bit, and says what is wrong."""
 
+import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from sklearn.exceptions import NotFittedError
+from torch import nn
 
 from evaluator.errors import ConfigurationError
+from evaluator.randomness import stream, stream_seed
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer
@@ -169,6 +174,58 @@ def test_frozen_features_take_no_backward_pass():
     features = network.get_submodule("features")
     assert not features(torch.zeros(2, 3, 32, 32)).requires_grad
     assert network.get_submodule("classifier").training
+
+
+def plain_pixels(images: torch.Tensor) -> torch.Tensor:
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[:, :, None, None]
+    return (images / 255 - mean) / std
+
+
+def plainly_frozen(pipeline: Pipeline, weights: Path, n: int, seed: int) -> nn.Module:
+    """Frozen features by the book: the whole graph is built and differentiated, the head stepped.
+
+    Of the trainer it shares the streams of random numbers and nothing else.
+    """
+    images, labels = sheets(n)
+    pixels, targets = plain_pixels(images), labels.float()
+    order = stream(seed, "post-purchase batch order")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, "post-purchase initialisation"))
+        network = build_network(pipeline.architecture, len(NAMES))
+        network.load_state_dict(torch.load(weights))
+        head = network.get_submodule("classifier")
+        optimiser = torch.optim.Adam(head.parameters(), lr=pipeline.learning_rate)
+        for _ in range(pipeline.epochs):
+            shuffled = torch.randperm(n, generator=order)
+            for rows in shuffled.tensor_split(math.ceil(n / pipeline.batch_size)):
+                network.eval()  # batch norm
+                head.train()  # dropout
+                network.zero_grad()
+                loss = F.binary_cross_entropy_with_logits(network(pixels[rows]), targets[rows])
+                loss.backward()
+                assert all(p.grad is not None for p in network.parameters())
+                optimiser.step()
+    return network.eval()
+
+
+def test_frozen_features_score_as_with_the_whole_graph(tmp_path):
+    weights = tmp_path / "features.pt"
+    network = build_network("efficientnet_b0", len(NAMES)).train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # true statistics at once, or the signal dies on its way
+    network(plain_pixels(sheets(64)[0]))
+    torch.save(network.state_dict(), weights)
+    pipeline = replace(
+        ORGANISER, epochs=3, learning_rate=0.01, validation_share=0.0, flips=False, blur=False
+    )
+    images = sheets(16, seed=9)[0]
+    by_the_book = plainly_frozen(pipeline, weights, 30, seed=1)(plain_pixels(images)).sigmoid()
+    trainer = fitted(pipeline, 30, weights=str(weights))
+    ours = trainer.predict_probabilities(images)
+    assert ours.std(0).min() > 1e-3, "the head does not look at the features"
+    torch.testing.assert_close(ours, by_the_book.detach(), rtol=0, atol=1e-5)
+    assert torch.equal(trainer.predict(images), (by_the_book >= 0.5).to(torch.uint8))
 
 
 @pytest.mark.parametrize("name", PIPELINES)
