@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 import run
+from models.learner import Learner, Sight
+from models.networks import LocalLogits, Views
 
 ROOT = Path(__file__).resolve().parents[1]
 N_CLASSES = 3
@@ -308,3 +310,33 @@ def test_every_strategy_finds_what_it_looks_at(name: str, tmp_path: Path) -> Non
     training, unlabelled = train(), pool()
     submission.pre_training_phase(training, 600)
     assert len(submission.purchase_phase(unlabelled, training, 20, 600)) == 20
+
+
+@pytest.mark.parametrize("strategy", ["badge", "uherding"])
+def test_probabilities_and_embeddings_of_the_pool_come_from_one_pass(
+    strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[tuple[int, int]] = []  # images asked about, images that went through a net
+    passed = 0
+    look, forward = Learner.look, LocalLogits.forward
+
+    def counting_forward(self: LocalLogits, images: torch.Tensor) -> Views:
+        nonlocal passed
+        passed += len(images)
+        return forward(self, images)
+
+    def counting_look(self: Learner, images: torch.Tensor, deadline: float | None = None) -> Sight:
+        before = passed
+        sight = look(self, images, deadline)
+        looks.append((len(images), passed - before))
+        return sight
+
+    submission = run.ZEWDPCRun(f"{strategy}:rounds=2", config=config(tmp_path))
+    training, unlabelled = train(), pool()
+    submission.pre_training_phase(training, 600)
+    monkeypatch.setattr(LocalLogits, "forward", counting_forward)
+    monkeypatch.setattr(Learner, "look", counting_look)
+    submission.purchase_phase(unlabelled, training, 20, 600)
+    members = submission.learner_settings.members
+    at_the_pool = [counts for counts in looks if counts[0] in (80, 70)]
+    assert at_the_pool == [(80, 80 * members), (70, 70 * members)]

@@ -1,0 +1,236 @@
+"""Where the time of a purchase goes, and how near looking at the pool comes to its limit.
+
+    python benchmarks/purchase.py --quick                  # minutes on two cores
+    python benchmarks/purchase.py --data data/pcb_boards   # the challenge's budgets on real images
+
+Runs the submission as it is, with a stopwatch round what it calls; an activity's seconds are its
+own, without those of activities it started. One table, a row for each strategy and budget:
+
+start-up         a child process of the judge's, from its start to the first phase
+decode           images of the training set and of the pool into memory, at the learner's size
+pre-training     the first fit, and measuring this machine's speed before it
+pool inference   the learner's look at the pool; one pass gives probabilities and embeddings
+embedding        its look at what is labelled, for strategies that ask for its embeddings
+selection        the strategy's choice
+retraining       every later fit
+rest             planning, buying, copying
+"""
+
+import argparse
+import contextlib
+import io
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from torch import Tensor
+
+import run
+from benchmarks.stopwatch import Stopwatch
+from benchmarks.tables import hardware, print_table
+from evaluator.datasets.dataset import (
+    Splits,
+    ZEWDPCBaseDataset,
+    ZEWDPCProtectedDataset,
+    open_splits,
+)
+from evaluator.datasets.sheets import RECIPES, generate
+from evaluator.grid.trial import Pair
+from evaluator.submission.isolation import run_submission
+from evaluator.submission.vault import LabelVault
+from models.image_bank import ImageBank
+from models.learner import INFERENCE_BATCHES, Learner
+from models.training import autocast
+from strategies.registry import ConfiguredStrategy
+
+PHASES = ("decode", "pre-training", "pool inference", "embedding", "selection", "retraining")
+GOALS = "goals: start-up under 8 s, selection under 5 %, pool inference at least 90 % of its limit"
+SAMPLE = 2048  # images of the pool looked at for the comparison with the limit
+TURNS = 5
+QUICK = {"size": 64, "images": 2000, "labels": [124], "minutes": 2.0}
+
+
+@contextlib.contextmanager
+def stopwatch_round_the_buyer(watch: Stopwatch) -> Iterator[None]:
+    """Every call of the submission to what takes time is booked, whoever makes it."""
+
+    def training() -> str:
+        return "pre-training" if "pre-training phase" in watch else "retraining"
+
+    def looking() -> str:
+        return "embedding" if "selection" in watch else "pool inference"
+
+    read = ImageBank.from_dataset.__func__  # type: ignore[attr-defined]
+    with (
+        patch.object(ImageBank, "from_dataset", classmethod(watch.round(read, lambda: "decode"))),
+        patch.object(run, "fitting_size", watch.round(run.fitting_size, lambda: "decode")),
+        patch.object(run, "measure_speed", watch.round(run.measure_speed, lambda: "pre-training")),
+        patch.object(Learner, "fit", watch.round(Learner.fit, training)),
+        patch.object(
+            ConfiguredStrategy,
+            "select",
+            watch.round(ConfiguredStrategy.select, lambda: "selection"),
+        ),
+        patch.object(Learner, "look", watch.round(Learner.look, looking)),
+    ):
+        yield
+
+
+def purchase(
+    splits: Splits, strategy: str, pair: Pair, device: str
+) -> tuple[dict[str, float], Learner]:
+    """Seconds by activity of one purchase, the whole included, and the learner that made it."""
+    vault = LabelVault(splits.unlabelled.labels, pair.budget)
+    vault.open = True
+    pool = ZEWDPCProtectedDataset(splits.unlabelled.images, splits.class_names, vault.purchase)
+    watch, log = Stopwatch(), io.StringIO()
+    with stopwatch_round_the_buyer(watch), contextlib.redirect_stdout(log):
+        submission = run.ZEWDPCRun(strategy)
+        submission.learner_settings = replace(submission.learner_settings, device=device)
+        started = time.perf_counter()
+        with watch("pre-training phase"):
+            submission.pre_training_phase(splits.training, pair.minutes * 60)
+        left = pair.minutes * 60 - (time.perf_counter() - started)
+        with watch("purchase phase"):
+            submission.purchase_phase(pool, splits.training, pair.budget, left)
+        whole = time.perf_counter() - started
+    if len(vault.purchased) != pair.budget:
+        raise RuntimeError(f"{strategy} bought {len(vault.purchased)} of {pair.budget} labels.")
+    return {**watch.seconds, "whole": whole}, submission._learner
+
+
+class StartedError(Exception):
+    """The submission has begun its first phase; what comes after is not wanted."""
+
+
+def start_up(splits: Splits, strategy: str) -> float:
+    """Seconds from starting the child process to the first line of its first phase."""
+
+    def stop(*_: object) -> None:
+        raise StartedError
+
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        with contextlib.suppress(StartedError):
+            outcome = run_submission(
+                Path(run.__file__),
+                splits,
+                Pair(1, 1),
+                LabelVault(splits.unlabelled.labels, 1),
+                Path(folder) / "log",
+                arguments={"strategy": strategy, "seed": 0},
+                progress=stop,
+            )
+            raise RuntimeError(f"the child did not get so far: {outcome.reason}")
+        return time.perf_counter() - started
+
+
+def share_of_limit(learner: Learner, images: Tensor) -> tuple[float, float]:
+    """Images per second of a look at uint8 `images` (N, 3, S, S), and its share of the limit.
+
+    The limit: every member of the learner, in its own precision, over and over on one batch that
+    lies on the device. The two take turns; medians.
+    """
+    device, precision = learner.resolved.device, learner.resolved.precision
+    n = min(INFERENCE_BATCHES * learner.batch_size_, len(images))
+    batch = images[:n].to(device).contiguous(memory_format=torch.channels_last)
+    batches = max(1, len(images) // n)
+
+    def limit() -> float:
+        with torch.inference_mode(), autocast(device, precision):
+            for member in learner.members_:
+                member.network.eval()
+                for _ in range(batches):
+                    member.network(batch)
+        return batches * n
+
+    def look() -> float:
+        learner.look(images)
+        return len(images)
+
+    turns: list[list[float]] = []
+    for _ in range(TURNS + 1):
+        speeds = []
+        for work in (look, limit):
+            started = time.perf_counter()
+            done = work()
+            learner.synchronise()
+            speeds.append(done / (time.perf_counter() - started))
+        turns.append(speeds)
+    kept = turns[1:]  # the first warms up
+    return (
+        statistics.median(look for look, _ in kept),
+        statistics.median(look / limit for look, limit in kept),
+    )
+
+
+def row(splits: Splits, strategy: str, pair: Pair, device: str) -> list[str]:
+    """One line of the table."""
+    waited = start_up(splits, strategy)
+    seconds, learner = purchase(splits, strategy, pair, device)
+    bank = ImageBank.from_dataset(
+        splits.unlabelled,
+        min(learner.resolved.image_size, splits.unlabelled.images.shape[1]),
+        positions=range(min(SAMPLE, len(splits.unlabelled))),
+    )
+    speed, share = share_of_limit(learner, bank.images)
+    whole = waited + seconds["whole"]
+    parts = [waited, *(seconds.get(phase, 0.0) for phase in PHASES)]
+    parts.append(whole - sum(parts))
+    cells = [f"{part:.1f} s ({part / whole:.1%})" for part in parts]
+    return [f"`{strategy}`", f"{pair}", *cells, f"{whole:.0f} s", f"{speed:,.0f}/s", f"{share:.0%}"]
+
+
+def first(splits: Splits, images: int) -> Splits:
+    """The data set with a pool of its first `images` images."""
+    pool = splits.unlabelled
+    if images >= len(pool):
+        return splits
+    cut = ZEWDPCBaseDataset(pool.images[:images], pool.labels[:images], pool.class_names)
+    return replace(splits, unlabelled=cut)
+
+
+def main() -> None:
+    """Parse the flags, measure, print a Markdown table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--strategies", nargs="+", default=["entropy", "badge", "uherding"])
+    parser.add_argument("--labels", type=int, nargs="+", default=[621, 1889])
+    parser.add_argument("--minutes", type=float, default=17, help="compute budget")
+    parser.add_argument("--data", type=Path, help="a data set (default: painted sheets)")
+    parser.add_argument("--size", type=int, default=256, help="pixels of the painted sheets")
+    parser.add_argument("--images", type=int, default=10_000, help="in the pool")
+    parser.add_argument("--device", default="auto", help="of the learner")
+    parser.add_argument("--quick", action="store_true", help="64 px, a fifth of pool and labels")
+    if parser.parse_args().quick:
+        parser.set_defaults(**QUICK)
+    flags = parser.parse_args()
+    device = None if flags.device == "auto" else flags.device
+    with tempfile.TemporaryDirectory() as folder:
+        root = flags.data
+        if root is None:
+            recipe = RECIPES["round2"].replace(unlabelled=flags.images, validation=100)
+            root = generate(recipe, Path(folder) / "sheets", size=flags.size)
+        splits = first(open_splits(root), flags.images)
+        n, side = len(splits.unlabelled), splits.unlabelled.images.shape[1]
+        print(
+            f"{hardware(device)}; {splits.name}, {side} px, a pool of {n:,}; one run each; {GOALS}"
+        )
+        rows = []
+        for labels in flags.labels:
+            for strategy in flags.strategies:
+                rows.append(row(splits, strategy, Pair(labels, flags.minutes), flags.device))
+                print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
+        header = ["strategy", "labels:minutes", "start-up", *PHASES, "rest", "whole"]
+        print_table([*header, "pool inference", "of its limit"], rows)
+
+
+if __name__ == "__main__":
+    main()
