@@ -46,8 +46,9 @@ from evaluator.datasets.sheets import RECIPES, generate
 from evaluator.grid.trial import Pair
 from evaluator.submission.isolation import run_submission
 from evaluator.submission.vault import LabelVault
-from models.image_bank import ImageBank
+from models.image_bank import ImageBank, fitting_size
 from models.learner import INFERENCE_BATCHES, Learner
+from models.speed import measure_speed
 from models.training import autocast
 from strategies.registry import ConfiguredStrategy
 
@@ -71,8 +72,8 @@ def stopwatch_round_the_buyer(watch: Stopwatch) -> Iterator[None]:
     read = ImageBank.from_dataset.__func__  # type: ignore[attr-defined]
     with (
         patch.object(ImageBank, "from_dataset", classmethod(watch.round(read, lambda: "decode"))),
-        patch.object(run, "fitting_size", watch.round(run.fitting_size, lambda: "decode")),
-        patch.object(run, "measure_speed", watch.round(run.measure_speed, lambda: "pre-training")),
+        patch.object(run, "fitting_size", watch.round(fitting_size, lambda: "decode")),
+        patch.object(run, "measure_speed", watch.round(measure_speed, lambda: "pre-training")),
         patch.object(Learner, "fit", watch.round(Learner.fit, training)),
         patch.object(
             ConfiguredStrategy,

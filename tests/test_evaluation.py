@@ -154,3 +154,12 @@ def test_killed_fifty_times_it_loses_the_step_in_flight_and_nothing_else(
         known = len(keys)
     assert kills == 50
     assert not list(replace(evaluation).missing())
+
+
+def test_compiled_trainings_are_not_taken_for_others(evaluation: Evaluation) -> None:
+    evaluation.run()
+    assert not list(evaluation.missing())
+    evaluation.scorer.compile = True
+    trainings = [pipeline for _, pipeline in evaluation.missing()]
+    assert trainings
+    assert None not in trainings, "a purchase does not depend on it"

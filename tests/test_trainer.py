@@ -1,6 +1,7 @@
 """The post-purchase trainer learns, repeats itself to the bit, and says what is wrong."""
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,10 +101,10 @@ def test_the_same_rows_and_seed_repeat_to_the_bit_whatever_the_global_state(pipe
 class Spy(ZEWDPCTrainer):
     """Keeps what the training draws: first weights, and the rows and pictures of each batch."""
 
-    def _train(self, network, images, targets, rows, held_out):
+    def _train(self, network, forward, images, targets, rows, held_out):
         self.first_ = {key: value.clone() for key, value in network.state_dict().items()}
         self.held_out_ = held_out
-        super()._train(network, images, targets, rows, held_out)
+        super()._train(network, forward, images, targets, rows, held_out)
 
     def _loss(self, network, batch, targets):
         self.batches_ = [*getattr(self, "batches_", []), batch.clone()]
@@ -387,3 +388,27 @@ def test_a_gpu_learns_what_it_is_shown(pipeline):
     images, labels = tinted(128, 64)
     assert (trainer.fit(images, labels).predict(images) == labels).float().mean() > 0.8
     assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_it_learns_the_same_and_leaves_a_plain_network():
+    pipeline = replace(TINY, epochs=1)
+    trainer = fitted(pipeline, n=15, compile=True)  # batches of 8 and 7 images
+    assert type(trainer.network_) is type(fitted(pipeline, n=15).network_)
+    images = sheets(16, seed=9)[0]
+    found = trainer.predict_probabilities(images)
+    torch.testing.assert_close(found, probabilities(pipeline, n=15), rtol=0, atol=1e-3)
+    assert torch.equal(found, probabilities(pipeline, n=15, compile=True))
+
+
+def test_where_nothing_can_be_compiled_it_says_so_and_trains_without(tmp_path, monkeypatch):
+    from torch._inductor import config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(config, "force_disable_caches", True)
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    with pytest.raises(ConfigurationError, match="leave --compile out") as caught:
+        fitted(TINY, compile=True)
+    assert caught.value.code == "compile-failed"
+    fitted(TINY, compile=False)

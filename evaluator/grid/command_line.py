@@ -95,7 +95,7 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
         evaluation = Evaluation(
             plan,
             out,
-            Scorer(splits, weights=flags.weights, device=flags.device),
+            Scorer(splits, weights=flags.weights, device=flags.device, compile=flags.compile),
             limits,
             progress=not flags.quiet,
         )

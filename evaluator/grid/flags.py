@@ -97,6 +97,12 @@ def parser() -> argparse.ArgumentParser:
     )
     score.add_argument("--device", help="where the judge trains, e.g. cpu or cuda:0")
     score.add_argument(
+        "--compile",
+        action="store_true",
+        help="train through torch.compile: slow to start, faster from then on; its scores are not "
+        "mixed with others",
+    )
+    score.add_argument(
         "--memory", type=_gibibytes, default=16.0, metavar="GIB", help="of a submission (16)"
     )
     out = p.add_argument_group("where, and where to")

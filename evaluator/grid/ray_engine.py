@@ -40,7 +40,9 @@ class KnownScorer(Scorer):
     """A scorer on the driver, which may lack the workers' GPU: it knows what they said."""
 
     def __init__(self, scorer: Scorer, configurations: Mapping[str, str]) -> None:
-        super().__init__(scorer.splits, weights=scorer.weights, device=scorer.device)
+        super().__init__(
+            scorer.splits, weights=scorer.weights, device=scorer.device, compile=scorer.compile
+        )
         self._configurations = configurations
 
     def configuration(self, pipeline: Pipeline) -> str:
@@ -165,6 +167,7 @@ def _job(evaluation: Evaluation, resources: Resources) -> Job:
         shipment,
         fields | {"submission": plan.submission.resolve()},
         evaluation.scorer.weights,
+        evaluation.scorer.compile,
         evaluation.scorer.device,
         replace(evaluation.limits, cpus=resources.cpus),
         resources.cpus,

@@ -26,7 +26,7 @@ from evaluator.training.scoring import Scorer
 
 FOLDERS = ("logs", "notes", "vault")  # what a purchase writes besides its record
 
-_SCORERS: dict[tuple[str, str, str | None], Scorer] = {}  # of this worker process
+_SCORERS: dict[tuple[str, str, str | None, bool], Scorer] = {}  # of this worker process
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Job:
     shipment: Shipment
     plan: Mapping[str, Any]  # the fields of the plan but for its splits
     weights: str
+    compile: bool
     device: str | None
     limits: Limits
     threads: int  # that torch may use; part of a score's configuration on a CPU
@@ -107,9 +108,14 @@ def _plan(job: Job) -> Plan:
 
 def _scorer(job: Job) -> Scorer:
     torch.set_num_threads(job.threads)
-    key = job.shipment.fingerprint, job.weights, job.device
+    key = job.shipment.fingerprint, job.weights, job.device, job.compile
     if key not in _SCORERS:  # a worker serves many tasks; its images are resized once
-        _SCORERS[key] = Scorer(_splits_here(job.shipment), weights=job.weights, device=job.device)
+        _SCORERS[key] = Scorer(
+            _splits_here(job.shipment),
+            weights=job.weights,
+            device=job.device,
+            compile=job.compile,
+        )
     return _SCORERS[key]
 
 

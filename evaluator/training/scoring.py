@@ -31,6 +31,7 @@ SOURCES = (
     "datasets/dataset.py",
     "datasets/layout.py",
     "training/augmentation.py",
+    "training/compilation.py",
     "training/device.py",
     "training/metrics.py",
     "training/muon.py",
@@ -56,12 +57,16 @@ class Scorer:
     ----------
     weights : `imagenet`, `none` or a file, for pipelines that start from weights.
     device : where to train; the trainer's own choice where None.
+    compile : train through `torch.compile`.
     """
 
-    def __init__(self, splits: Splits, *, weights: str, device: str | None = None) -> None:
+    def __init__(
+        self, splits: Splits, *, weights: str, device: str | None = None, compile: bool = False
+    ) -> None:
         self.splits = splits
         self.weights = weights
         self.device = device
+        self.compile = compile
         self._resized: dict[tuple[int, int | None], Tensor] = {}
 
     def score(
@@ -87,6 +92,7 @@ class Scorer:
             device=self.device,
             weights=self.weights,
             progress=progress,
+            compile=self.compile,
         )
         held_out = self.splits.validation
         scores, reason = NO_SCORES, ""
@@ -137,6 +143,7 @@ class Scorer:
         device = chosen_device(self.device).type
         # Another number of threads adds up in another order, and ends elsewhere.
         where = f"{device}{torch.get_num_threads()}" if device == "cpu" else device
+        where += "|compiled" if self.compile else ""
         settings = (
             f"{pipeline.fingerprint()}|{weights}|{where}|{torch.__version__}|{_source_digest()}"
         )

@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from evaluator.randomness import stream, stream_seed
 from evaluator.training.augmentation import mirror_and_turn, normalise, random_blur, resize_images
+from evaluator.training.compilation import compiled
 from evaluator.training.device import (
     autocast,
     chosen_device,
@@ -37,6 +38,8 @@ from evaluator.training.weights import load_weights
 
 __all__ = ["ZEWDPCTrainer", "resize_images"]
 
+Forward = Callable[[torch.Tensor], torch.Tensor]  # normalised batch to logits (B, C)
+
 _PREDICTION_BATCH = 128
 
 
@@ -46,7 +49,9 @@ class ZEWDPCTrainer:
     `device` None takes the GPU where there is one. `weights` is "imagenet", "none" or the path of
     a state dict, and is ignored by pipelines that start from scratch. `progress` is called after
     every batch with the share of the training done, 0 to 1. `max_threads` bounds the CPU threads
-    while fitting and predicting; None leaves them as they are. On a CPU the same rows, seed and
+    while fitting and predicting; None leaves them as they are. `compile` trains through
+    `torch.compile`, which takes a while before it is faster; what is fitted is the plain network
+    all the same. On a CPU the same rows, seed and
     number of threads give bit-identical probabilities. Fitted: `network_`, `device_`.
     """
 
@@ -60,6 +65,7 @@ class ZEWDPCTrainer:
         weights: str = "imagenet",
         progress: Callable[[float], None] | None = None,
         max_threads: int | None = None,
+        compile: bool = False,
     ) -> None:
         self.pipeline = pipeline
         self.class_names = class_names
@@ -68,13 +74,15 @@ class ZEWDPCTrainer:
         self.weights = weights
         self.progress = progress
         self.max_threads = max_threads
+        self.compile = compile
 
     def fit(self, images: torch.Tensor, labels: npt.ArrayLike | torch.Tensor) -> Self:
         """Train on `images` uint8 (N, 3, S, S) and 0/1 `labels` (N, C).
 
         The rows' order matters to the seed's random choices: give them in a canonical one. Raises
         `ValueError` where images or labels are not what they must be, `ConfigurationError` where
-        the weights cannot be had, `FloatingPointError` where the loss stops being a number.
+        the weights cannot be had or the network cannot be compiled, `FloatingPointError` where the
+        loss stops being a number.
         """
         self._check_images(images)
         targets = _checked_labels(labels, len(images), len(self.class_names))
@@ -91,7 +99,10 @@ class ZEWDPCTrainer:
             if self.pipeline.pretrained:
                 load_weights(network, self.pipeline.architecture, self.weights)
             network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self._train(network, resident(images, device), targets.to(device), rows, held_out)
+            with compiled(network, self.compile) as forward:
+                self._train(
+                    network, forward, resident(images, device), targets.to(device), rows, held_out
+                )
         self.network_: nn.Module = network.eval()
         self.device_ = device
         return self
@@ -161,12 +172,16 @@ class ZEWDPCTrainer:
     def _train(
         self,
         network: nn.Module,
+        forward: Forward,
         images: torch.Tensor,
         targets: torch.Tensor,
         rows: torch.Tensor,
         held_out: torch.Tensor,
     ) -> None:
-        """Run the pipeline's epochs over `rows` of `images` and `targets` (N, C)."""
+        """Run the pipeline's epochs over `rows` of `images` and `targets` (N, C).
+
+        `forward` is what steps call: `network`, or its compiled form.
+        """
         pipeline = self.pipeline
         device = targets.device
         # At most `batch_size` each and of nearly equal size; never one alone (batch norm).
@@ -185,7 +200,7 @@ class ZEWDPCTrainer:
             shuffled = rows[torch.randperm(len(rows), generator=order)]
             for number, chosen in enumerate(shuffled.tensor_split(n_batches), start=1):
                 batch = self._augmented(take(images, chosen, device), mirrors, blurs)
-                loss = self._loss(network, batch, targets[chosen.to(device)])
+                loss = self._loss(forward, batch, targets[chosen.to(device)])
                 network.zero_grad()
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 for optimiser, schedule in zip(optimisers, schedules, strict=True):
@@ -217,9 +232,9 @@ class ZEWDPCTrainer:
         batch = normalise(batch)
         return random_blur(batch, blurs) if self.pipeline.blur else batch
 
-    def _loss(self, network: nn.Module, batch: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _loss(self, forward: Forward, batch: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         with autocast(batch.device):
-            logits = network(batch)
+            logits = forward(batch)
         return F.binary_cross_entropy_with_logits(
             logits.float(),
             targets,

@@ -1,0 +1,169 @@
+"""A post-purchase training three ways, each under the clock: the kit, a plain loop, the limit."""
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+
+from benchmarks.plain import fit_plainly
+from evaluator.datasets.dataset import Splits
+from evaluator.training.augmentation import normalise
+from evaluator.training.device import autocast, half_precision
+from evaluator.training.networks import build_network, set_training
+from evaluator.training.optimisation import build_optimisers
+from evaluator.training.pipelines import Pipeline
+from evaluator.training.trainer import ZEWDPCTrainer, resize_images
+
+TIMED_STEPS = 8  # at least: fewer, and one stall decides
+PLAIN_EPOCHS = 2
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One pipeline at one size on one device."""
+
+    pipeline: Pipeline
+    splits: Splits
+    device: torch.device
+    n: int  # images, some of them held out
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.splits.class_names
+
+    @property
+    def held_out(self) -> int:
+        return int(self.n * self.pipeline.validation_share)
+
+    @property
+    def rows(self) -> int:
+        """Images of one epoch."""
+        return self.n - self.held_out
+
+    @property
+    def batches(self) -> int:
+        return math.ceil(self.rows / self.pipeline.batch_size)
+
+    @property
+    def epochs(self) -> int:
+        """How many are timed."""
+        return max(2, math.ceil(TIMED_STEPS / self.batches))
+
+    def images(self) -> Tensor:
+        return resize_images(self.splits.training.images[: self.n], self.pipeline.size)
+
+    def labels(self) -> np.ndarray:
+        return np.array(self.splits.training.labels[: self.n])
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A training of the kit: images per second, and the seconds that are no such training."""
+
+    speed: float
+    overhead: float
+
+
+def kit(bench: Bench) -> float:
+    """Images per second of the judge's trainer."""
+    return fit_kit(bench).speed
+
+
+def fit_kit(bench: Bench, *, compile: bool = False) -> Fit:
+    """Train with the judge's trainer for `bench.epochs` timed epochs, and one before and after."""
+    first_steps: list[float] = []  # when the first batch of each epoch was done
+    seen = 0
+
+    def watch(_: float) -> None:
+        nonlocal seen
+        if seen % bench.batches == 0:  # the loss of the epoch before was read: the device is idle
+            synchronise(bench.device)
+            first_steps.append(time.perf_counter())
+        seen += 1
+
+    pipeline = replace(bench.pipeline, epochs=bench.epochs + 2, minimum_steps=0)
+    trainer = ZEWDPCTrainer(
+        pipeline,
+        bench.class_names,
+        seed=0,
+        device=bench.device,
+        weights="none",
+        progress=watch,
+        compile=compile,
+    )
+    images, labels = bench.images(), bench.labels()
+    started = time.perf_counter()
+    trainer.fit(images, labels)
+    synchronise(bench.device)
+    whole = time.perf_counter() - started
+    speed = bench.epochs * bench.rows / (first_steps[-1] - first_steps[-1 - bench.epochs])
+    return Fit(speed, whole - pipeline.epochs * bench.rows / speed)
+
+
+def plain(bench: Bench) -> float:
+    """Images per second of the plain loop, over the same images, decoded from their files."""
+    seconds: list[float] = []
+
+    def watch() -> None:
+        synchronise(bench.device)
+        seconds.append(time.perf_counter())
+
+    epochs = PLAIN_EPOCHS + 1
+    fit_plainly(
+        bench.splits,
+        bench.n,
+        bench.pipeline,
+        bench.device,
+        epochs=epochs,
+        seed=0,
+        after_epoch=watch,
+    )
+    return PLAIN_EPOCHS * bench.n / (seconds[-1] - seconds[0])
+
+
+def limit(bench: Bench) -> float:
+    """Images per second of the kit's passes on images at rest, in the trainer's own precision."""
+    pipeline, device = bench.pipeline, bench.device
+    network = build_network(pipeline.architecture, len(bench.class_names)).to(device)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    set_training(network, frozen_features=pipeline.frozen_features)
+    optimisers = build_optimisers(network, pipeline)
+    scaler = GradScaler(device.type, enabled=half_precision(device) is torch.float16)
+    images, labels = bench.images(), torch.from_numpy(bench.labels().astype(np.float32)).to(device)
+    sizes = [len(part) for part in torch.arange(bench.rows).tensor_split(bench.batches)]
+    at_rest = {n: normalise(images[:n].to(device)) for n in {*sizes, bench.held_out} if n}
+    started = 0.0
+    for epoch in range(bench.epochs + 1):
+        if epoch == 1:
+            synchronise(device)
+            started = time.perf_counter()
+        for n in sizes:
+            loss = loss_of(network, at_rest[n], labels[:n])
+            network.zero_grad()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            for optimiser in optimisers:
+                scaler.step(optimiser)
+            scaler.update()
+        if bench.held_out:
+            network.eval()
+            with torch.no_grad():
+                loss_of(network, at_rest[bench.held_out], labels[: bench.held_out])
+            set_training(network, frozen_features=pipeline.frozen_features)
+    synchronise(device)
+    return bench.epochs * bench.rows / (time.perf_counter() - started)
+
+
+def loss_of(network: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
+    with autocast(batch.device):
+        logits = network(batch)
+    return F.binary_cross_entropy_with_logits(logits.float(), labels)
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
