@@ -1,4 +1,4 @@
-"""The six pipelines are what the design says, and a mistyped one is refused."""
+"""The pipelines are what the design says, and a mistyped one is refused."""
 
 import subprocess
 import sys
@@ -42,15 +42,16 @@ def test_organiser_is_the_known_trainer():
         ("b0-unfrozen", "unfrozen", {"architecture": "efficientnet_b0"}),
         ("no-blur", "unfrozen", {"blur": False}),
         ("cosine", "unfrozen", {"epochs": 30, "schedule": "cosine"}),
+        ("quick-averaged", "quick", {"averaged_share": 0.25}),
     ],
 )
 def test_each_variant_changes_only_what_its_name_says(name, base, changes):
     assert differences(name, base) == changes
 
 
-def test_five_pipelines_test_robustness_and_quick_is_for_the_cpu():
+def test_five_pipelines_test_robustness_and_the_quick_ones_are_for_the_cpu():
     assert len(ROBUSTNESS_PIPELINES) == 5
-    assert set(PIPELINES) - set(ROBUSTNESS_PIPELINES) == {"quick"}
+    assert set(PIPELINES) - set(ROBUSTNESS_PIPELINES) == {"quick", "quick-averaged"}
     assert all(name == pipeline.name for name, pipeline in PIPELINES.items())
     assert not PIPELINES["quick"].pretrained
 
@@ -70,6 +71,7 @@ def test_fingerprints_tell_every_setting_apart_and_agree_between_processes():
         replace(quick, epochs=quick.epochs + 1),
         replace(quick, size=quick.size - 1),
         replace(quick, positive_weight=quick.positive_weight + 1),
+        replace(quick, averaged_share=0.5),
         replace(quick, revision=quick.revision + 1),
     ]
     prints = [p.fingerprint() for p in (*PIPELINES.values(), *changed)]
@@ -99,6 +101,11 @@ def test_fingerprints_tell_every_setting_apart_and_agree_between_processes():
         ({"muon_learning_rate": 0.0}, "muon_learning_rate is 0.0, expected a number above 0"),
         ({"architecture": "efficientnet_b0"}, "optimiser is 'muon', expected adam or adamw"),
         ({"size": 0}, "size is 0"),
+        ({"averaged_share": 1.5}, "averaged_share is 1.5, expected a share from 0 to 1"),
+        (
+            {"averaged_share": 0.5, "frozen_features": True},
+            "averaged_share is 0.5, expected 0 where features are frozen",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_meant_is_refused(change, message):

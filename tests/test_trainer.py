@@ -15,6 +15,7 @@ from torch import nn
 
 from evaluator.errors import ConfigurationError
 from evaluator.randomness import stream, stream_seed
+from evaluator.training.augmentation import normalise
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:pipeline .* frozen features draw
 TINY = replace(PIPELINES["quick"], epochs=2, batch_size=8, minimum_steps=0)
 ORGANISER = replace(PIPELINES["organiser"], architecture="efficientnet_b0", epochs=1, batch_size=8)
 UNFROZEN = replace(ORGANISER, frozen_features=False)
+AVERAGED = replace(TINY, averaged_share=0.5)
 
 
 def sheets(n: int, side: int = 32, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,7 +87,9 @@ def test_unfrozen_efficientnet_learns_what_it_is_shown():
 
 
 @pytest.mark.parametrize(
-    "pipeline", [TINY, ORGANISER, UNFROZEN], ids=["quick", "frozen", "unfrozen"]
+    "pipeline",
+    [TINY, AVERAGED, ORGANISER, UNFROZEN],
+    ids=["quick", "averaged", "frozen", "unfrozen"],
 )
 def test_the_same_rows_and_seed_repeat_to_the_bit_whatever_the_global_state(pipeline):
     torch.manual_seed(1)
@@ -124,6 +128,43 @@ def test_two_purchases_of_one_size_share_every_random_choice():
     assert torch.equal(spies[0].held_out_, spies[1].held_out_)
     for one, other in zip(spies[0].batches_, spies[1].batches_, strict=True):
         assert torch.equal(one, other)
+
+
+class WeightSpy(Spy):
+    """Keeps the weights that each step leaves, and those of the last one, before any average."""
+
+    def _train(self, network, *rest):
+        weights = [parameter for _, parameter in sorted(network.named_parameters())]
+        self.steps_ = []
+        self.progress = lambda _: self.steps_.append([one.detach().clone() for one in weights])
+        super()._train(network, *rest)
+        self.weights_ = [one.detach() for one in weights]
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.5, 3), (0.01, 1), (1.0, 6)])
+def test_the_last_steps_are_averaged_and_the_training_goes_on_as_without(share, n):
+    plain, averaged = (
+        WeightSpy(replace(TINY, averaged_share=one), NAMES, seed=3, device="cpu").fit(*sheets(24))
+        for one in (0.0, share)
+    )
+    assert len(plain.steps_) == 6
+    for one, other in zip(plain.steps_, averaged.steps_, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    for i, weight in enumerate(averaged.weights_):
+        mean = torch.stack([step[i] for step in averaged.steps_[-n:]]).mean(0)
+        torch.testing.assert_close(weight, mean)
+    assert all(torch.equal(a, b) for a, b in zip(plain.weights_, plain.steps_[-1], strict=True))
+
+
+def test_averaged_weights_have_the_batch_norm_statistics_of_the_rows_as_they_are():
+    images, labels = sheets(8)
+    trainer = ZEWDPCTrainer(AVERAGED, NAMES, seed=3, device="cpu").fit(images, labels)
+    convolution, norm = trainer.network_.features[0], trainer.network_.features[1]
+    with torch.no_grad():
+        answers = convolution(normalise(images))
+    torch.testing.assert_close(norm.running_mean, answers.mean((0, 2, 3)))
+    torch.testing.assert_close(norm.running_var, answers.var((0, 2, 3)))
+    assert not any(module.training for module in trainer.network_.modules())
 
 
 def test_batches_are_nearly_equal_and_never_of_one_image():

@@ -19,6 +19,7 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from evaluator.randomness import stream, stream_seed
 from evaluator.training.augmentation import mirror_and_turn, normalise, random_blur, resize_images
@@ -191,6 +192,8 @@ class ZEWDPCTrainer:
         set_training(network, frozen_features=pipeline.frozen_features)
         optimisers = build_optimisers(network, pipeline)
         schedules = [build_schedule(optimiser, pipeline, n_steps) for optimiser in optimisers]
+        n_averaged = math.ceil(n_steps * pipeline.averaged_share)
+        average = AveragedModel(network) if n_averaged else None
         scaler = GradScaler(device.type, enabled=half_precision(device) is torch.float16)
         order = stream(self.seed, "post-purchase batch order")
         mirrors = stream(self.seed, "post-purchase mirrors")
@@ -209,8 +212,11 @@ class ZEWDPCTrainer:
                         schedule.step()
                 scaler.update()
                 total += loss.detach()
+                step = epoch * n_batches + number
+                if average is not None and step > n_steps - n_averaged:
+                    average.update_parameters(network)
                 if self.progress is not None:
-                    self.progress((epoch * n_batches + number) / n_steps)
+                    self.progress(step / n_steps)
             mean_loss = total.item() / n_batches
             if not math.isfinite(mean_loss):
                 raise FloatingPointError(
@@ -222,6 +228,25 @@ class ZEWDPCTrainer:
                 for schedule in schedules:
                     if isinstance(schedule, ReduceLROnPlateau):
                         schedule.step(held_out_loss)
+        if average is not None:
+            self._adopt(average, network, images, rows.tensor_split(n_batches), device)
+
+    def _adopt(
+        self,
+        average: AveragedModel,
+        network: nn.Module,
+        images: torch.Tensor,
+        batches: Sequence[torch.Tensor],
+        device: torch.device,
+    ) -> None:
+        """Give `network` the averaged weights, and the batch-norm statistics that belong to them.
+
+        Averaged filters answer more weakly than any of the filters they come from, so their
+        statistics are no average either: they are taken anew over `batches` of rows, which come as
+        they are predicted, neither turned nor blurred.
+        """
+        network.load_state_dict(average.module.state_dict())
+        update_bn((normalise(take(images, chosen, device)) for chosen in batches), network)
 
     def _augmented(
         self, batch: torch.Tensor, mirrors: torch.Generator, blurs: torch.Generator
