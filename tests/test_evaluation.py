@@ -13,6 +13,7 @@ import pytest
 import evaluator.grid.evaluation
 from evaluator.analysis.leaderboard import leaderboard
 from evaluator.datasets.dataset import open_splits
+from evaluator.errors import ConfigurationError
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.plan import Plan
 from evaluator.grid.purchases import Purchase
@@ -124,6 +125,15 @@ def test_a_training_that_fails_fails_its_strategy_and_the_others_go_on(
     assert len(told) == 2
     assert "the loss is not finite" in told[0]
     assert not list(evaluation.missing())  # a failure is a result: nothing is tried for ever
+
+
+def test_a_record_that_lacks_a_field_is_refused_with_file_and_line(evaluation: Evaluation) -> None:
+    evaluation.run()
+    path = evaluation.scores.path
+    first, second, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([first, second.replace('"macro_f1"', '"macro"'), *rest]))
+    with pytest.raises(ConfigurationError, match=r"scores\.jsonl, line 2 .* it lacks 'macro_f1'"):
+        replace(evaluation)  # reads the journals anew
 
 
 def test_killed_fifty_times_it_loses_the_step_in_flight_and_nothing_else(

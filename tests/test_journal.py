@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.errors import ConfigurationError
-from evaluator.grid.journal import Journal
+from evaluator.grid.journal import Journal, read_records
 
 RECORDS = [{"n": n, "text": "ünïcode\u2028"} for n in range(3)]
 
@@ -43,6 +43,37 @@ def test_a_broken_line_before_the_last_is_refused_with_its_number(
     journal.path.write_bytes(b"\n".join(lines))
     with pytest.raises(ConfigurationError, match=r"journal\.jsonl, line 2 cannot be read"):
         Journal(journal.path)
+
+
+BARE = [
+    (("n",), ("status",), "it lacks 'status'"),
+    (("m",), (), "it lacks 'm'"),
+    (("text",), (), "its 'text' is no name and no number"),
+]
+
+
+@pytest.mark.parametrize(("key", "needed", "complaint"), BARE)
+def test_a_record_that_lacks_a_field_is_refused_alike_by_reader_and_writer(
+    key: tuple[str, ...], needed: tuple[str, ...], complaint: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_text('{"n": 1, "text": ["list"]}\n')
+    for read in (Journal, read_records):
+        with pytest.raises(ConfigurationError, match=rf"journal\.jsonl, line 1 .* {complaint}"):
+            read(path, key, needed)
+
+
+def test_the_newest_record_of_a_key_is_found(journal: Journal) -> None:
+    journal.append({"n": 1, "text": "again"})
+    reopened = Journal(journal.path, ("n",), ("text",))
+    assert [reopened.last(n) for n in range(4)] == [
+        RECORDS[0],
+        journal.records[3],
+        RECORDS[2],
+        None,
+    ]
+    reopened.append({"n": 0, "text": "once more"})
+    assert reopened.last(0) == {"n": 0, "text": "once more"}
 
 
 def test_a_record_is_on_disk_when_append_returns(journal: Journal) -> None:

@@ -44,6 +44,7 @@ def write(tmp_path: Path) -> Write:
                     "seed": seed,
                     "status": "ok",
                     "purchased": list(purchased),
+                    "seconds": {},
                     "conditions": "round 2" if own else "",
                 } | (fields if own else {})
                 Journal(folder / "purchases.jsonl").append(trial)
@@ -53,6 +54,8 @@ def write(tmp_path: Path) -> Write:
                     "training_seed": seed,
                     "status": "ok",
                     "macro_f1": score + 0.01 * seed,
+                    "f1_per_class": {},
+                    "seconds": 0.0,
                     "configuration": configuration,
                 }
                 Journal(folder / "scores.jsonl").append(scored)

@@ -7,13 +7,17 @@ from pathlib import Path
 
 from evaluator.errors import ConfigurationError
 from evaluator.grid.journal import Record, read_records
-from evaluator.grid.trial import REFERENCES, Pair
+from evaluator.grid.trial import (
+    PURCHASE_FIELDS,
+    PURCHASE_KEY,
+    REFERENCES,
+    SCORE_FIELDS,
+    SCORE_KEY,
+    Pair,
+)
 
 Training = tuple[str, int]  # pipeline, training seed
 Key = tuple[str, Pair | None, int]  # strategy, pair, seed
-# What a record must have to be counted; the fields that came later may be missing.
-PURCHASE = ("trial", "dataset", "strategy", "budget", "minutes", "seed", "status", "purchased")
-SCORE = ("trial", "pipeline", "training_seed", "status", "macro_f1")
 
 
 @dataclass(frozen=True)
@@ -106,13 +110,13 @@ class _Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        bought = _records(path / "purchases.jsonl", PURCHASE)
+        bought = read_records(path / "purchases.jsonl", PURCHASE_KEY, PURCHASE_FIELDS)
         if not bought:
             raise ConfigurationError(
                 "no-results", f"{path / 'purchases.jsonl'} holds no trial yet."
             )
         scores = path / "scores.jsonl"
-        made = _records(scores, SCORE) if scores.exists() else []
+        made = read_records(scores, SCORE_KEY, SCORE_FIELDS) if scores.exists() else []
         self.newest_code = {record["strategy"]: _code(record) for record in bought}
         self.configurations = {record["pipeline"]: _configuration(record) for record in made}
         self.purchases = {
@@ -138,21 +142,6 @@ class _Folder:
             for r in self.purchases.values()
             if r["strategy"] not in REFERENCES
         }
-
-
-def _records(path: Path, needed: Sequence[str]) -> list[Record]:
-    """The records of a journal, each with the fields that are `needed` here."""
-    records = read_records(path)
-    for number, record in enumerate(records, start=1):
-        lacking = [field for field in needed if field not in record]
-        if lacking:
-            raise ConfigurationError(
-                "journal-broken",
-                f"{path}, line {number} cannot be read: it lacks {lacking[0]!r}. Something else "
-                "than local_evaluation.py wrote or changed it; restore the file, or leave this "
-                "folder out.",
-            )
-    return records
 
 
 def _code(record: Record) -> str:

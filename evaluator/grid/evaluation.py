@@ -13,7 +13,15 @@ from evaluator.errors import more
 from evaluator.grid.journal import Journal, Record
 from evaluator.grid.plan import Plan
 from evaluator.grid.purchases import OWN, Purchase, buy, log_of
-from evaluator.grid.trial import REFERENCES, PurchaseRecord, Trial
+from evaluator.grid.trial import (
+    PURCHASE_FIELDS,
+    PURCHASE_KEY,
+    REFERENCES,
+    SCORE_FIELDS,
+    SCORE_KEY,
+    PurchaseRecord,
+    Trial,
+)
 from evaluator.submission.isolation import last_lines
 from evaluator.submission.watch import Limits
 from evaluator.training.pipelines import Pipeline
@@ -31,8 +39,8 @@ class Evaluation:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        self.purchases = Journal(self.out / "purchases.jsonl")
-        self.scores = Journal(self.out / "scores.jsonl")
+        self.purchases = Journal(self.out / "purchases.jsonl", PURCHASE_KEY, PURCHASE_FIELDS)
+        self.scores = Journal(self.out / "scores.jsonl", SCORE_KEY, SCORE_FIELDS)
 
     def run(self) -> None:
         """Do what the journals do not hold yet, one step after the other."""
@@ -90,7 +98,7 @@ class Evaluation:
 
     def purchase(self, trial: Trial) -> Record | None:
         """What the journal holds of a trial's purchase."""
-        return _last(self.purchases, trial=trial.identity)
+        return self.purchases.last(trial.identity)
 
     def bought(self, trial: Trial) -> list[int]:
         """Rows of the pool that the trial has bought, in the order of purchase."""
@@ -99,10 +107,10 @@ class Evaluation:
 
     def score(self, trial: Trial, pipeline: str, seed: int) -> Record | None:
         """What the journal holds of one post-purchase training, by this code and settings."""
-        found = _last(self.scores, trial=trial.identity, pipeline=pipeline, training_seed=seed)
+        found = self.scores.last(trial.identity, pipeline, seed)
         known = {p.name: p for p in self.plan.pipelines}
         if found and pipeline in known:
-            current = found["configuration"] == self.scorer.configuration(known[pipeline])
+            current = found.get("configuration") == self.scorer.configuration(known[pipeline])
             return found if current else None
         return found
 
@@ -138,7 +146,7 @@ class Evaluation:
             purchase = self.purchase(trial)
             if purchase and purchase["status"] != "ok":
                 yield (
-                    f"{trial.title}: {purchase['status']}, {purchase['reason']}\n"
+                    f"{trial.title}: {purchase['status']}, {purchase.get('reason')}\n"
                     f"    its output: {self.log_of(trial)}; to try again, use another --out or "
                     f"remove its line from {self.purchases.path}\n    {more(purchase['status'])}"
                 )
@@ -146,8 +154,8 @@ class Evaluation:
                 if record and record["macro_f1"] is None:
                     yield (
                         f"{trial.title}: training {pipeline} (seed {seed}) failed: "
-                        f"{record['reason']}\n    to try again, use another --out or remove its "
-                        f"line from {self.scores.path}\n    {more(record['status'])}"
+                        f"{record.get('reason')}\n    to try again, use another --out or remove "
+                        f"its line from {self.scores.path}\n    {more(record['status'])}"
                     )
 
     def _buy(self, trial: Trial, bar: "tqdm[Any]") -> Purchase:
@@ -169,13 +177,6 @@ class Evaluation:
     def log_of(self, trial: Trial) -> Path:
         """Where the output of the trial's submission is kept."""
         return log_of(trial, self.out)
-
-
-def _last(journal: Journal, **key: object) -> Record | None:
-    for record in reversed(journal.records):
-        if all(record.get(name) == value for name, value in key.items()):
-            return record
-    return None
 
 
 def say(line: str) -> None:

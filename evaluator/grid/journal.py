@@ -3,7 +3,7 @@
 import fcntl
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from evaluator.errors import ConfigurationError
 Record = dict[str, Any]
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path, key: Sequence[str] = (), needed: Sequence[str] = ()) -> list[Record]:
     """The records of a journal that somebody may still be writing; nothing is changed.
 
     A torn last line is left out, silently: it is being written. Raises ConfigurationError for
-    a file that is not there and for a broken line before the last.
+    a file that is not there, for a broken line before the last and for a record that has not the
+    fields of `key`, names or numbers all of them, and those `needed`.
     """
     if not path.is_file():
         raise ConfigurationError(
@@ -27,7 +28,7 @@ def read_records(path: Path) -> list[Record]:
             f"{path} is not there. Name a folder that local_evaluation.py wrote (its --out).",
         )
     whole, _, _ = path.read_bytes().rpartition(b"\n")
-    return list(_parsed(path, whole))
+    return list(_parsed(path, whole, key, needed))
 
 
 @contextmanager
@@ -50,14 +51,21 @@ class Journal:
     """A `.jsonl` file that survives being killed: at most its last line is lost.
 
     A torn last line is dropped with a warning when the file is opened; a broken line before
-    it means that something else wrote into the file, and is refused.
+    it, or a record without the fields of `key` and those `needed`, means that something else
+    wrote into the file, and is refused. `last` finds records by the values of `key`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: Sequence[str] = (), needed: Sequence[str] = ()) -> None:
         self.path = path
+        self.key = tuple(key)
         self.records: list[Record] = []
         if path.exists():
-            self.records = list(_read(path))
+            self.records = list(_read(path, self.key, needed))
+        self._last = {self._key_of(record): record for record in self.records}
+
+    def last(self, *values: object) -> Record | None:
+        """The newest record with these values of the key's fields."""
+        return self._last.get(values)
 
     def append(self, record: Record) -> None:
         """Write one record and hand it to the operating system before returning."""
@@ -65,9 +73,13 @@ class Journal:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         self.records.append(record)
+        self._last[self._key_of(record)] = record
+
+    def _key_of(self, record: Record) -> tuple[object, ...]:
+        return tuple(record[field] for field in self.key)
 
 
-def _read(path: Path) -> Iterator[Record]:
+def _read(path: Path, key: Sequence[str], needed: Sequence[str]) -> Iterator[Record]:
     content = path.read_bytes()
     whole, newline, torn = content.rpartition(b"\n")
     if torn:
@@ -75,10 +87,12 @@ def _read(path: Path) -> Iterator[Record]:
         tqdm.write(notice, file=sys.stderr)
         with path.open("rb+") as file:
             file.truncate(len(content) - len(torn))
-    yield from _parsed(path, whole + newline)
+    yield from _parsed(path, whole + newline, key, needed)
 
 
-def _parsed(path: Path, lines: bytes) -> Iterator[Record]:
+def _parsed(
+    path: Path, lines: bytes, key: Sequence[str], needed: Sequence[str]
+) -> Iterator[Record]:
     for number, line in enumerate(lines.splitlines(), start=1):
         try:
             record = json.loads(line)
@@ -86,6 +100,11 @@ def _parsed(path: Path, lines: bytes) -> Iterator[Record]:
             raise _broken(path, number, str(error)) from error
         if not isinstance(record, dict):
             raise _broken(path, number, "it holds no JSON object")
+        for field in (*key, *needed):
+            if field not in record:
+                raise _broken(path, number, f"it lacks {field!r}")
+            if field in key and isinstance(record[field], list | dict):
+                raise _broken(path, number, f"its {field!r} is no name and no number")
         yield record
 
 

@@ -9,7 +9,14 @@ Status = Literal["ok", "timeout", "over_budget", "out_of_memory", "crashed", "ba
 PHASES = ("pre_training", "purchase", "prediction")
 # Rows the judge makes itself: buy nothing; what the true labels say; everything.
 REFERENCES = ("none", "oracle", "all")
-
+# What a line of purchases.jsonl or scores.jsonl must have; the other fields came later. The key
+# says what the line is about.
+PURCHASE_KEY = ("trial",)
+PURCHASE_FIELDS = (
+    "dataset", "strategy", "budget", "minutes", "seed", "status", "purchased", "seconds"
+)  # fmt: skip
+SCORE_KEY = ("trial", "pipeline", "training_seed")
+SCORE_FIELDS = ("status", "macro_f1", "f1_per_class", "seconds")
 
 LONGEST_NAME = 120  # characters of a trial's name before its digest; it names files
 
