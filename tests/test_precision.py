@@ -6,6 +6,7 @@ import pytest
 from evaluator.analysis.leaderboard import Row
 from evaluator.analysis.precision import (
     Components,
+    cells,
     components,
     render_precision,
     variance_components,
@@ -84,6 +85,16 @@ def test_from_journals_to_advice() -> None:
     assert "0.026" in render_precision(found, "random")
 
 
-def test_one_training_each_says_nothing() -> None:
-    results = [result(name, seed, (0.5,)) for name in ("random", "entropy") for seed in (0, 1)]
+def test_one_training_each_has_a_cost_and_no_parts() -> None:
+    results = [result("random", seed, (0.5,)) for seed in (0, 1)]
+    results += [result("entropy", seed, (0.51 + 0.02 * seed,)) for seed in (0, 1)]
+    (entropy,) = components(results, rows(results), "quick", "random").values()
+    assert (entropy.purchases, entropy.trainings) == (pytest.approx(2e-4), None)
+    assert entropy.best_trainings is None
+    hours = 2e-4 / 0.005**2 * (2 * 300 + 2 * 50) / 3600
+    assert cells(entropy, str) == ("", "", "600.0", "100.0", "", f"{hours:.1f}", "")
+
+
+def test_one_purchase_seed_says_nothing() -> None:
+    results = [result(name, 0, (0.5, 0.6)) for name in ("random", "entropy")]
     assert components(results, rows(results), "quick", "random") == {}

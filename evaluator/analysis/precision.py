@@ -2,7 +2,8 @@
 
 A difference between two strategies varies because another seed buys other images, and because
 another training of the same images ends elsewhere. More trainings per purchase (`--training-seeds`)
-shrink the second part only, more purchase seeds (`--seeds`) shrink both and cost more.
+shrink the second part only, more purchase seeds (`--seeds`) shrink both and cost more. What another
+pipeline does for precision, `quick-averaged` say, its own table tells, beside that of `quick`.
 """
 
 import math
@@ -24,20 +25,21 @@ class Components:
     """Variance of the paired difference to the baseline, in two parts, and what a part costs.
 
     purchases : of the mean difference that a purchase seed would have over endless trainings;
-        trainings : of one training's difference around it. Seconds are for the strategy and the
-        baseline together, over all pairs.
+        trainings : of one training's difference around it. With one training of each purchase the
+        two cannot be told apart: all is in `purchases`, and `trainings` is None. Seconds are for
+        the strategy and the baseline together, over all pairs.
     """
 
     n_purchases: int
     n_trainings: int  # of each purchase
     purchases: float
-    trainings: float
+    trainings: float | None
     purchase_seconds: float
     training_seconds: float
 
     def variance(self, trainings: int) -> float:
         """Of a difference from one purchase seed with so many trainings."""
-        return self.purchases + self.trainings / trainings
+        return self.purchases + (self.trainings or 0.0) / trainings
 
     def seconds(self, trainings: int) -> float:
         return self.purchase_seconds + trainings * self.training_seconds
@@ -49,12 +51,13 @@ class Components:
 
     @property
     def best_trainings(self) -> int | None:
-        """Trainings per purchase that buy most precision per second; None: as many as can be.
+        """Trainings per purchase that buy most precision per second; None: as many as can be, or
+        not known.
 
         sqrt(c_purchase v_training / (c_training v_purchase)), the optimum of two-stage sampling
         (Cochran 1977, Sampling Techniques, 10.6), as the better of its two whole neighbours.
         """
-        if self.purchases <= 0:
+        if self.purchases <= 0 or self.trainings is None:
             return None
         ideal = math.sqrt(
             self.purchase_seconds * self.trainings / (self.training_seconds * self.purchases)
@@ -82,7 +85,7 @@ def components(
 ) -> dict[str, Components]:
     """Per strategy, against the baseline; only seeds that both have finished.
 
-    Empty where there are fewer than two purchase seeds or two trainings of each.
+    Empty where there are fewer than two purchase seeds.
     """
     runs = {
         row.strategy: row.runs
@@ -94,19 +97,21 @@ def components(
     found = {}
     for strategy in runs.keys() - {baseline}:
         differences = _differences(runs[strategy], runs[baseline])
-        if min(differences.shape) < 2:
+        n, m = differences.shape
+        if n < 2 or m < 1:
             continue
         costs = [_costs(results, name, pipeline) for name in (strategy, baseline)]
         purchase, training = (sum(seconds) for seconds in zip(*costs, strict=True))
         if training > 0:
-            n, m = differences.shape
-            between, within = variance_components(differences)
+            between, within = float(differences.var(ddof=1)), None
+            if m > 1:
+                between, within = variance_components(differences)
             found[strategy] = Components(n, m, between, within, purchase, training)
     return {name: found[name] for name in runs if name in found}
 
 
 def render_precision(found: Mapping[str, Components], baseline: str) -> str:
-    """As text: where the spread comes from, and what one, as measured and the best cost."""
+    """As text: where the spread comes from, what a step costs, and what precision costs."""
     headers = [
         f"against {baseline}",
         "sd of purchases",
@@ -123,12 +128,14 @@ def render_precision(found: Mapping[str, Components], baseline: str) -> str:
 
 def cells(one: Components, spoken: Callable[[float], str]) -> tuple[str, ...]:
     """The numbers of a row, in the order of the table's headers; `spoken` writes seconds."""
+    costs = spoken(one.purchase_seconds), spoken(one.training_seconds)
+    if one.trainings is None:
+        return "", "", *costs, "", f"{one.hours_to_settle(1):.1f}", ""
     best = one.best_trainings
     return (
         f"{math.sqrt(one.purchases):.3f}",
         f"{math.sqrt(one.trainings):.3f}",
-        spoken(one.purchase_seconds),
-        spoken(one.training_seconds),
+        *costs,
         "as many as can be" if best is None else str(best),
         f"{one.hours_to_settle(1):.1f}",
         f"{one.hours_to_settle(best or 10):.1f}",

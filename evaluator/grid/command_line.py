@@ -131,7 +131,8 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
         spent = spoken(time.monotonic() - started)
         print(f"\n{plan.splits.name}, {plan.seeds} seeds, {spent}\n")
         print(render(rows, plan.pairs, baseline))
-        for pipeline in dict.fromkeys(row.pipeline for row in rows):
+        pipelines = tuple(dict.fromkeys(row.pipeline for row in rows))
+        for pipeline in pipelines if len(pipelines) > 1 or plan.training_seeds > 1 else ():
             if found := components(results.trials, rows, pipeline, baseline):
                 print(f"\n{pipeline}: {render_precision(found, baseline)}")
         if robustness := across_pipelines(rows):

@@ -3,11 +3,11 @@
 from evaluator.analysis.precision import cells, components
 from evaluator.report.parts import Fold, Table, Text
 from evaluator.report.views import View
-from evaluator.report.words import duration
+from evaluator.report.words import NOTHING, duration
 
 
 def noise(view: View, baseline: str) -> list[Fold]:
-    """Empty below two purchase seeds with two trainings each."""
+    """Empty below two purchase seeds."""
     found = components(view.trials, view.rows, view.name, baseline)
     if not found:
         return []
@@ -16,11 +16,15 @@ def noise(view: View, baseline: str) -> list[Fold]:
         f"seed and one training of it cost, and the best number of trainings, {view.name}.",
         ("strategy", "sd of purchases", "sd of trainings", "purchase", "training",
          "best trainings", "hours to ±0.005: one training", "the best"),
-        tuple((name, *cells(one, duration)) for name, one in found.items()),
+        tuple(
+            (name, *(cell or NOTHING for cell in cells(one, duration)))
+            for name, one in found.items()
+        ),
     )  # fmt: skip
     meaning = Text(
         "More purchase seeds shrink both parts of the spread, more trainings of each purchase only "
-        "the second. Seconds are for the strategy and the baseline together, over all pairs.",
+        "the second; with one training of each they cannot be told apart. Seconds are for the "
+        "strategy and the baseline together, over all pairs.",
         "small",
     )
     return [Fold("Where the spread comes from, and what shrinks it", (table, meaning))]

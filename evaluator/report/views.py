@@ -121,6 +121,7 @@ def _averaged(trial: TrialResult, names: Sequence[str], mean: str) -> TrialResul
                 )
                 for name in classes
             },
+            "seconds": sum(record["seconds"] for record in records),
         }
     return replace(trial, scores={(mean, trial.seed): record})
 
