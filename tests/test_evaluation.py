@@ -14,6 +14,7 @@ import evaluator.grid.evaluation
 from evaluator.analysis.leaderboard import leaderboard
 from evaluator.datasets.dataset import open_splits
 from evaluator.errors import ConfigurationError
+from evaluator.grid.estimate import BUYING, START_UP, estimate_seconds
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.plan import Plan
 from evaluator.grid.purchases import Purchase
@@ -173,3 +174,13 @@ def test_compiled_trainings_are_not_taken_for_others(evaluation: Evaluation) -> 
     trainings = [pipeline for _, pipeline in evaluation.missing()]
     assert trainings
     assert None not in trainings, "a purchase does not depend on it"
+
+
+def test_the_estimate_says_what_the_time_goes_into_the_largest_first(
+    evaluation: Evaluation,
+) -> None:
+    steps = list(evaluation.missing())
+    seconds = estimate_seconds(evaluation, steps, {"quick": 1.0})
+    assert seconds[BUYING] == 2 * (60 + 120) + 4 * START_UP  # two strategies, 1 and 2 minutes
+    assert list(seconds) == ["quick", BUYING]
+    assert list(estimate_seconds(evaluation, steps, {"quick": 0.0})) == [BUYING, "quick"]

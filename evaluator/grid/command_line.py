@@ -250,11 +250,12 @@ def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
     plan, splits = evaluation.plan, evaluation.plan.splits
     missing = list(evaluation.missing())
     todo = f"{len(missing)} steps"
-    seconds = 0.0
+    seconds, parts = 0.0, dict[str, float]()
     if flags.engine == "local":
         needed = pipelines_of(missing)
         rates = {p.name: seconds_per_image(p, splits, flags.device) for p in needed}
-        seconds = estimate_seconds(evaluation, missing, rates)
+        parts = estimate_seconds(evaluation, missing, rates)
+        seconds = sum(parts.values())
         todo += f", at most {spoken(seconds)} on this machine"
     names = ", ".join(pipeline.name for pipeline in plan.pipelines) or "own predictions"
     lines = [
@@ -268,6 +269,11 @@ def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
         f"pipelines   {names}",
         f"to do       {todo}",
     ]
+    if flags.plan and seconds:
+        lines += [
+            f"            {what}: {spoken(part)} ({part / seconds:.0%})"
+            for what, part in parts.items()
+        ]
     if seconds > LONG:
         lines += [
             "            that is long; for a first look in minutes:",

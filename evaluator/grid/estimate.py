@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from evaluator.training.device import release_memory
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer, resize_images
 
+BUYING = "buying"
 START_UP = 12.0  # seconds a submission's process takes to begin and end
 TRIAL_IMAGES = (32, 256)  # images of the measuring run; the larger where the smaller is too quick
 TOO_QUICK = 5.0  # seconds; also, the first run pays for warming up
@@ -53,13 +55,17 @@ def estimate_seconds(
     evaluation: Evaluation,
     missing: Iterable[tuple[Trial, Pipeline | None]],
     rates: dict[str, float],
-) -> float:
-    """Seconds for the `missing` steps of an evaluation, at most.
+) -> dict[str, float]:
+    """Seconds for the `missing` steps of an evaluation, at most: by pipeline, and for buying.
 
     A purchase is taken to use its whole compute budget. `rates` are seconds per image and epoch
-    by pipeline name.
+    by pipeline name. The largest comes first.
     """
-    return sum(_step_seconds(evaluation, rates, *step) for step in missing)
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for trial, pipeline in missing:
+        what = pipeline.name if pipeline else BUYING
+        seconds[what] += _step_seconds(evaluation, rates, trial, pipeline)
+    return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
 def pipelines_of(steps: Iterable[tuple[Trial, Pipeline | None]]) -> list[Pipeline]:
