@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="pixels of the painted sheets")
     parser.add_argument("--images", type=int, default=10_000, help="in the pool")
     parser.add_argument("--device", default="auto", help="of the learner")
-    parser.add_argument("--quick", action="store_true", help="64 px, a fifth of pool and labels")
+    parser.add_argument("--quick", action="store_true", help="2,000 sheets of 64 px, 124 labels")
     if parser.parse_args().quick:
         parser.set_defaults(**QUICK)
     flags = parser.parse_args()
