@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-DEMO := --recipe demo --pipeline quick --strategy random entropy --pairs 200:1 --out results/demo
+DEMO := --recipe demo --pipeline quick --strategy random entropy --pairs 200:1 \
+	--references none all --out results/demo
 
 .PHONY: demo test lint fast-test clean help
 

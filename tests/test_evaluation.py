@@ -79,7 +79,7 @@ def evaluation(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     def buy_at_once(trial: Trial, *_: object) -> Purchase:
         if trial.strategy in REFERENCES:
-            return Purchase(reference_purchase(trial, splits))
+            return Purchase(reference_purchase(trial, scorer))
         late = trial.strategy == "last"
         record = PurchaseRecord(
             trial=trial.identity,

@@ -78,8 +78,8 @@ def parser() -> argparse.ArgumentParser:
         choices=REFERENCES,
         default=REFERENCES,
         metavar="ROW",
-        help="rows the judge adds: none (nothing bought), oracle (chosen by the true labels, same "
-        "budget), all (every label); default: these three",
+        help="rows the judge adds: none (nothing bought), oracle (the same budget, spent by "
+        "the true labels and networks of its own), all (every label); default: these three",
     )
     score = p.add_argument_group("scored how")
     score.add_argument(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evaluator.datasets.dataset import Splits
 from evaluator.errors import ConfigurationError
+from evaluator.grid.oracle import oracle_code
 from evaluator.grid.trial import REFERENCES, Pair, Trial
 from evaluator.randomness import stream_seed
 from evaluator.training.pipelines import Pipeline
@@ -47,8 +48,13 @@ class Plan:
             return
         seeds = min(self.reference_seeds, self.seeds) if strategy == "all" else self.seeds
         for seed in range(seeds):
-            for pair in self.pairs if strategy == "oracle" else (None,):
-                yield Trial(self.splits.name, self.splits.fingerprint, strategy, pair, seed)
+            if strategy != "oracle":
+                yield Trial(self.splits.name, self.splits.fingerprint, strategy, None, seed)
+                continue
+            for pair in self.pairs:
+                yield Trial(
+                    self.splits.name, self.splits.fingerprint, strategy, pair, seed, oracle_code()
+                )
 
     def purchases(self) -> Iterator[Trial]:
         """What the submission buys, seed by seed, so that comparisons stand early."""

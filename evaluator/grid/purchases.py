@@ -17,6 +17,7 @@ from evaluator.submission.isolation import run_submission
 from evaluator.submission.vault import LabelVault
 from evaluator.submission.watch import Limits, Outcome
 from evaluator.training.metrics import score
+from evaluator.training.scoring import Scorer
 
 N_TEST = 300  # images that the prediction phase sees where its predictions are not the score
 OWN = "own-predictions"  # the pipeline's name in round 1, where the submission predicts itself
@@ -32,13 +33,16 @@ class Purchase:
     own: ScoreRecord | None = None
 
 
-def buy(trial: Trial, plan: Plan, out: Path, limits: Limits, show: Show) -> Purchase:
+def buy(
+    trial: Trial, plan: Plan, out: Path, limits: Limits, scorer: Scorer, show: Show
+) -> Purchase:
     """Make the purchase of `trial`; its log, notes and sold labels go into folders of `out`.
 
-    Raises ConfigurationError where the submission is no longer what was to be judged.
+    `scorer` trains what a reference row asks before it buys. Raises ConfigurationError where the
+    submission is no longer what was to be judged.
     """
     if trial.strategy in REFERENCES:
-        return Purchase(reference_purchase(trial, plan.splits))
+        return Purchase(reference_purchase(trial, scorer, lambda share: show("choosing", share)))
     if submission_fingerprint(plan.submission) != trial.code:
         raise ConfigurationError(
             "changed-while-running",

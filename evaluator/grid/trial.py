@@ -38,7 +38,8 @@ class Trial:
     """One purchase run: who buys, on what data, with which budgets, under which seed.
 
     `pair` is None for the judge's own reference rows, which know no budget. `code` is the
-    fingerprint of the submission's files: changed code makes another trial. `conditions` are
+    fingerprint of the submission's files, or of the judge's where the judge buys by a rule of its
+    own: changed code makes another trial. `conditions` are
     the judge's: the memory it allows, and which images are predicted.
     """
 

@@ -2,11 +2,11 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -49,6 +49,8 @@ NO_SCORES: dict[str, Any] = {
     "f1_per_class": {},
 }
 
+T = TypeVar("T")
+
 
 class Scorer:
     """Scores purchases; resizes each split once per image size and keeps it.
@@ -67,6 +69,7 @@ class Scorer:
         self.weights = weights
         self.device = device
         self.compile = compile
+        self._known: dict[Hashable, Any] = {}
         self._resized: dict[tuple[int, int | None], Tensor] = {}
 
     def score(
@@ -83,8 +86,44 @@ class Scorer:
         ConfigurationError where the device has too little memory for the pipeline.
         """
         started = time.monotonic()
-        bought = self.bought(purchased)
-        parts = self.splits.training, bought
+        held_out = self.splits.validation
+        scores, reason = NO_SCORES, ""
+        try:
+            likely = self.probabilities(held_out, purchased, pipeline, training_seed, progress)
+            predictions = (likely >= 0.5).to(torch.uint8).numpy()
+            scores = asdict(score(held_out.labels, predictions, self.splits.class_names))
+        except FloatingPointError as error:
+            reason = str(error)
+        return ScoreRecord(
+            trial=trial,
+            pipeline=pipeline.name,
+            training_seed=training_seed,
+            status="crashed" if reason else "ok",
+            reason=reason,
+            **scores,
+            n_training=len(self.splits.training),
+            n_purchased=len(set(purchased)),
+            seconds=round(time.monotonic() - started, 3),
+            configuration=self.configuration(pipeline),
+            device=device_name(self.device),
+            revision=git_revision(Path(__file__).parent),
+            versions=library_versions(),
+        )
+
+    def probabilities(
+        self,
+        part: ZEWDPCBaseDataset,
+        purchased: Sequence[int],
+        pipeline: Pipeline,
+        training_seed: int,
+        progress: Callable[[float], None] | None = None,
+    ) -> Tensor:
+        """What `pipeline`, trained on the training set and what was bought, says of `part` (N, C).
+
+        Raises FloatingPointError where the loss stops being a number, ConfigurationError where
+        the device has too little memory.
+        """
+        learned = self.splits.training, self.bought(purchased)
         trainer = ZEWDPCTrainer(
             pipeline,
             self.splits.class_names,
@@ -94,17 +133,12 @@ class Scorer:
             progress=progress,
             compile=self.compile,
         )
-        held_out = self.splits.validation
-        scores, reason = NO_SCORES, ""
         try:
             trainer.fit(
-                torch.cat([self._images(part, pipeline.size) for part in parts]),
-                np.concatenate([part.labels for part in parts]),
+                torch.cat([self._images(one, pipeline.size) for one in learned]),
+                np.concatenate([one.labels for one in learned]),
             )
-            predictions = trainer.predict(self._images(held_out, pipeline.size))
-            scores = asdict(score(held_out.labels, predictions.numpy(), self.splits.class_names))
-        except FloatingPointError as error:
-            reason = str(error)
+            return trainer.predict_probabilities(self._images(part, pipeline.size))
         except torch.OutOfMemoryError as error:
             raise ConfigurationError(
                 "device-memory",
@@ -115,21 +149,12 @@ class Scorer:
         finally:
             del trainer
             release_memory()
-        return ScoreRecord(
-            trial=trial,
-            pipeline=pipeline.name,
-            training_seed=training_seed,
-            status="crashed" if reason else "ok",
-            reason=reason,
-            **scores,
-            n_training=len(self.splits.training),
-            n_purchased=len(bought),
-            seconds=round(time.monotonic() - started, 3),
-            configuration=self.configuration(pipeline),
-            device=device_name(self.device),
-            revision=git_revision(Path(__file__).parent),
-            versions=library_versions(),
-        )
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` returned when it was first asked for `key`: it serves several trials."""
+        if key not in self._known:
+            self._known[key] = make()
+        return cast(T, self._known[key])
 
     def bought(self, purchased: Sequence[int]) -> ZEWDPCBaseDataset:
         """The bought images with the labels that the vault sold."""
@@ -145,7 +170,7 @@ class Scorer:
         where = f"{device}{torch.get_num_threads()}" if device == "cpu" else device
         where += "|compiled" if self.compile else ""
         settings = (
-            f"{pipeline.fingerprint()}|{weights}|{where}|{torch.__version__}|{_source_digest()}"
+            f"{pipeline.fingerprint()}|{weights}|{where}|{torch.__version__}|{source_digest()}"
         )
         return hashlib.blake2b(settings.encode(), digest_size=6).hexdigest()
 
@@ -170,7 +195,8 @@ def _weights_digest(weights: str) -> str:
 
 
 @cache
-def _source_digest() -> str:
+def source_digest() -> str:
+    """Changes with the code that trains and scores."""
     digest = hashlib.blake2b()
     for name in SOURCES:
         digest.update((Path(__file__).parents[1] / name).read_bytes())
