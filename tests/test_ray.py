@@ -14,7 +14,9 @@ import torch
 
 from evaluator.datasets.dataset import open_splits
 from evaluator.errors import ConfigurationError
+from evaluator.grid.command_line import main
 from evaluator.grid.evaluation import Evaluation
+from evaluator.grid.journal import Journal
 from evaluator.grid.plan import Plan
 from evaluator.grid.trial import Pair
 from evaluator.submission.watch import Limits
@@ -88,15 +90,15 @@ def evaluation(squares: Path, folder: Path, out: str, pause: float = 0.0) -> Eva
     return Evaluation(plan, folder / out, Scorer(splits, weights="none"), Limits(), progress=False)
 
 
-def essence(done: Evaluation) -> list[Any]:
+def essence(out: Path) -> list[Any]:
     """What must not depend on the engine: everything but clocks and memory."""
     varies = ("seconds", "peak_memory", "copied_from")
     return [
         sorted(
             json.dumps({name: value for name, value in record.items() if name not in varies})
-            for record in journal.records
+            for record in Journal(out / name).records
         )
-        for journal in (done.purchases, done.scores)
+        for name in ("purchases.jsonl", "scores.jsonl")
     ]
 
 
@@ -115,14 +117,39 @@ def test_the_same_journals_as_the_local_engine_bit_for_bit(
         run_on_ray(far, Resources(cpus=1, address=cluster.address))
     finally:
         torch.set_num_threads(threads)
-    assert essence(far) == essence(local)
+    assert essence(far.out) == essence(local.out)
     assert len(far.scores.records) == 2 * (1 + 2 + 1) * 2 + 2
     for part in ("logs", "notes", "vault"):
         assert len(list((far.out / part).iterdir())) == 4
     assert not list(far.missing())
     again = replace(far, out=far.out)
     run_on_ray(again, Resources(cpus=1, address=cluster.address))  # nothing is left to do
-    assert essence(again) == essence(local)
+    assert essence(again.out) == essence(local.out)
+
+
+def test_the_command_line_gives_the_same_with_either_engine(
+    cluster: Any, squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_py = tmp_path / "run.py"
+    run_py.write_text(SUBMISSION.replace("PAUSE", "0"))
+    engines = {
+        "local": [],
+        "ray": ["--engine", "ray", "--cpus-per-trial", "1", "--ray-address", cluster.address],
+    }
+    common = ["--data", str(squares), "--submission", str(run_py), "--pipeline", "quick", "--quiet"]
+    common += ["--pairs", "5:1", "--strategy", "first", "last", "--training-seeds", "2", "--json"]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # what each task is given on the cluster
+    try:
+        printed = []
+        for name, more in engines.items():
+            assert main([*common, "--out", str(tmp_path / name), *more]) == 0
+            printed.append(json.loads(capsys.readouterr().out))
+    finally:
+        torch.set_num_threads(threads)
+    assert essence(tmp_path / "ray") == essence(tmp_path / "local")
+    assert len(essence(tmp_path / "ray")[1]) == 2 * (1 + 2 + 1 + 1)  # none, own, oracle, all
+    assert printed[0] == printed[1]
 
 
 def test_a_node_that_is_lost_costs_retries_and_nothing_else(
