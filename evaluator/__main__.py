@@ -16,6 +16,10 @@ COMMANDS = {  # name: (module with `add_arguments(parser)`, what it is for)
         "evaluator.readiness.doctor",
         "what this machine lacks, and how to mend it",
     ),
+    "calibrate": (
+        "evaluator.readiness.calibrate",
+        "how many minutes of the platform's GPU a minute here is worth",
+    ),
     "validate": (
         "evaluator.readiness.validate",
         "whether a submission keeps the contract",

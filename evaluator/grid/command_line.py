@@ -24,8 +24,10 @@ from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.grid.estimate import estimate_seconds, pipelines_of, seconds_per_image, spoken
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.flags import parser
+from evaluator.grid.hardware import read_calibration
 from evaluator.grid.journal import Journal, sole_writer
 from evaluator.grid.plan import POOL, ROUND_1_PAIRS, Plan, parse_pairs, scaled_pairs
+from evaluator.grid.provenance import device_name
 from evaluator.grid.trial import REFERENCES, Pair
 from evaluator.report import write_report
 from evaluator.submission.isolation import preflight
@@ -69,6 +71,9 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
     if flags.scale_to_data and share < 1:
         pairs = scaled_pairs(pairs, share)
         conditions += f", budgets x {share:g}"
+    if flags.hardware == "t4":
+        pairs, worth = _as_on_a_t4(pairs, flags)
+        conditions += f", minutes of a T4 / {worth:.3g}"
     if flags.isolate:
         conditions += ", isolated"
     _check_budgets(pairs, splits)
@@ -232,6 +237,18 @@ def _open_data(flags: argparse.Namespace) -> Splits:
         print(f"Painting the sheets of {recipe!r} into {folder} (once).", file=sys.stderr)
         generate(RECIPES[recipe], folder, workers=flags.workers, progress=not flags.quiet)
     return open_splits(folder, workers=flags.workers, progress=not flags.quiet)
+
+
+def _as_on_a_t4(pairs: Sequence[Pair], flags: argparse.Namespace) -> tuple[tuple[Pair, ...], float]:
+    """Pairs in minutes of a T4, in minutes here; and how many of the former one of those is."""
+    if flags.engine == "ray":
+        raise ConfigurationError(
+            "hardware-on-cluster",
+            "--hardware t4 scales by what was measured on this machine, and with --engine ray the "
+            "trials run on others. Give minutes of theirs: --hardware native.",
+        )
+    found = read_calibration(flags.calibration, device_name(flags.device))
+    return found.pairs_here(pairs), found.worth
 
 
 def _check_budgets(pairs: Sequence[Pair], splits: Splits) -> None:

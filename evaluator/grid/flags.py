@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from evaluator.datasets.sheets import RECIPES
+from evaluator.grid.hardware import FILE
 from evaluator.grid.plan import POOL
 from evaluator.grid.trial import REFERENCES
 from evaluator.training.pipelines import PIPELINES
@@ -64,6 +65,16 @@ def parser() -> argparse.ArgumentParser:
         "--scale-to-data",
         action="store_true",
         help=f"cut budgets by pool / {POOL:,}, as a pool smaller than the challenge's is",
+    )
+    grid.add_argument(
+        "--hardware",
+        choices=("native", "t4"),
+        default="native",
+        help="whose minutes the pairs are in: this machine's (native), or a T4's, cut to the same "
+        "work here by what `python -m evaluator calibrate` measured",
+    )
+    grid.add_argument(
+        "--calibration", type=Path, default=FILE, metavar="FILE", help=f"for --hardware ({FILE})"
     )
     grid.add_argument("--seeds", type=_count, default=1, metavar="N", help="purchase seeds (1)")
     grid.add_argument(

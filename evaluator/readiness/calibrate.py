@@ -1,0 +1,102 @@
+"""`python -m evaluator calibrate`: how many minutes of a T4 is one minute here?"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+
+from evaluator.errors import ConfigurationError
+from evaluator.grid.hardware import FILE, T4, Calibration
+from evaluator.grid.provenance import device_name
+from evaluator.submission.watch import Limits
+from evaluator.training.device import chosen_device
+from evaluator.training.throughput import MODEL, PIXELS, Throughput, measure_throughput
+
+CONTRIBUTE = """\
+Nobody has published these speeds for a T4: they are scaled from other GPUs by memory bandwidth
+and pixels (evaluator/grid/hardware.py says from which). If you can reach one, on the platform or
+for an hour in a cloud, run this command there on an idle GPU and send the file it writes, with
+the driver's version, as an issue or a change of `T4` in that module."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `calibrate`."""
+    parser.add_argument("--device", help="what is measured, e.g. cpu or cuda:0 (a GPU, if any)")
+    parser.add_argument("--out", type=Path, default=FILE, metavar="FILE", help=f"({FILE})")
+    parser.add_argument("--json", action="store_true", help="print the file's content")
+    parser.set_defaults(run=_run)
+
+
+def calibrate(device: str | None = None) -> Calibration:
+    """Measure the challenge's network here; progress goes to the error output."""
+    processors = Limits().cpus  # what a submission is given
+    threads = min(processors, torch.get_num_threads())
+    try:
+        found = measure_throughput(device, threads=threads, tell=lambda line: _say(f"{line} ..."))
+    except torch.OutOfMemoryError as error:
+        raise ConfigurationError(
+            "device-memory",
+            f"{MODEL} needs more memory than {device_name(device)} has free: {error}. Free it, or "
+            "choose another --device.",
+        ) from error
+    return Calibration(
+        device=device_name(device),
+        torch=torch.__version__,
+        model=MODEL,
+        pixels=PIXELS,
+        batch_size=found.batch_size,
+        precision=found.precision,
+        measured=datetime.now(UTC).isoformat(timespec="seconds"),
+        training=found.training,
+        inference=found.inference,
+    )
+
+
+def told(found: Calibration, path: Path) -> str:
+    """A calibration for a person."""
+    low, high = found.worth_range
+    rows = [
+        ["training", _spoken(found.training), "{:g} to {:g}".format(*T4.training), found.worth],
+        ["inference", _spoken(found.inference), "{:g} to {:g}".format(*T4.inference),
+         found.worth_of_looking],
+    ]  # fmt: skip
+    headers = ["images per second", "here (slowest to fastest)", "T4, estimated", "T4 minutes"]
+    lines = [
+        f"{found.device}, torch {found.torch}: {found.model}, all layers, {found.pixels} px, "
+        f"batches of {found.batch_size}, {found.precision}; n = {found.training.turns} turns",
+        "",
+        tabulate(rows, headers, floatfmt=".3g", colalign=("left", "right", "right", "right")),
+        "",
+        f"One minute here is worth about {found.worth:.2g} minutes of a T4 ({low:.2g} to "
+        f"{high:.2g}), by training;",
+        f"17 minutes of the challenge are {found.minutes_here(17):g} here, 51 are "
+        f"{found.minutes_here(51):g}. What a submission does without the GPU is not scaled.",
+        "",
+        f"Written to {path}. `python local_evaluation.py --hardware t4 ...` goes by it.",
+        "",
+        CONTRIBUTE,
+    ]
+    if "T4" in found.device:
+        lines += ["", f"This is a T4: {path} is such a measurement."]
+    return "\n".join(lines)
+
+
+def _run(flags: argparse.Namespace) -> int:
+    chosen_device(flags.device)  # a wrong one is refused before anything is measured
+    found = calibrate(flags.device)
+    found.write(flags.out)
+    print(json.dumps(asdict(found), indent=2) if flags.json else told(found, flags.out))
+    return 0
+
+
+def _spoken(speed: Throughput) -> str:
+    return f"{speed.median:.3g} ({speed.low:.3g} to {speed.high:.3g})"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
