@@ -154,6 +154,11 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         register_progress(1.0)
         return predictions
 
+    @property
+    def validation_f1(self) -> list[float]:
+        """The learner's F1 per class, cross-validated on what is labelled; empty before a fit."""
+        return self._learner.validation_f1_.tolist() if self._learner.members_ else []
+
     def _start_over(self) -> None:
         self._learner = Learner(self.learner_settings, self.seed)
         self._ledger = CostLedger(fit=0.0, look=0.0)

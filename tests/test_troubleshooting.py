@@ -28,8 +28,8 @@ FAILURES = set(get_args(Status)) - {"ok"}
 
 
 def explained_errors() -> Iterator[tuple[str, ast.Call]]:
-    """Where the judge makes an error for a person to read."""
-    for path in sorted((HOUSE / "evaluator").rglob("*.py")):
+    """Where the judge, or `choose.py`, makes an error for a person to read."""
+    for path in [*sorted((HOUSE / "evaluator").rglob("*.py")), HOUSE / "choose.py"]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in EXPLAINED:
                 yield f"{path.relative_to(HOUSE)}:{node.lineno}", node

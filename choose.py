@@ -1,0 +1,286 @@
+"""Which of my unlabelled images should be labelled next? The answer is a folder to hand on.
+
+    python choose.py --labelled photos/labelled --pool photos/pool --budget 200 \\
+        --into photos/batch-1
+
+A labelled folder holds `images/` and `labels.csv` (`filename`, then one 0/1 column per class); the
+pool is a folder of images, and nobody knows their labels. A learner is trained on what is labelled,
+looks at the pool, and a strategy chooses. `--into` receives the chosen images, a `labels.csv` whose
+cells are empty, `chosen.csv` (what was chosen in which order, and what the learner expects of it)
+and `buyer.log`. Fill in the cells, and the folder is a labelled one:
+
+    python choose.py --labelled photos/labelled photos/batch-1 --pool photos/pool --budget 200 \\
+        --into photos/batch-2
+
+This is one round of what `run.py` does in the challenge, where labels come at once.
+"""
+
+import argparse
+import contextlib
+import csv
+import hashlib
+import io
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tabulate import tabulate
+
+from evaluator.datasets.cache import to_rgb
+from evaluator.datasets.layout import IMAGE_SUFFIXES, read_split
+from evaluator.errors import ConfigurationError, DatasetError
+from run import ZEWDPCRun
+
+PRE_TRAINING_SHARE = 0.7  # of --minutes: nothing is trained after the choice
+SEVERAL = 8  # threads that read files
+
+
+@dataclass(frozen=True)
+class Images:
+    """Image files as a data set of the challenge: `{"idx", "image" (H, W, 3), "label" (C,)}`."""
+
+    files: tuple[Path, ...]
+    labels: NDArray[np.uint8]  # (N, C); zeros where nobody knows
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, idx: int) -> dict[str, Any]:
+        try:
+            with Image.open(self.files[idx]) as image:
+                pixels = np.asarray(to_rgb(image))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DatasetError(
+                "unreadable-image",
+                f"The image {self.files[idx]} cannot be read ({error}). Replace it or move it "
+                "away.",
+            ) from error
+        return {"idx": idx, "image": pixels, "label": self.labels[idx]}
+
+    def purchase_label(self, idx: int) -> NDArray[np.uint8]:
+        """No label: it will be known when somebody has looked. The run only marks its choice."""
+        return self.labels[idx]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen: rows of the pool in the order of choice, and what is thought of them.
+
+    expected : row -> one probability per class; empty where the strategy looks at nothing.
+    f1 : the learner's F1 per class, cross-validated on what is labelled; empty where none learned.
+    log : what the submission printed.
+    """
+
+    rows: list[int]
+    expected: dict[int, list[float]]
+    f1: list[float]
+    log: str
+
+
+def choose(
+    labelled: Images, pool: Images, budget: int, strategy: str, seed: int, minutes: float | None
+) -> Choice:
+    """The `budget` images of the pool that are most worth labelling.
+
+    `minutes` bounds what may be spent on it; None takes the time that the settings ask for.
+    """
+    buyer = ZEWDPCRun(strategy or None, seed)
+    if isinstance(buyer.strategy.rounds, int) and buyer.strategy.rounds > 1:
+        raise ConfigurationError(
+            "one-round",
+            f"{buyer.strategy.spec} wants its labels in {buyer.strategy.rounds} rounds, and here "
+            "they come after the choice. Leave `rounds` out, choose fewer, label them, and choose "
+            "again.",
+        )
+    buyer.strategy = replace(buyer.strategy, rounds=1)
+    buyer.planner_settings = replace(
+        buyer.planner_settings, final_fit=False, pre_training_share=PRE_TRAINING_SHARE
+    )
+    started = time.monotonic()
+    seconds = None if minutes is None else 60 * minutes
+    log = io.StringIO()
+    with contextlib.redirect_stdout(log):
+        _say(f"learning from {len(labelled):,} labelled images ...")
+        buyer.pre_training_phase(labelled, seconds)
+        left = None if seconds is None else seconds - (time.monotonic() - started)
+        _say(f"choosing {budget:,} of {len(pool):,}, by {buyer.strategy.spec} ...")
+        rows = list(buyer.purchase_phase(pool, labelled, budget, left))
+    expected = {row: buyer.purchase_notes[row].get("probabilities", []) for row in rows}
+    return Choice(rows, expected, buyer.validation_f1, log.getvalue())
+
+
+def read_labelled(folders: Sequence[Path]) -> tuple[Images, tuple[str, ...]]:
+    """The images of all `folders`, and the names of the classes, which must be the same in each.
+
+    Raises DatasetError with file and line where a folder is not what it must be.
+    """
+    parts = [read_split("labelled", folders[0] / "labels.csv")]
+    for folder in folders[1:]:
+        parts.append(read_split("labelled", folder / "labels.csv", parts[0].class_names))
+    files = tuple(file for part in parts for file in part.images)
+    return Images(files, np.concatenate([part.labels for part in parts])), parts[0].class_names
+
+
+def read_pool(folder: Path, labelled: Images) -> Images:
+    """The images below `folder` that are not labelled yet, whatever they are called, each once.
+
+    Raises DatasetError where there is none.
+    """
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+    known = set(_digests(labelled.files))
+    fresh: dict[bytes, Path] = {}
+    for file, digest in zip(files, _digests(files), strict=True):
+        if digest not in known:
+            fresh.setdefault(digest, file)
+    if not fresh:
+        raise DatasetError(
+            "empty-pool",
+            f"{folder} holds {len(files)} images, and none that is not labelled already. Give the "
+            "folder with the images to choose from.",
+        )
+    left_out = len(files) - len(fresh)
+    if left_out:
+        _say(f"{left_out} of {len(files)} images are labelled already or doubles")
+    return Images(tuple(fresh.values()), np.zeros((len(fresh), labelled.labels.shape[1]), np.uint8))
+
+
+def hand_on(
+    choice: Choice, pool: Images, root: Path, class_names: Sequence[str], into: Path
+) -> None:
+    """Write the folder for those who label, whole or not at all.
+
+    Images keep their paths below `root`, the pool's folder.
+    """
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{into.name}-", dir=into.parent) as scratch:
+        folder = Path(scratch) / into.name
+        names = [pool.files[row].relative_to(root).as_posix() for row in choice.rows]
+        for row, name in zip(choice.rows, names, strict=True):
+            target = folder / "images" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(pool.files[row], target)
+        empty = [""] * len(class_names)
+        _write_table(
+            folder / "labels.csv", ["filename", *class_names], ([name, *empty] for name in names)
+        )
+        _write_table(
+            folder / "chosen.csv",
+            ["rank", "filename", *(f"expected {name}" for name in class_names)],
+            (
+                [rank, name, *(choice.expected[row] or empty)]
+                for rank, (row, name) in enumerate(zip(choice.rows, names, strict=True), start=1)
+            ),
+        )
+        (folder / "buyer.log").write_text(choice.log, encoding="utf-8")
+        folder.replace(into)
+
+
+def summary(
+    choice: Choice, labelled: Images, pool: Images, class_names: Sequence[str], into: Path
+) -> str:
+    """What was chosen and, per class, what the learner can do and expects to be in it."""
+    lines = [f"{len(choice.rows):,} of {len(pool):,} images are in {into}: fill in labels.csv."]
+    expected = [choice.expected[row] for row in choice.rows if choice.expected[row]]
+    if expected:
+        sums = np.sum(expected, axis=0)
+        usual = labelled.labels.mean(axis=0) * len(expected)
+        rows = zip(class_names, choice.f1, sums, usual, strict=True)
+        headers = ["", "F1 so far", "expected in them", "in as many of those labelled"]
+        lines += ["", tabulate(list(rows), headers, floatfmt=("", ".2f", ".0f", ".0f"))]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Choose as the flags say; returns the exit code, 2 where that cannot be done."""
+    flags = _parser().parse_args(arguments)
+    try:
+        _refuse_what_cannot_work(flags)
+        labelled, class_names = read_labelled(flags.labelled)
+        pool = read_pool(flags.pool, labelled)
+        if flags.budget > len(pool):
+            raise ConfigurationError(
+                "budget-past-pool",
+                f"--budget {flags.budget}: {flags.budget} labels are more than the {len(pool)} "
+                "images to choose from. Choose a smaller budget.",
+            )
+        choice = choose(labelled, pool, flags.budget, flags.strategy, flags.seed, flags.minutes)
+        hand_on(choice, pool, flags.pool, class_names, flags.into)
+    except (ConfigurationError, DatasetError) as error:
+        print(error.spoken, file=sys.stderr)
+        return 2
+    except ValueError as error:  # of the buyer, in its own words: a strategy or setting
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(summary(choice, labelled, pool, class_names, flags.into))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="choose.py", description="Choose which unlabelled images to have labelled next."
+    )
+    p.add_argument(
+        "--labelled", type=Path, nargs="+", required=True, metavar="DIR",
+        help="folders with images/ and labels.csv, all with the same classes",
+    )  # fmt: skip
+    p.add_argument("--pool", type=Path, required=True, metavar="DIR", help="images to choose from")
+    p.add_argument("--budget", type=int, required=True, metavar="K", help="how many to choose")
+    p.add_argument(
+        "--into", type=Path, required=True, metavar="DIR", help="new folder for those who label"
+    )
+    p.add_argument(
+        "--strategy", default="", metavar="NAME", help="as in local_evaluation.py --list"
+        " (default: the one in submission.toml)",
+    )  # fmt: skip
+    p.add_argument("--minutes", type=float, metavar="M", help="to spend on it (default: no limit)")
+    p.add_argument("--seed", type=int, default=0, metavar="N")
+    return p
+
+
+def _refuse_what_cannot_work(flags: argparse.Namespace) -> None:
+    if flags.budget < 1:
+        raise ConfigurationError(
+            "bad-budget", f"--budget {flags.budget}: expected a number of images of 1 or more."
+        )
+    if flags.minutes is not None and not 0 < flags.minutes < float("inf"):
+        raise ConfigurationError(
+            "bad-budget", f"--minutes {flags.minutes:g}: expected a number above 0."
+        )
+    if flags.into.exists():
+        raise DatasetError(
+            "folder-taken", f"{flags.into} exists already. Give a new folder, or remove it first."
+        )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _digests(files: Sequence[Path]) -> Iterator[bytes]:
+    """Of each file's content."""
+    with ThreadPoolExecutor(SEVERAL) as threads:
+        yield from threads.map(lambda file: hashlib.blake2b(file.read_bytes()).digest(), files)
+
+
+def _write_table(path: Path, header: Sequence[str], rows: Iterator[list[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

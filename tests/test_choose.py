@@ -1,0 +1,153 @@
+"""`choose.py`: from images that nobody has labelled to a folder for those who label, and again."""
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import choose
+from tests.conftest import CLASSES
+
+
+@pytest.fixture
+def photos(make_data: Callable[[], Path]) -> Path:
+    """`labelled/` with 24 images, `pool/` with 40 and two more: one is labelled, one a double."""
+    root = make_data()
+    shutil.move(root / "training", root / "labelled")
+    pool = root / "pool"
+    shutil.move(root / "unlabelled" / "images", pool / "monday")
+    shutil.copyfile(
+        root / "labelled" / "images" / "0003.png", pool / "known under another name.png"
+    )
+    shutil.copyfile(pool / "monday" / "0005.png", pool / "double.png")
+    return root
+
+
+def flags(photos: Path, into: str = "batch", budget: int = 6, *more: str) -> list[str]:
+    words = ["--labelled", photos / "labelled", "--pool", photos / "pool", "--budget", budget]
+    return [*map(str, [*words, "--into", photos / into]), *more]
+
+
+def fill_in(labels: Path) -> set[str]:
+    """Label every image of a batch; their names."""
+    names = [row["filename"] for row in table(labels)]
+    rows = [f"{name},{number % 2},1,0" for number, name in enumerate(names)]
+    labels.write_text("\n".join([",".join(["filename", *CLASSES]), *rows]))
+    return set(names)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("strategy", ["uherding", "random", "winner"])
+def test_what_is_chosen_lies_ready_to_be_labelled(
+    strategy: str, photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert choose.main(flags(photos, "batch", 6, "--strategy", strategy)) == 0
+    printed = capsys.readouterr()
+    assert "2 of 42 images are labelled already or doubles" in printed.err
+    assert "6 of 40 images" in printed.out
+    assert ("F1 so far" in printed.out) == (strategy != "random")
+    batch = photos / "batch"
+    empty = table(batch / "labels.csv")
+    chosen = table(batch / "chosen.csv")
+    assert list(empty[0]) == ["filename", *CLASSES]
+    assert {row[name] for row in empty for name in CLASSES} == {""}
+    names = [row["filename"] for row in chosen]
+    assert [row["filename"] for row in empty] == names
+    assert len(set(names)) == 6
+    assert [row["rank"] for row in chosen] == [str(rank) for rank in range(1, 7)]
+    for name in names:
+        copied, original = batch / "images" / name, photos / "pool" / name
+        assert copied.read_bytes() == original.read_bytes()
+    assert not any(name.startswith("known") for name in names)
+    looked = strategy != "random"
+    expected = [row[f"expected {name}"] for row in chosen for name in CLASSES]
+    assert all(0 <= float(value) <= 1 for value in expected) if looked else set(expected) == {""}
+
+
+def test_the_same_seed_chooses_the_same(photos: Path):
+    for into in ("one", "two"):
+        assert choose.main(flags(photos, into)) == 0
+    assert (photos / "one" / "chosen.csv").read_text() == (
+        photos / "two" / "chosen.csv"
+    ).read_text()
+
+
+def test_a_batch_that_is_filled_in_is_learned_from_and_not_chosen_again(photos: Path):
+    assert choose.main(flags(photos, "first", 30)) == 0
+    first = fill_in(photos / "first" / "labels.csv")
+    words = flags(photos, "second", 10)
+    words.insert(2, str(photos / "first"))
+    assert choose.main(words) == 0
+    second = {row["filename"] for row in table(photos / "second" / "chosen.csv")}
+    assert len(second) == 10
+    assert first.isdisjoint(second)
+
+
+def test_images_of_any_size_and_mode_can_be_chosen(photos: Path):
+    for number, mode in enumerate(("L", "RGBA", "I;16", "P")):
+        pixels = np.full((20 + number, 31), 90, np.uint16 if mode == "I;16" else np.uint8)
+        picture = Image.fromarray(pixels)
+        picture = picture if mode == "I;16" else picture.convert(mode)
+        picture.save(photos / "pool" / f"odd {number}.png")
+    assert choose.main(flags(photos, "batch", 44)) == 0
+    assert len(list((photos / "batch" / "images").rglob("*.png"))) == 44
+
+
+def spoil_nothing(photos: Path) -> None:
+    """What is refused is in the flags."""
+
+
+def spoil_an_image(photos: Path) -> None:
+    (photos / "pool" / "monday" / "0001.png").write_bytes(b"no picture")
+
+
+def leave_a_cell_empty(photos: Path) -> None:
+    labels = photos / "labelled" / "labels.csv"
+    lines = labels.read_text().splitlines()
+    labels.write_text("\n".join([*lines[:-1], lines[-1][:-1]]))
+
+
+def empty_the_pool(photos: Path) -> None:
+    shutil.rmtree(photos / "pool")
+    shutil.copytree(photos / "labelled" / "images", photos / "pool")
+
+
+def take_the_folder(photos: Path) -> None:
+    (photos / "batch").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "budget", "more", "said"),
+    [
+        (spoil_nothing, 41, [], "41 labels are more than the 40 images to choose from"),
+        (spoil_nothing, 0, [], "--budget 0"),
+        (spoil_nothing, 6, ["--minutes", "nan"], "--minutes nan"),
+        (spoil_nothing, 6, ["--strategy", "entrpy"], "Did you mean 'entropy'?"),
+        (spoil_nothing, 6, ["--strategy", "entropy:rounds=3"], "wants its labels in 3 rounds"),
+        (spoil_an_image, 6, [], "0001.png cannot be read"),
+        (leave_a_cell_empty, 6, [], "a label is 0 or 1"),
+        (empty_the_pool, 6, [], "none that is not labelled already"),
+        (take_the_folder, 6, [], "batch exists already"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_leaves_nothing_behind(
+    spoil: Callable[[Path], None],
+    budget: int,
+    more: list[str],
+    said: str,
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    spoil(photos)
+    before = sorted(photos.rglob("*"))
+    assert choose.main(flags(photos, "batch", budget, *more)) == 2
+    assert said in capsys.readouterr().err
+    assert sorted(photos.rglob("*")) == before
