@@ -24,7 +24,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from tabulate import tabulate
 
 from evaluator.datasets.cache import to_rgb
@@ -42,14 +43,21 @@ from run import ZEWDPCRun
 
 PRE_TRAINING_SHARE = 0.7  # of --minutes: nothing is trained after the choice
 SEVERAL = 8  # threads that read files
+SPARE_PIXELS = 2  # images are read at so many times the learner's size, which it shrinks itself
+HARD_SHRINKING = 4  # how many times larger an image is, whose small defects may not survive
 
 
 @dataclass(frozen=True)
 class Images:
-    """Image files as a data set of the challenge: `{"idx", "image" (H, W, 3), "label" (C,)}`."""
+    """Image files as a data set of the challenge: `{"idx", "image" (H, W, 3), "label" (C,)}`.
+
+    side : pixels of the longer side at which they are handed out, if they have more; photographs
+        would fill the memory.
+    """
 
     files: tuple[Path, ...]
     labels: NDArray[np.uint8]  # (N, C); zeros where nobody knows
+    side: int
 
     def __len__(self) -> int:
         return len(self.files)
@@ -57,14 +65,16 @@ class Images:
     def __getitem__(self, idx: int) -> dict[str, Any]:
         try:
             with Image.open(self.files[idx]) as image:
-                pixels = np.asarray(to_rgb(image))
+                image.draft("RGB", (self.side, self.side))  # a JPEG is decoded no larger
+                upright = to_rgb(ImageOps.exif_transpose(image))
+                upright.thumbnail((self.side, self.side))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DatasetError(
                 "unreadable-image",
                 f"The image {self.files[idx]} cannot be read ({error}). Replace it or move it "
                 "away.",
             ) from error
-        return {"idx": idx, "image": pixels, "label": self.labels[idx]}
+        return {"idx": idx, "image": np.asarray(upright), "label": self.labels[idx]}
 
     def purchase_label(self, idx: int) -> NDArray[np.uint8]:
         """No label: it will be known when somebody has looked. The run only marks its choice."""
@@ -86,13 +96,8 @@ class Choice:
     log: str
 
 
-def choose(
-    labelled: Images, pool: Images, budget: int, strategy: str, seed: int, minutes: float | None
-) -> Choice:
-    """The `budget` images of the pool that are most worth labelling.
-
-    `minutes` bounds what may be spent on it; None takes the time that the settings ask for.
-    """
+def buyer_of_one_round(strategy: str, seed: int) -> ZEWDPCRun:
+    """The submission, set to choose once and not to learn from labels that nobody knows yet."""
     buyer = ZEWDPCRun(strategy or None, seed)
     if isinstance(buyer.strategy.rounds, int) and buyer.strategy.rounds > 1:
         raise ConfigurationError(
@@ -105,6 +110,16 @@ def choose(
     buyer.planner_settings = replace(
         buyer.planner_settings, final_fit=False, pre_training_share=PRE_TRAINING_SHARE
     )
+    return buyer
+
+
+def choose(
+    buyer: ZEWDPCRun, labelled: Images, pool: Images, budget: int, minutes: float | None
+) -> Choice:
+    """The `budget` images of the pool that are most worth labelling.
+
+    `minutes` bounds what may be spent on it; None takes the time that the settings ask for.
+    """
     started = time.monotonic()
     seconds = None if minutes is None else 60 * minutes
     log = io.StringIO()
@@ -118,7 +133,7 @@ def choose(
     return Choice(rows, expected, buyer.validation_f1, log.getvalue())
 
 
-def read_labelled(folders: Sequence[Path]) -> tuple[Images, tuple[str, ...]]:
+def read_labelled(folders: Sequence[Path], side: int) -> tuple[Images, tuple[str, ...]]:
     """The images of all `folders`, and the names of the classes, which must be the same in each.
 
     Raises DatasetError with file and line where a folder is not what it must be.
@@ -127,7 +142,8 @@ def read_labelled(folders: Sequence[Path]) -> tuple[Images, tuple[str, ...]]:
     for folder in folders[1:]:
         parts.append(read_split("labelled", folder / "labels.csv", parts[0].class_names))
     files = tuple(file for part in parts for file in part.images)
-    return Images(files, np.concatenate([part.labels for part in parts])), parts[0].class_names
+    labels = np.concatenate([part.labels for part in parts])
+    return Images(files, labels, side), parts[0].class_names
 
 
 def read_pool(folder: Path, labelled: Images) -> Images:
@@ -140,11 +156,12 @@ def read_pool(folder: Path, labelled: Images) -> Images:
         for path in folder.rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
-    known = set(_digests(labelled.files))
-    fresh: dict[bytes, Path] = {}
-    for file, digest in zip(files, _digests(files), strict=True):
-        if digest not in known:
-            fresh.setdefault(digest, file)
+    contents = _contents([*labelled.files, *files])
+    known = set(contents[: len(labelled)])
+    fresh: dict[Hashable, Path] = {}
+    for file, content in zip(files, contents[len(labelled) :], strict=True):
+        if content not in known:
+            fresh.setdefault(content, file)
     if not fresh:
         raise DatasetError(
             "empty-pool",
@@ -154,7 +171,8 @@ def read_pool(folder: Path, labelled: Images) -> Images:
     left_out = len(files) - len(fresh)
     if left_out:
         _say(f"{left_out} of {len(files)} images are labelled already or doubles")
-    return Images(tuple(fresh.values()), np.zeros((len(fresh), labelled.labels.shape[1]), np.uint8))
+    nobody_knows = np.zeros((len(fresh), labelled.labels.shape[1]), np.uint8)
+    return Images(tuple(fresh.values()), nobody_knows, labelled.side)
 
 
 def hand_on(
@@ -208,7 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(arguments)
     try:
         _refuse_what_cannot_work(flags)
-        labelled, class_names = read_labelled(flags.labelled)
+        buyer = buyer_of_one_round(flags.strategy, flags.seed)
+        seen = buyer.learner_settings.resolved().image_size
+        labelled, class_names = read_labelled(flags.labelled, SPARE_PIXELS * seen)
         pool = read_pool(flags.pool, labelled)
         if flags.budget > len(pool):
             raise ConfigurationError(
@@ -216,7 +236,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"--budget {flags.budget}: {flags.budget} labels are more than the {len(pool)} "
                 "images to choose from. Choose a smaller budget.",
             )
-        choice = choose(labelled, pool, flags.budget, flags.strategy, flags.seed, flags.minutes)
+        _warn_of_shrinking(labelled.files[0], seen)
+        choice = choose(buyer, labelled, pool, flags.budget, flags.minutes)
         hand_on(choice, pool, flags.pool, class_names, flags.into)
     except (ConfigurationError, DatasetError) as error:
         print(error.spoken, file=sys.stderr)
@@ -265,14 +286,37 @@ def _refuse_what_cannot_work(flags: argparse.Namespace) -> None:
         )
 
 
+def _warn_of_shrinking(file: Path, seen: int) -> None:
+    """Say where images are so much larger than what the learner sees that details are lost."""
+    try:
+        with Image.open(file) as image:
+            longest = max(image.size)
+    except (OSError, Image.DecompressionBombError):  # whoever decodes it says so
+        return
+    if longest > HARD_SHRINKING * seen:
+        _say(
+            f"notice: images of {longest} pixels are seen with {seen}: small defects may vanish. "
+            "Cut them into tiles, or raise image_size under [learner] in submission.toml."
+        )
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _digests(files: Sequence[Path]) -> Iterator[bytes]:
-    """Of each file's content."""
+def _contents(files: Sequence[Path]) -> list[Hashable]:
+    """One value for each file; equal for equal contents and for no others.
+
+    Only files of one size are read: photographs are large, and seldom as large as another.
+    """
+    sizes = [file.stat().st_size for file in files]
+    often = Counter(sizes)
+
+    def content(file: Path, size: int) -> Hashable:
+        return (size, hashlib.blake2b(file.read_bytes()).digest() if often[size] > 1 else file)
+
     with ThreadPoolExecutor(SEVERAL) as threads:
-        yield from threads.map(lambda file: hashlib.blake2b(file.read_bytes()).digest(), files)
+        return list(threads.map(content, files, sizes))
 
 
 def _write_table(path: Path, header: Sequence[str], rows: Iterator[list[Any]]) -> None:

@@ -101,6 +101,29 @@ def test_images_of_any_size_and_mode_can_be_chosen(photos: Path):
     assert len(list((photos / "batch" / "images").rglob("*.png"))) == 44
 
 
+def test_photographs_are_read_small_and_upright(tmp_path: Path):
+    pixels = np.zeros((300, 600, 3), np.uint8)
+    pixels[:, 300:] = 255  # the right half is bright
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned to the right, by a quarter
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
+    images = choose.Images((tmp_path / "a.jpg",), np.zeros((1, 2), np.uint8), 100)
+    image = images[0]["image"]
+    assert image.shape == (100, 50, 3)
+    assert image[:40].mean() < 10 < 245 < image[60:].mean()
+
+
+def test_a_learner_that_sees_few_pixels_is_said_to(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    first = photos / "labelled" / "images" / "0000.png"
+    with Image.open(first) as image:
+        large = image.resize((900, 700))
+    large.save(first)
+    assert choose.main(flags(photos, "batch", 6, "--strategy", "random")) == 0
+    assert "images of 900 pixels are seen with 80" in capsys.readouterr().err
+
+
 def spoil_nothing(photos: Path) -> None:
     """What is refused is in the flags."""
 

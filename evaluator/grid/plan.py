@@ -119,7 +119,8 @@ def submission_fingerprint(run_py: Path) -> str:
     leaving out the judge, tests and hidden folders.
     """
     folder = run_py.resolve().parent
-    skipped = {"evaluator", "tests", "benchmarks", "docs", "data", "results", "local_evaluation.py"}
+    skipped = {"evaluator", "tests", "benchmarks", "docs", "data", "results"}
+    skipped |= {"local_evaluation.py", "choose.py"}
     digest = hashlib.blake2b(digest_size=6)
     for depth in range(4):
         for path in sorted(folder.glob("*/" * depth + "*")):
