@@ -76,7 +76,7 @@ class Images:
             ) from error
         return {"idx": idx, "image": np.asarray(upright), "label": self.labels[idx]}
 
-    def purchase_label(self, idx: int) -> NDArray[np.uint8]:
+    def purchase_label(self, idx: int) -> Any:
         """No label: it will be known when somebody has looked. The run only marks its choice."""
         return self.labels[idx]
 
@@ -129,7 +129,8 @@ def choose(
         left = None if seconds is None else seconds - (time.monotonic() - started)
         _say(f"choosing {budget:,} of {len(pool):,}, by {buyer.strategy.spec} ...")
         rows = list(buyer.purchase_phase(pool, labelled, budget, left))
-    expected = {row: buyer.purchase_notes[row].get("probabilities", []) for row in rows}
+    notes = buyer.purchase_notes or {}
+    expected = {row: notes[row].get("probabilities", []) for row in rows}
     return Choice(rows, expected, buyer.validation_f1, log.getvalue())
 
 
