@@ -26,6 +26,7 @@ import pytest
 from evaluator.__main__ import COMMANDS
 from evaluator.grid.command_line import main
 from evaluator.grid.trial import PurchaseRecord, ScoreRecord
+from evaluator.training.pipelines import PIPELINES
 
 HOUSE = Path(__file__).resolve().parent.parent
 NOT_OURS = ("data", "results", ".*")  # made here; what begins with a dot holds no page
@@ -212,3 +213,16 @@ def test_a_page_names_only_flags_that_exist(page: Path, capsys: pytest.CaptureFi
 def test_a_page_names_only_commands_that_exist(page: Path) -> None:
     named = set(re.findall(r"python -m evaluator ([a-z]+)", page.read_text()))
     assert named <= set(COMMANDS)
+
+
+def test_the_demo_is_one_command_wherever_it_stands() -> None:
+    made = (HOUSE / "Makefile").read_text().replace("\\\n\t", "")
+    demo = made.partition("DEMO := ")[2].splitlines()[0].replace(" --out results/demo", "")
+    typed = (HOUSE / "README.md").read_text().replace("\\\n    ", "")
+    commands = re.findall(r"^python local_evaluation.py (.+)$", typed, flags=re.MULTILINE)
+    assert sorted(commands[0].split()) == sorted(demo.split())
+
+
+def test_the_readme_names_every_pipeline() -> None:
+    section = (HOUSE / "README.md").read_text().partition("## How a submission is scored")[2]
+    assert {name for name in PIPELINES if f"`{name}`" not in section} == set()

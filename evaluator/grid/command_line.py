@@ -295,6 +295,6 @@ def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
         lines += [
             "            that is long; for a first look in minutes:",
             "            python local_evaluation.py --recipe demo --pipeline quick --pairs 200:1 "
-            "--strategy random entropy",
+            "--strategy random entropy --references none all",
         ]
     print("\n".join(lines), file=sys.stderr)
