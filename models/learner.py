@@ -217,13 +217,23 @@ class Learner:
         for part, way in zip(
             batch.tensor_split(max(1, n_pieces)), ways.tensor_split(max(1, n_pieces)), strict=True
         ):
-            try:
-                member.step(images[part], labels[part], way, progress)
-            except RuntimeError as error:
-                if not is_out_of_memory(error) or len(part) == 1:
-                    raise
+            # Not from inside an `except`: until that ends, the error's traceback keeps the failed
+            # step's activations in the very memory that the smaller batch needs.
+            if not self._step_fits(member, images[part], labels[part], way, progress):
                 self._halve_batch(len(part))
                 self.train_on(member, images, labels, part, way, progress)
+
+    def _step_fits(
+        self, member: Trainee, images: Tensor, labels: Tensor, ways: Tensor, progress: float
+    ) -> bool:
+        """Whether memory sufficed for the step; a single image must fit."""
+        try:
+            member.step(images, labels, ways, progress)
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or len(images) == 1:
+                raise
+            return False
+        return True
 
     def _halve_batch(self, size: int) -> None:
         self.batch_size_ = max(1, min(size, self.batch_size_) // 2)
@@ -272,11 +282,13 @@ class Learner:
                     raise DeadlineReached(f"{start} of {len(images)} images had been looked at")
                 size = INFERENCE_BATCHES * self.batch_size_
                 batch = images[start : start + size].to(self.resolved.device, non_blocking=True)
+                views: Views | None = None
                 try:
                     views = member.network(batch.contiguous(memory_format=torch.channels_last))
                 except RuntimeError as error:
                     if not is_out_of_memory(error) or self.batch_size_ == 1:
                         raise
+                if views is None:
                     self._halve_batch(self.batch_size_)
                     continue
                 logits.append(views.logits.cpu())

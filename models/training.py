@@ -43,8 +43,11 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether the device ran out of memory (older drivers say it in words only)."""
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+    """Whether the device ran out of memory (drivers, cuDNN and cuBLAS say it in words only)."""
+    words = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        phrase in words for phrase in ("out of memory", "status_alloc_failed")
+    )
 
 
 @dataclass

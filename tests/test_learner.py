@@ -1,6 +1,7 @@
 """The learner learns, checks itself honestly, stops when told, and draws from its own streams."""
 
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from models.networks import LocalLogits, build_network
 from models.randomness import stream
 from models.settings import LearnerSettings
 from models.speed import measure_speed
-from models.training import DeadlineReached, one_cycle
+from models.training import DeadlineReached, is_out_of_memory, one_cycle
 
 TINY = LearnerSettings(device="cpu", batch_size=16, members=2, pretrained="no")
 
@@ -125,6 +126,39 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     assert sum(sizes) >= 40
     assert learner.epochs_ == 1.0
     assert "out of memory" in capsys.readouterr().out
+
+
+def test_the_smaller_batch_is_tried_once_the_failed_one_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed: list[weakref.ref[Tensor]] = []
+    forward = LocalLogits.forward
+
+    def cramped(network: LocalLogits, images: Tensor) -> object:
+        assert not any(activations() is not None for activations in failed), "memory still taken"
+        if len(images) > 5:
+            activations = images.float()
+            failed.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("simulated")
+        return forward(network, images)
+
+    monkeypatch.setattr(LocalLogits, "forward", cramped)
+    learner = Learner(TINY, seed=0).fit(*spots(40), epochs=1)
+    assert len(failed) >= 2  # one in a training step, one at what is held out
+    assert learner.epochs_ == 1.0
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("CUDA error: out of memory", True),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", False),
+    ],
+)
+def test_libraries_that_run_out_of_memory_say_it_in_words(words: str, expected: bool) -> None:
+    assert is_out_of_memory(RuntimeError(words)) == expected
 
 
 def test_an_error_that_is_not_memory_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
