@@ -16,7 +16,7 @@ from models.networks import LocalLogits, build_network
 from models.randomness import stream
 from models.settings import LearnerSettings
 from models.speed import measure_speed
-from models.training import DeadlineReached, is_out_of_memory, one_cycle
+from models.training import DeadlineReached, Trainee, is_out_of_memory, one_cycle
 
 TINY = LearnerSettings(device="cpu", batch_size=16, members=2, pretrained="no")
 
@@ -69,6 +69,33 @@ def test_same_seed_same_learner_and_no_global_dice(warm_start: bool) -> None:
     assert torch.equal(*results)
     other = Learner(settings, seed=6).fit(*spots(40), epochs=2).look(spots(20, seed=1)[0])
     assert not torch.equal(results[0], other.probabilities)
+
+
+@pytest.mark.parametrize(
+    ("waking", "a_step", "an_image", "expected"),
+    [
+        (0.0, 0.02, 0.001, 0.036 / 16),  # a whole batch of 16, of which each image costs less
+        (5.0, 0.02, 0.001, 0.036 / 16),  # a GPU that loads its libraries at the first step
+        (0.0, 0.0, 1.0, 4.0 / 4),  # too slow to try more than four images
+    ],
+)
+def test_a_device_that_wakes_up_slowly_is_not_taken_for_a_slow_one(
+    waking: float,
+    a_step: float,
+    an_image: float,
+    expected: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, asleep = 0.0, waking
+
+    def step(self: Trainee, images: Tensor, labels: Tensor, ways: Tensor, progress: float) -> None:
+        nonlocal now, asleep
+        now += asleep + a_step + an_image * len(images)
+        asleep = 0.0
+
+    monkeypatch.setattr(Trainee, "step", step)
+    speed = measure_speed(Learner(TINY, 0, clock=lambda: now), *spots(30))
+    assert speed.fit == pytest.approx(expected)  # looking takes no time on this clock
 
 
 @pytest.mark.parametrize("members", [1, 2, 3])
