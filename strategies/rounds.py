@@ -170,7 +170,8 @@ class Rounds:
             reference=labelled.reference,
         )
         seconds = self._clock() - started
-        labelled.fitted = len(labelled)
+        if self._learner.epochs_:  # else the deadline came before the first batch
+            labelled.fitted = len(labelled)
         self._ledger.saw("fit", seconds, self._learner.epochs_ * len(labelled))
         report(
             "fit",
