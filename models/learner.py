@@ -256,7 +256,7 @@ class Learner:
                 logits[unseen] += held_out.logits
                 times[unseen] += 1
         known = times > 0
-        trusted = known.clone()
+        trusted = known & torch.isfinite(logits).all(1)  # else the net has diverged
         if reference is not None:
             trusted[reference:] = False
         if trusted.any():
