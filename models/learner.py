@@ -219,7 +219,8 @@ class Learner:
         ):
             # Not from inside an `except`: until that ends, the error's traceback keeps the failed
             # step's activations in the very memory that the smaller batch needs.
-            if not self._step_fits(member, images[part], labels[part], way, progress):
+            rows = part.to(images.device, non_blocking=True)
+            if not self._step_fits(member, images[rows], labels[rows], way, progress):
                 self._halve_batch(len(part))
                 self.train_on(member, images, labels, part, way, progress)
 

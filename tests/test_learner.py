@@ -2,12 +2,16 @@
 
 import time
 import weakref
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from sklearn.metrics import f1_score, roc_auc_score
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 
 from models.calibration import best_thresholds, calibrate
 from models.folds import extend_folds
@@ -250,6 +254,55 @@ def test_settings_that_make_no_sense_are_refused(change: dict[str, object], word
         LearnerSettings(**change)
 
 
+def in_fp16() -> Learner:
+    """On the processor, where torch can do it too; the settings refuse it there for being slow."""
+    learner = Learner(TINY, seed=0)
+    learner.resolved = replace(learner.resolved, precision="fp16")
+    learner.start_members(2)
+    return learner
+
+
+def test_a_warm_start_keeps_the_loss_scale_of_fp16() -> None:
+    learner = in_fp16()
+    for member in learner.members_:
+        member.scaler = GradScaler("cpu", init_scale=2.0**10)
+    learner.fit(*spots(32), epochs=1)
+    assert [member.scaler.get_scale() for member in learner.members_] == [2.0**10] * 2
+    assert torch.isfinite(learner.look(spots(8, seed=1)[0]).probabilities).all()
+
+
+def test_a_step_that_overflows_fp16_changes_no_weight_and_halves_the_scale() -> None:
+    member = in_fp16().members_[0]
+    member.scaler = GradScaler("cpu", init_scale=2.0**60)
+    before = [p.detach().clone() for p in member.network.parameters()]
+    member.step(*spots(16), torch.zeros(16, dtype=torch.long), progress=0.5)
+    assert all(map(torch.equal, before, member.network.parameters()))
+    assert member.scaler.get_scale() == 2.0**59
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("backbone", ["small", "efficientnet_b0"])
+def test_a_gpu_learns_in_every_precision_it_has(backbone: str, precision: str) -> None:
+    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        pytest.skip("this GPU does not compute in bf16")
+    settings = LearnerSettings(
+        device="cuda", backbone=backbone, precision=precision, batch_size=16, pretrained="no"
+    )
+    learner = Learner(settings, seed=0)
+    images, labels = spots(120, side=64)
+    assert measure_speed(learner, images, labels, seconds=0.5).fit > 0
+    learner.fit(images[:100], labels[:100], epochs=15).fit(images, labels, epochs=2)
+    sight = learner.look(images)
+    for values in (*sight, learner.labelled_probabilities_):
+        assert values.device.type == "cpu"
+        assert torch.isfinite(values).all()
+    if backbone == "small":  # the other needs more than a hundred images
+        unseen, truth = spots(100, seed=1, side=64)
+        assert f1_score(truth, learner.predict(unseen), average="macro") > 0.8
+
+
 def test_half_precision_on_a_processor_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a GPU"):
         LearnerSettings(device="cpu", precision="fp16").resolved()
@@ -299,6 +352,22 @@ def test_a_backbone_gives_logits_and_features(
     learner = Learner(settings, seed=0).fit(*spots(12, side=32), epochs=1)
     assert learner.look(spots(5, side=32)[0]).embeddings.ndim == 2
     assert ("FROM SCRATCH" in capsys.readouterr().out) == (backbone != "small")
+
+
+def test_a_backbone_starts_from_the_file_of_weights_it_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published = timm.create_model("lcnet_035").state_dict()  # with its classifier of 1,000 classes
+    torch.save(published, tmp_path / "weights.pth")
+    settings = LearnerSettings(
+        device="cpu", backbone="lcnet_035", members=2, pretrained=str(tmp_path / "weights.pth")
+    )
+    learner = Learner(settings, seed=0)
+    learner.start_members(2)
+    assert f"from {tmp_path / 'weights.pth'}" in capsys.readouterr().out
+    for member in learner.members_:
+        started = member.network.body.model.state_dict()
+        assert all(torch.equal(value, published[name]) for name, value in started.items())
 
 
 @pytest.mark.parametrize(
