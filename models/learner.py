@@ -48,8 +48,6 @@ class Learner:
     calibration_ : temperature, bias, thresholds and F1 per class, from out-of-fold predictions.
     labelled_probabilities_ : (L, C), out-of-fold.
     epochs_ : epochs that the last fit finished, a fraction where a deadline cut it short.
-    seconds_per_training_image_ : per labelled image and epoch, all members together.
-    seconds_per_inference_image_ : per image looked at, all members together.
     """
 
     def __init__(self, settings: LearnerSettings, seed: int, clock: Clock = time.monotonic) -> None:
@@ -97,10 +95,6 @@ class Learner:
         self.synchronise()
         self.epochs_ = seen / sum(len(r) for r in rows)
         self._measure(images, labels.cpu(), rows, reference)
-        if seen:
-            self.seconds_per_training_image_ = (self.clock() - started) / (
-                self.epochs_ * len(labels)
-            )
         self.fits_ += 1
         return self
 
@@ -109,7 +103,6 @@ class Learner:
 
         Raises DeadlineReached where the clock passes `deadline` first.
         """
-        started = self.clock()
         logits, features = [], torch.empty(0)
         for number, member in enumerate(self.members_):
             views = self._infer(member, images, deadline)
@@ -117,8 +110,6 @@ class Learner:
             if number == 0:
                 features = views.features
         committee = self.calibration_.probabilities(torch.stack(logits))  # (K, N, C)
-        if len(images):
-            self.seconds_per_inference_image_ = (self.clock() - started) / len(images)
         return Sight(committee.mean(0), features, committee)
 
     def probabilities(self, images: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from strategies.planner import (
 from strategies.pool import PoolView, Source
 from strategies.purse import Purse
 from strategies.roles import Eyes, Judgement, Sight
+from strategies.scores.uncertainty import mean_binary_entropy
 from strategies.stock import CostLedger, Labelled, Pool
 
 Clock = Callable[[], float]
@@ -226,11 +227,8 @@ class Rounds:
             return rows[torch.randperm(len(rows), generator=rng)[:k]]
         rows, sight = self._sight
         still = pool.open[rows]
-        entropy = torch.special.entr(sight.probabilities) + torch.special.entr(
-            1 - sight.probabilities
-        )
-        order = entropy.mean(1)[still].argsort(descending=True, stable=True)
-        return rows[still][order[:k]]
+        entropy = mean_binary_entropy(sight.probabilities[still])
+        return rows[still][entropy.argsort(descending=True, stable=True)[:k]]
 
     def _buy(
         self, picks: Tensor, count: int, purse: Purse, pool: Pool, labelled: Labelled
