@@ -281,7 +281,7 @@ class Learner:
                     if not is_out_of_memory(error) or self.batch_size_ == 1:
                         raise
                 if views is None:
-                    self._halve_batch(self.batch_size_)
+                    self._halve_batch(len(batch))
                     continue
                 logits.append(views.logits.cpu())
                 features.append(views.features.cpu())

@@ -1,5 +1,6 @@
 """The learner learns, checks itself honestly, stops when told, and draws from its own streams."""
 
+import re
 import time
 import weakref
 from dataclasses import replace
@@ -141,10 +142,12 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sizes: list[int] = []
+    failed: list[int] = []
     forward = LocalLogits.forward
 
     def cramped(network: LocalLogits, images: Tensor) -> object:
         if len(images) > 5:
+            failed.append(len(images))
             raise torch.OutOfMemoryError("simulated")
         sizes.append(len(images))
         return forward(network, images)
@@ -154,7 +157,8 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     assert learner.batch_size_ == 1  # inference batches are four times as long
     assert sum(sizes) >= 40
     assert learner.epochs_ == 1.0
-    assert "out of memory" in capsys.readouterr().out
+    said = re.findall(r"out of memory at (\d+) images", capsys.readouterr().out)
+    assert [int(size) for size in said] == failed
 
 
 def test_the_smaller_batch_is_tried_once_the_failed_one_is_gone(
