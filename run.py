@@ -139,7 +139,7 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         """Predict 0/1 labels, uint8 (len(test_dataset), n_classes)."""
         if self._training_source is None:
             raise RuntimeError("prediction_phase was called before pre_training_phase.")
-        if not self._learner.members_:  # there was no time before; there is no budget now
+        if not self._labelled.fitted:  # there was no time before; there is no budget now
             epochs = self.planner_settings.refit_epochs
             report("late fit", epochs=epochs, images=len(self._labelled))
             self._learner.fit(
@@ -148,6 +148,7 @@ class ZEWDPCRun(ZEWDPCBaseRun):
                 epochs=epochs,
                 reference=self._labelled.reference,
             )
+            self._labelled.fitted = len(self._labelled)
         bank = self._read(test_dataset)
         register_progress(0.5)
         predictions = self._learner.predict(bank.images).numpy()  # (n, C)

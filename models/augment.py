@@ -12,7 +12,7 @@ def dihedral(images: Tensor, ways: Tensor) -> Tensor:
 
     images : (B, 3, S, S), any dtype; ways : (B,) integers in 0..7.
     """
-    bits = ways.to(images.device)[:, None, None, None]  # (B, 1, 1, 1)
+    bits = ways.to(images.device, non_blocking=True)[:, None, None, None]  # (B, 1, 1, 1)
     images = torch.where((bits & 1).bool(), images.flip(3), images)
     images = torch.where((bits & 2).bool(), images.flip(2), images)
     return torch.where((bits & 4).bool(), images.transpose(2, 3), images)

@@ -48,8 +48,6 @@ class Learner:
     calibration_ : temperature, bias, thresholds and F1 per class, from out-of-fold predictions.
     labelled_probabilities_ : (L, C), out-of-fold.
     epochs_ : epochs that the last fit finished, a fraction where a deadline cut it short.
-    seconds_per_training_image_ : per labelled image and epoch, all members together.
-    seconds_per_inference_image_ : per image looked at, all members together.
     """
 
     def __init__(self, settings: LearnerSettings, seed: int, clock: Clock = time.monotonic) -> None:
@@ -97,10 +95,6 @@ class Learner:
         self.synchronise()
         self.epochs_ = seen / sum(len(r) for r in rows)
         self._measure(images, labels.cpu(), rows, reference)
-        if seen:
-            self.seconds_per_training_image_ = (self.clock() - started) / (
-                self.epochs_ * len(labels)
-            )
         self.fits_ += 1
         return self
 
@@ -109,7 +103,6 @@ class Learner:
 
         Raises DeadlineReached where the clock passes `deadline` first.
         """
-        started = self.clock()
         logits, features = [], torch.empty(0)
         for number, member in enumerate(self.members_):
             views = self._infer(member, images, deadline)
@@ -117,8 +110,6 @@ class Learner:
             if number == 0:
                 features = views.features
         committee = self.calibration_.probabilities(torch.stack(logits))  # (K, N, C)
-        if len(images):
-            self.seconds_per_inference_image_ = (self.clock() - started) / len(images)
         return Sight(committee.mean(0), features, committee)
 
     def probabilities(self, images: Tensor) -> Tensor:
@@ -217,13 +208,24 @@ class Learner:
         for part, way in zip(
             batch.tensor_split(max(1, n_pieces)), ways.tensor_split(max(1, n_pieces)), strict=True
         ):
-            try:
-                member.step(images[part], labels[part], way, progress)
-            except RuntimeError as error:
-                if not is_out_of_memory(error) or len(part) == 1:
-                    raise
+            # Not from inside an `except`: until that ends, the error's traceback keeps the failed
+            # step's activations in the very memory that the smaller batch needs.
+            rows = part.to(images.device, non_blocking=True)
+            if not self._step_fits(member, images[rows], labels[rows], way, progress):
                 self._halve_batch(len(part))
                 self.train_on(member, images, labels, part, way, progress)
+
+    def _step_fits(
+        self, member: Trainee, images: Tensor, labels: Tensor, ways: Tensor, progress: float
+    ) -> bool:
+        """Whether memory sufficed for the step; a single image must fit."""
+        try:
+            member.step(images, labels, ways, progress)
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or len(images) == 1:
+                raise
+            return False
+        return True
 
     def _halve_batch(self, size: int) -> None:
         self.batch_size_ = max(1, min(size, self.batch_size_) // 2)
@@ -246,7 +248,7 @@ class Learner:
                 logits[unseen] += held_out.logits
                 times[unseen] += 1
         known = times > 0
-        trusted = known.clone()
+        trusted = known & torch.isfinite(logits).all(1)  # else the net has diverged
         if reference is not None:
             trusted[reference:] = False
         if trusted.any():
@@ -272,12 +274,14 @@ class Learner:
                     raise DeadlineReached(f"{start} of {len(images)} images had been looked at")
                 size = INFERENCE_BATCHES * self.batch_size_
                 batch = images[start : start + size].to(self.resolved.device, non_blocking=True)
+                views: Views | None = None
                 try:
                     views = member.network(batch.contiguous(memory_format=torch.channels_last))
                 except RuntimeError as error:
                     if not is_out_of_memory(error) or self.batch_size_ == 1:
                         raise
-                    self._halve_batch(self.batch_size_)
+                if views is None:
+                    self._halve_batch(len(batch))
                     continue
                 logits.append(views.logits.cpu())
                 features.append(views.features.cpu())

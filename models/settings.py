@@ -1,6 +1,5 @@
 """Settings of the learner, checked when they are made."""
 
-import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,13 +86,6 @@ class ResolvedSettings:
     batch_size: int
     learning_rate: float
     precision: Precision
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may run on, which a container's limit may make fewer."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _device(name: str) -> torch.device:

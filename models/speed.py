@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from models.augment import WAYS
 from models.learner import INFERENCE_BATCHES, Learner
 from models.randomness import stream
 
@@ -25,24 +26,29 @@ def measure_speed(
     """Train up to `steps` steps, or `seconds`, on `images` uint8 (L, 3, S, S), then look once.
 
     The net is thrown away and the learner is not changed, but for a batch size that its memory
-    cannot hold. The first step of each kind, which warms the device up, is not counted.
+    cannot hold. The first steps of each kind are not counted. The very first wakes the device up,
+    which on a GPU takes seconds of loading libraries; the second says whether a whole batch can
+    be tried.
     """
     rehearsal = Learner(learner.settings, learner.seed, learner.clock)
     rehearsal.start_members(labels.shape[1], announce=False)
     clock = learner.clock
     rng = stream(learner.seed, "learner/speed")
-    n, taken = WARM_UP_IMAGES, []
-    began = clock()
-    for _ in range(steps + 1):
+
+    def step(n: int) -> float:
         batch = torch.randint(len(images), (n,), generator=rng)
         started = clock()
-        rehearsal.train_on(rehearsal.members_[0], images, labels, batch, batch % 8, 0.0)
+        rehearsal.train_on(rehearsal.members_[0], images, labels, batch, batch % WAYS, 0.0)
         rehearsal.synchronise()
-        taken.append(clock() - started)
-        if clock() - began > seconds and len(taken) > 1:
-            break
-        if taken[0] < seconds:  # else it is too slow to try a whole batch
-            n = min(learner.batch_size_, len(images))
+        return clock() - started
+
+    step(WARM_UP_IMAGES)
+    n, taken = WARM_UP_IMAGES, [step(WARM_UP_IMAGES)]
+    if taken[0] < seconds:  # else it is too slow to try a whole batch
+        n = min(learner.batch_size_, len(images))
+    began = clock()
+    while len(taken) <= steps and (len(taken) == 1 or clock() - began <= seconds):
+        taken.append(step(n))
     learner.batch_size_ = rehearsal.batch_size_
     passes = max(1.0, learner.settings.members - 1)
     block = images[torch.randint(len(images), (INFERENCE_BATCHES * n,), generator=rng)]

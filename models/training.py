@@ -43,8 +43,11 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether the device ran out of memory (older drivers say it in words only)."""
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+    """Whether the device ran out of memory (drivers, cuDNN and cuBLAS say it in words only)."""
+    words = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        phrase in words for phrase in ("out of memory", "status_alloc_failed")
+    )
 
 
 @dataclass
@@ -66,10 +69,11 @@ class Trainee:
 
     def __post_init__(self) -> None:
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.scaler = GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.renew_optimiser()
 
     def renew_optimiser(self) -> None:
-        """Forget momenta, as at the start of a schedule."""
+        """Forget momenta, as at the start of a schedule; the loss scale stays as it was found."""
         turned = self.network.turned_weights()
         rest = [p for p in self.network.parameters() if all(p is not t for t in turned)]
         groups: list[dict[str, Any]] = [
@@ -86,7 +90,6 @@ class Trainee:
         ]
         if turned:
             self.optimisers.append(Muon(turned, lr=TURN))
-        self.scaler = GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def batches(self, rows: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch over `rows`: (rows of a batch, how each image is laid down), shuffled."""
@@ -118,5 +121,5 @@ class Trainee:
 def weighted_loss(logits: Tensor, labels: Tensor, positive_weight: float) -> Tensor:
     """Binary cross-entropy, mean over (B, C), a present class weighing `positive_weight`."""
     return F.binary_cross_entropy_with_logits(
-        logits.float(), labels, pos_weight=logits.new_tensor(positive_weight).float()
+        logits.float(), labels, pos_weight=logits.new_full((), positive_weight).float()
     )

@@ -21,10 +21,15 @@ from strategies.planner import (
 from strategies.pool import PoolView, Source
 from strategies.purse import Purse
 from strategies.roles import Eyes, Judgement, Sight
+from strategies.scores.uncertainty import mean_binary_entropy
 from strategies.stock import CostLedger, Labelled, Pool
 
 Clock = Callable[[], float]
 Progress = Callable[[float], Any]
+
+
+class Blind(Exception):  # noqa: N818  (it is news, not an error)
+    """What the learner sees is nothing that a choice could go by."""
 
 
 def report(event: str, **values: Any) -> None:
@@ -153,8 +158,9 @@ class Rounds:
             if step.look:
                 self._look(step.look, pool, labelled, rng, until)
             return self._choose(min(step.buy, left), pool, labelled, rng, until)
-        except DeadlineReached as news:
-            report("out of time", round=number, reason=news, buying=left)
+        except (DeadlineReached, Blind) as news:
+            event = "blind" if isinstance(news, Blind) else "out of time"
+            report(event, round=number, reason=news, buying=left)
             return self._by_last_look(left, pool, rng)
 
     def fit(self, epochs: int, labelled: Labelled, deadline: float | None) -> None:
@@ -170,7 +176,8 @@ class Rounds:
             reference=labelled.reference,
         )
         seconds = self._clock() - started
-        labelled.fitted = len(labelled)
+        if self._learner.epochs_:  # else the deadline came before the first batch
+            labelled.fitted = len(labelled)
         self._ledger.saw("fit", seconds, self._learner.epochs_ * len(labelled))
         report(
             "fit",
@@ -191,6 +198,10 @@ class Rounds:
             rows = rows[torch.randperm(len(rows), generator=rng)[:n].sort().values]
         started = self._clock()
         sight = self._learner.look(pool.images[rows], deadline)
+        seen = (sight.probabilities, sight.embeddings, sight.committee)
+        for values in (*seen, self._learner.labelled_probabilities_):
+            if not bool(torch.isfinite(values).all()):
+                raise Blind("the learner has diverged: it answers with NaN or infinity")
         self._sight = rows, sight
         self._ledger.saw("look", self._clock() - started, len(rows))
 
@@ -210,17 +221,14 @@ class Rounds:
         return rows[still][picks]
 
     def _by_last_look(self, k: int, pool: Pool, rng: torch.Generator) -> Tensor:
-        """The k most uncertain images of the last look; by lot where there was none."""
+        """The k most uncertain images of the last sound look; by lot where there was none."""
         if self._sight is None:
             rows = pool.open.nonzero().flatten()
             return rows[torch.randperm(len(rows), generator=rng)[:k]]
         rows, sight = self._sight
         still = pool.open[rows]
-        entropy = torch.special.entr(sight.probabilities) + torch.special.entr(
-            1 - sight.probabilities
-        )
-        order = entropy.mean(1)[still].argsort(descending=True, stable=True)
-        return rows[still][order[:k]]
+        entropy = mean_binary_entropy(sight.probabilities[still])
+        return rows[still][entropy.argsort(descending=True, stable=True)[:k]]
 
     def _buy(
         self, picks: Tensor, count: int, purse: Purse, pool: Pool, labelled: Labelled

@@ -1,12 +1,18 @@
 """The learner learns, checks itself honestly, stops when told, and draws from its own streams."""
 
+import re
 import time
+import weakref
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from sklearn.metrics import f1_score, roc_auc_score
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 
 from models.calibration import best_thresholds, calibrate
 from models.folds import extend_folds
@@ -15,7 +21,7 @@ from models.networks import LocalLogits, build_network
 from models.randomness import stream
 from models.settings import LearnerSettings
 from models.speed import measure_speed
-from models.training import DeadlineReached, one_cycle
+from models.training import DeadlineReached, Trainee, is_out_of_memory, one_cycle
 
 TINY = LearnerSettings(device="cpu", batch_size=16, members=2, pretrained="no")
 
@@ -44,8 +50,6 @@ def test_it_learns_and_predicts_what_it_has_not_seen() -> None:
     torch.testing.assert_close(sight.committee.mean(0), sight.probabilities)
     assert f1_score(labels, learner.predict(images), average="macro") > 0.85
     assert learner.validation_f1_.min() > 0.7
-    assert learner.seconds_per_training_image_ > 0
-    assert learner.seconds_per_inference_image_ > 0
     torch.testing.assert_close(learner.probabilities(images), sight.probabilities)
     torch.testing.assert_close(learner.embeddings(images), sight.embeddings)
     torch.testing.assert_close(learner.committee_probabilities(images), sight.committee)
@@ -68,6 +72,33 @@ def test_same_seed_same_learner_and_no_global_dice(warm_start: bool) -> None:
     assert torch.equal(*results)
     other = Learner(settings, seed=6).fit(*spots(40), epochs=2).look(spots(20, seed=1)[0])
     assert not torch.equal(results[0], other.probabilities)
+
+
+@pytest.mark.parametrize(
+    ("waking", "a_step", "an_image", "expected"),
+    [
+        (0.0, 0.02, 0.001, 0.036 / 16),  # a whole batch of 16, of which each image costs less
+        (5.0, 0.02, 0.001, 0.036 / 16),  # a GPU that loads its libraries at the first step
+        (0.0, 0.0, 1.0, 4.0 / 4),  # too slow to try more than four images
+    ],
+)
+def test_a_device_that_wakes_up_slowly_is_not_taken_for_a_slow_one(
+    waking: float,
+    a_step: float,
+    an_image: float,
+    expected: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, asleep = 0.0, waking
+
+    def step(self: Trainee, images: Tensor, labels: Tensor, ways: Tensor, progress: float) -> None:
+        nonlocal now, asleep
+        now += asleep + a_step + an_image * len(images)
+        asleep = 0.0
+
+    monkeypatch.setattr(Trainee, "step", step)
+    speed = measure_speed(Learner(TINY, 0, clock=lambda: now), *spots(30))
+    assert speed.fit == pytest.approx(expected)  # looking takes no time on this clock
 
 
 @pytest.mark.parametrize("members", [1, 2, 3])
@@ -111,10 +142,12 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sizes: list[int] = []
+    failed: list[int] = []
     forward = LocalLogits.forward
 
     def cramped(network: LocalLogits, images: Tensor) -> object:
         if len(images) > 5:
+            failed.append(len(images))
             raise torch.OutOfMemoryError("simulated")
         sizes.append(len(images))
         return forward(network, images)
@@ -124,7 +157,41 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     assert learner.batch_size_ == 1  # inference batches are four times as long
     assert sum(sizes) >= 40
     assert learner.epochs_ == 1.0
-    assert "out of memory" in capsys.readouterr().out
+    said = re.findall(r"out of memory at (\d+) images", capsys.readouterr().out)
+    assert [int(size) for size in said] == failed
+
+
+def test_the_smaller_batch_is_tried_once_the_failed_one_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed: list[weakref.ref[Tensor]] = []
+    forward = LocalLogits.forward
+
+    def cramped(network: LocalLogits, images: Tensor) -> object:
+        assert not any(activations() is not None for activations in failed), "memory still taken"
+        if len(images) > 5:
+            activations = images.float()
+            failed.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("simulated")
+        return forward(network, images)
+
+    monkeypatch.setattr(LocalLogits, "forward", cramped)
+    learner = Learner(TINY, seed=0).fit(*spots(40), epochs=1)
+    assert len(failed) >= 2  # one in a training step, one at what is held out
+    assert learner.epochs_ == 1.0
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("CUDA error: out of memory", True),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", False),
+    ],
+)
+def test_libraries_that_run_out_of_memory_say_it_in_words(words: str, expected: bool) -> None:
+    assert is_out_of_memory(RuntimeError(words)) == expected
 
 
 def test_an_error_that_is_not_memory_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +256,55 @@ def test_settings_that_make_no_sense_are_refused(change: dict[str, object], word
         LearnerSettings(**change)
 
 
+def in_fp16() -> Learner:
+    """On the processor, where torch can do it too; the settings refuse it there for being slow."""
+    learner = Learner(TINY, seed=0)
+    learner.resolved = replace(learner.resolved, precision="fp16")
+    learner.start_members(2)
+    return learner
+
+
+def test_a_warm_start_keeps_the_loss_scale_of_fp16() -> None:
+    learner = in_fp16()
+    for member in learner.members_:
+        member.scaler = GradScaler("cpu", init_scale=2.0**10)
+    learner.fit(*spots(32), epochs=1)
+    assert [member.scaler.get_scale() for member in learner.members_] == [2.0**10] * 2
+    assert torch.isfinite(learner.look(spots(8, seed=1)[0]).probabilities).all()
+
+
+def test_a_step_that_overflows_fp16_changes_no_weight_and_halves_the_scale() -> None:
+    member = in_fp16().members_[0]
+    member.scaler = GradScaler("cpu", init_scale=2.0**60)
+    before = [p.detach().clone() for p in member.network.parameters()]
+    member.step(*spots(16), torch.zeros(16, dtype=torch.long), progress=0.5)
+    assert all(map(torch.equal, before, member.network.parameters()))
+    assert member.scaler.get_scale() == 2.0**59
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("backbone", ["small", "efficientnet_b0"])
+def test_a_gpu_learns_in_every_precision_it_has(backbone: str, precision: str) -> None:
+    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        pytest.skip("this GPU does not compute in bf16")
+    settings = LearnerSettings(
+        device="cuda", backbone=backbone, precision=precision, batch_size=16, pretrained="no"
+    )
+    learner = Learner(settings, seed=0)
+    images, labels = spots(120, side=64)
+    assert measure_speed(learner, images, labels, seconds=0.5).fit > 0
+    learner.fit(images[:100], labels[:100], epochs=15).fit(images, labels, epochs=2)
+    sight = learner.look(images)
+    for values in (*sight, learner.labelled_probabilities_):
+        assert values.device.type == "cpu"
+        assert torch.isfinite(values).all()
+    if backbone == "small":  # the other needs more than a hundred images
+        unseen, truth = spots(100, seed=1, side=64)
+        assert f1_score(truth, learner.predict(unseen), average="macro") > 0.8
+
+
 def test_half_precision_on_a_processor_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a GPU"):
         LearnerSettings(device="cpu", precision="fp16").resolved()
@@ -238,6 +354,22 @@ def test_a_backbone_gives_logits_and_features(
     learner = Learner(settings, seed=0).fit(*spots(12, side=32), epochs=1)
     assert learner.look(spots(5, side=32)[0]).embeddings.ndim == 2
     assert ("FROM SCRATCH" in capsys.readouterr().out) == (backbone != "small")
+
+
+def test_a_backbone_starts_from_the_file_of_weights_it_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published = timm.create_model("lcnet_035").state_dict()  # with its classifier of 1,000 classes
+    torch.save(published, tmp_path / "weights.pth")
+    settings = LearnerSettings(
+        device="cpu", backbone="lcnet_035", members=2, pretrained=str(tmp_path / "weights.pth")
+    )
+    learner = Learner(settings, seed=0)
+    learner.start_members(2)
+    assert f"from {tmp_path / 'weights.pth'}" in capsys.readouterr().out
+    for member in learner.members_:
+        started = member.network.body.model.state_dict()
+        assert all(torch.equal(value, published[name]) for name, value in started.items())
 
 
 @pytest.mark.parametrize(

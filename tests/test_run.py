@@ -312,6 +312,37 @@ def test_every_strategy_finds_what_it_looks_at(name: str, tmp_path: Path) -> Non
     assert len(submission.purchase_phase(unlabelled, training, 20, 600)) == 20
 
 
+@pytest.mark.parametrize("from_look", [0, 1])
+@pytest.mark.parametrize("strategy", ["entropy", "badge"])
+def test_a_learner_that_diverges_still_spends_the_budget(
+    strategy: str,
+    from_look: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    looks, forward, look = 0, LocalLogits.forward, Learner.look
+
+    def counting_look(self: Learner, images: torch.Tensor, deadline: float | None = None) -> Sight:
+        nonlocal looks
+        looks += 1
+        return look(self, images, deadline)
+
+    def diverging(self: LocalLogits, images: torch.Tensor) -> Views:
+        views = forward(self, images)
+        broken = not self.training and looks > from_look
+        return Views(*(v * torch.nan for v in views)) if broken else views
+
+    submission = run.ZEWDPCRun(f"{strategy}:rounds=2", config=config(tmp_path))
+    training, unlabelled = train(), pool()
+    submission.pre_training_phase(training, 600)
+    monkeypatch.setattr(LocalLogits, "forward", diverging)
+    monkeypatch.setattr(Learner, "look", counting_look)
+    assert len(submission.purchase_phase(unlabelled, training, 20, 600)) == 20
+    assert "buyer | blind | " in capsys.readouterr().out
+    assert submission.prediction_phase(Sheets(5, 2, labelled=True)).shape == (5, 3)
+
+
 @pytest.mark.parametrize("strategy", ["badge", "uherding"])
 def test_probabilities_and_embeddings_of_the_pool_come_from_one_pass(
     strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

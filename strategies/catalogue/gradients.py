@@ -20,7 +20,8 @@ def badge(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
     """D² sampling of the gradients the last layer would see, at the learner's own guesses.
 
     The first pick has the largest gradient, as in the authors' code. Adaptation: the gradient of
-    the sum of C binary cross-entropies, (p - guess) ⊗ h, in place of the softmax's.
+    the sum of C binary cross-entropies, (p - guess) ⊗ h, in place of the softmax's. h is the
+    pooled embedding, so the last layer is one that stood on it.
     """
     points = GradientPoints(pool.probabilities, pool.embeddings)
     return d_squared_sample(points, k, rng, first=int(points.squared_norms().argmax()))
@@ -41,7 +42,8 @@ def bait(
 
     Information is of the whole pool; the picks come from up to `candidates` images, all where
     there are no more, else a random sample (at least twice k). `rank`: principal components of
-    the embeddings kept, plus a constant for the bias. `ridge`: the paper's lambda.
+    the embeddings kept, plus a constant for the bias. `ridge`: the paper's lambda, where
+    embeddings have a mean square of 1 and information is a sum.
     """
     mean, axes = fisher.principal_axes(pool.embeddings, rank)
     h, labelled = (
