@@ -83,17 +83,18 @@ def read_results(folders: Sequence[Path]) -> Results:
     scores: dict[tuple[str, Training], Record] = {}
     notices: list[str] = []
     for folder in held:
-        strangers = 0
-        for name, purchase in folder.purchases.items():
-            same = purchases.setdefault(name, purchase)["purchased"] == purchase["purchased"]
-            strangers += not same
-            for (trial, training), score in folder.scores.items():
-                if trial == name and same:
-                    scores.setdefault((trial, training), score)
+        strangers = {
+            name
+            for name, purchase in folder.purchases.items()
+            if purchases.setdefault(name, purchase)["purchased"] != purchase["purchased"]
+        }
+        for (trial, training), score in folder.scores.items():
+            if trial not in strangers:
+                scores.setdefault((trial, training), score)
         if strangers:
             notices.append(
-                f"{folder.path}: {strangers} trials were left out, for a folder named before it "
-                "holds the same trials with other purchases."
+                f"{folder.path}: {len(strangers)} trials were left out, for a folder named before "
+                "it holds the same trials with other purchases."
             )
         if folder.outdated:
             notices.append(
