@@ -11,16 +11,19 @@ from pathlib import Path
 import pytest
 
 import evaluator.grid.evaluation
+import evaluator.grid.purchases
 from evaluator.analysis.leaderboard import leaderboard
-from evaluator.datasets.dataset import open_splits
+from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.grid.estimate import BUYING, START_UP, estimate_seconds
 from evaluator.grid.evaluation import Evaluation
+from evaluator.grid.journal import Journal
 from evaluator.grid.plan import Plan
-from evaluator.grid.purchases import Purchase
+from evaluator.grid.purchases import Purchase, buy
 from evaluator.grid.references import reference_purchase
 from evaluator.grid.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial
-from evaluator.submission.watch import Limits
+from evaluator.submission.vault import LabelVault
+from evaluator.submission.watch import Limits, Outcome
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.scoring import Scorer
 
@@ -165,6 +168,28 @@ def test_killed_fifty_times_it_loses_the_step_in_flight_and_nothing_else(
         known = len(keys)
     assert kills == 50
     assert not list(replace(evaluation).missing())
+
+
+def test_what_a_killed_run_left_in_the_vault_is_not_read(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that lost power can leave anything there, and the labels are bought anew."""
+
+    def sell(
+        _: Path, splits: Splits, pair: Pair, vault: LabelVault, *_1: object, **_2: object
+    ) -> Outcome:
+        vault.open = True
+        for row in range(pair.budget):
+            vault.purchase(row)
+        return Outcome()
+
+    monkeypatch.setattr(evaluator.grid.purchases, "run_submission", sell)
+    trial = next(evaluation.plan.purchases())
+    left = evaluation.out / "vault" / f"{trial.identity}.jsonl"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"\0\0\0\n" + b'{"index": 9, "time": 0}\n')
+    buy(trial, evaluation.plan, evaluation.out, Limits(), evaluation.scorer, lambda *_: None)
+    assert [record["index"] for record in Journal(left).records] == [0, 1, 2, 3, 4]
 
 
 def test_compiled_trainings_are_not_taken_for_others(evaluation: Evaluation) -> None:

@@ -52,8 +52,9 @@ def buy(
     if trial.pair is None:
         raise ValueError(f"{trial.identity} has no budget to buy with.")
     splits = plan.splits
-    sold = Journal(out / "vault" / f"{trial.identity}.jsonl")
-    sold.path.unlink(missing_ok=True)  # of a run that was killed: it is bought anew
+    vault_file = out / "vault" / f"{trial.identity}.jsonl"
+    vault_file.unlink(missing_ok=True)  # of a run that was killed: it is bought anew
+    sold = Journal(vault_file)
     vault = LabelVault(
         splits.unlabelled.labels,
         trial.pair.budget,
