@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import evaluator.grid.evaluation
 import evaluator.grid.purchases
 from evaluator.analysis.leaderboard import leaderboard
 from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.grid.estimate import BUYING, START_UP, estimate_seconds
+from evaluator.grid import estimate
+from evaluator.grid.estimate import BUYING, START_UP, estimate_seconds, seconds_per_image
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.journal import Journal
 from evaluator.grid.plan import Plan
@@ -199,6 +201,31 @@ def test_compiled_trainings_are_not_taken_for_others(evaluation: Evaluation) -> 
     trainings = [pipeline for _, pipeline in evaluation.missing()]
     assert trainings
     assert None not in trainings, "a purchase does not depend on it"
+
+
+@pytest.mark.parametrize(("device", "seconds"), [("cpu", 100.0), ("cuda", 1.0)])
+def test_start_up_of_a_gpu_is_not_taken_for_the_time_of_its_images(
+    device: str, seconds: float, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter((0.0, 100.0, 100.0, 101.0))  # the first run takes 100 s, the second 1 s
+    monkeypatch.setattr(estimate.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(estimate.ZEWDPCTrainer, "fit", lambda *_: None)
+    splits = evaluation.plan.splits
+    rate = seconds_per_image(PIPELINES["quick"], splits, device)
+    monkeypatch.undo()
+    assert rate == seconds / len(splits.training)
+
+
+def test_a_pipeline_too_large_for_the_device_is_told_before_anything_is_bought(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(estimate.ZEWDPCTrainer, "fit", fit)
+    with pytest.raises(ConfigurationError, match=r"Tried to allocate 2.00 GiB.*bought") as told:
+        seconds_per_image(PIPELINES["quick"], evaluation.plan.splits, None)
+    assert told.value.code == "device-memory"
 
 
 def test_the_estimate_says_what_the_time_goes_into_the_largest_first(
