@@ -21,6 +21,7 @@ from evaluator.grid.estimate import BUYING, START_UP, estimate_seconds, seconds_
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.journal import Journal
 from evaluator.grid.plan import Plan
+from evaluator.grid.provenance import device_name
 from evaluator.grid.purchases import Purchase, buy
 from evaluator.grid.references import reference_purchase
 from evaluator.grid.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial
@@ -172,20 +173,33 @@ def test_killed_fifty_times_it_loses_the_step_in_flight_and_nothing_else(
     assert not list(replace(evaluation).missing())
 
 
+def buy_first_rows(
+    _: Path, splits: Splits, pair: Pair, vault: LabelVault, *_1: object, **_2: object
+) -> Outcome:
+    """In the place of `run_submission`."""
+    vault.open = True
+    for row in range(pair.budget):
+        vault.purchase(row)
+    return Outcome()
+
+
+def test_every_purchase_says_on_what_machine_it_was_made(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a submission gets done in its minutes depends on it."""
+    monkeypatch.setattr(evaluator.grid.purchases, "run_submission", buy_first_rows)
+    for trial in (next(evaluation.plan.purchases()), next(evaluation.plan.reference_trials("all"))):
+        made = buy(
+            trial, evaluation.plan, evaluation.out, Limits(), evaluation.scorer, lambda *_: None
+        )
+        assert made.record.device.endswith(device_name("cpu").rpartition(", ")[0])
+
+
 def test_what_a_killed_run_left_in_the_vault_is_not_read(
     evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine that lost power can leave anything there, and the labels are bought anew."""
-
-    def sell(
-        _: Path, splits: Splits, pair: Pair, vault: LabelVault, *_1: object, **_2: object
-    ) -> Outcome:
-        vault.open = True
-        for row in range(pair.budget):
-            vault.purchase(row)
-        return Outcome()
-
-    monkeypatch.setattr(evaluator.grid.purchases, "run_submission", sell)
+    monkeypatch.setattr(evaluator.grid.purchases, "run_submission", buy_first_rows)
     trial = next(evaluation.plan.purchases())
     left = evaluation.out / "vault" / f"{trial.identity}.jsonl"
     left.parent.mkdir(parents=True)
