@@ -217,6 +217,19 @@ def test_compiled_trainings_are_not_taken_for_others(evaluation: Evaluation) -> 
     assert None not in trainings, "a purchase does not depend on it"
 
 
+def test_trainings_in_another_half_precision_are_not_taken_for_others(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A T4 trains in float16, an H100 in bfloat16: a journal of both would be a mixture."""
+    evaluation.scorer.device = "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    found = set()
+    for capability in ((7, 5), (8, 0), (9, 0)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
+        found.add(evaluation.scorer.configuration(PIPELINES["quick"]))
+    assert len(found) == 2
+
+
 @pytest.mark.parametrize(("device", "seconds"), [("cpu", 100.0), ("cuda", 1.0)])
 def test_start_up_of_a_gpu_is_not_taken_for_the_time_of_its_images(
     device: str, seconds: float, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
@@ -228,6 +241,12 @@ def test_start_up_of_a_gpu_is_not_taken_for_the_time_of_its_images(
     rate = seconds_per_image(PIPELINES["quick"], splits, device)
     monkeypatch.undo()
     assert rate == seconds / len(splits.training)
+
+
+def test_what_is_wrong_with_the_device_is_not_blamed_on_the_data(evaluation: Evaluation) -> None:
+    with pytest.raises(ConfigurationError, match="none that torch knows") as told:
+        seconds_per_image(PIPELINES["quick"], evaluation.plan.splits, "nonsense")
+    assert told.value.code == "unknown-device"
 
 
 def test_a_pipeline_too_large_for_the_device_is_told_before_anything_is_bought(

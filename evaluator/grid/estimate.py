@@ -42,6 +42,8 @@ def seconds_per_image(pipeline: Pipeline, splits: Splits, device: str | None) ->
         started = time.monotonic()
         try:
             trainer.fit(images, labels)
+        except ConfigurationError:  # a kind of ValueError that has its own code: the device's, say
+            raise
         except ValueError as error:  # before hours are spent on purchases that cannot be scored
             raise ConfigurationError(
                 "pipeline-data", f"--pipeline {pipeline.name}: {error}"

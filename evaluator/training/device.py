@@ -21,6 +21,20 @@ def chosen_device(device: torch.device | str | None) -> torch.device:
         ) from None
 
 
+def usable_device(device: torch.device | str | None) -> torch.device:
+    """`chosen_device`, tried out. Raises ConfigurationError where this machine lacks it, too."""
+    chosen = chosen_device(device)
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without it
+        raise ConfigurationError(
+            "unknown-device",
+            f"device {str(chosen)!r} cannot be used here ({str(error).splitlines()[0]}); choose "
+            "another --device, or leave it out",
+        ) from error
+    return chosen
+
+
 def release_memory() -> None:
     """Give cached GPU memory back: the next purchase runs on the same GPU, in another process."""
     if torch.cuda.is_available():
@@ -31,8 +45,8 @@ def half_precision(device: torch.device) -> torch.dtype | None:
     """bfloat16 where the GPU computes in it, else float16; None on a CPU (float32 throughout)."""
     if device.type != "cuda":
         return None
-    # A T4 only emulates bfloat16, slower than float32.
-    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    # Older ones, such as a T4, only emulate bfloat16, slower than float32.
+    native = torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.bfloat16 if native else torch.float16
 
 

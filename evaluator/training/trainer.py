@@ -26,11 +26,11 @@ from evaluator.training.augmentation import mirror_and_turn, normalise, random_b
 from evaluator.training.compilation import compiled
 from evaluator.training.device import (
     autocast,
-    chosen_device,
     half_precision,
     resident,
     take,
     thread_limit,
+    usable_device,
 )
 from evaluator.training.networks import MINIMUM_SIZE, build_network, set_training
 from evaluator.training.optimisation import build_optimisers, build_schedule
@@ -94,7 +94,7 @@ class ZEWDPCTrainer:
                 f"random tell almost nothing, expect a score near 0; use weights imagenet or FILE",
                 stacklevel=2,
             )
-        device = chosen_device(self.device)
+        device = usable_device(self.device)
         with thread_limit(self.max_threads), self._own_randomness(device):
             network = build_network(self.pipeline.architecture, len(self.class_names))
             if self.pipeline.pretrained:
