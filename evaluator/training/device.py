@@ -66,8 +66,19 @@ def resident(images: torch.Tensor, device: torch.device) -> torch.Tensor:
 def take(images: torch.Tensor, rows: torch.Tensor, device: torch.device) -> torch.Tensor:
     """`images[rows]` uint8 (B, 3, H, W) on `device`; `rows` live on the CPU."""
     if images.device.type == device.type:
-        return images[rows.to(images.device)]
-    return images[rows].pin_memory().to(device, non_blocking=True)
+        return images[sent(rows, device)]
+    return sent(images[rows], device)
+
+
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`tensor`, which lives on the CPU, on `device`.
+
+    A plain copy to a GPU waits until the GPU has done all that it was told before, so that a few
+    small ones in each step keep it from ever having the next step ready. This one queues.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from evaluator.training.device import (
     autocast,
     half_precision,
     resident,
+    sent,
     take,
     thread_limit,
     usable_device,
@@ -203,7 +204,7 @@ class ZEWDPCTrainer:
             shuffled = rows[torch.randperm(len(rows), generator=order)]
             for number, chosen in enumerate(shuffled.tensor_split(n_batches), start=1):
                 batch = self._augmented(take(images, chosen, device), mirrors, blurs)
-                loss = self._loss(forward, batch, targets[chosen.to(device)])
+                loss = self._loss(forward, batch, targets[sent(chosen, device)])
                 network.zero_grad()
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 for optimiser, schedule in zip(optimisers, schedules, strict=True):
@@ -263,7 +264,7 @@ class ZEWDPCTrainer:
         return F.binary_cross_entropy_with_logits(
             logits.float(),
             targets,
-            pos_weight=torch.tensor(self.pipeline.positive_weight, device=batch.device),
+            pos_weight=torch.full((), self.pipeline.positive_weight, device=batch.device),
         )
 
     @torch.no_grad()
