@@ -9,18 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import evaluator.grid.evaluation
+import evaluator.grid.purchases
 from evaluator.analysis.leaderboard import leaderboard
-from evaluator.datasets.dataset import open_splits
+from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.grid.estimate import BUYING, START_UP, estimate_seconds
+from evaluator.grid import estimate
+from evaluator.grid.estimate import BUYING, START_UP, estimate_seconds, seconds_per_image
 from evaluator.grid.evaluation import Evaluation
+from evaluator.grid.journal import Journal
 from evaluator.grid.plan import Plan
-from evaluator.grid.purchases import Purchase
+from evaluator.grid.provenance import device_name
+from evaluator.grid.purchases import Purchase, buy
 from evaluator.grid.references import reference_purchase
 from evaluator.grid.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial
-from evaluator.submission.watch import Limits
+from evaluator.submission.vault import LabelVault
+from evaluator.submission.watch import Limits, Outcome
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.scoring import Scorer
 
@@ -167,6 +173,41 @@ def test_killed_fifty_times_it_loses_the_step_in_flight_and_nothing_else(
     assert not list(replace(evaluation).missing())
 
 
+def buy_first_rows(
+    _: Path, splits: Splits, pair: Pair, vault: LabelVault, *_1: object, **_2: object
+) -> Outcome:
+    """In the place of `run_submission`."""
+    vault.open = True
+    for row in range(pair.budget):
+        vault.purchase(row)
+    return Outcome()
+
+
+def test_every_purchase_says_on_what_machine_it_was_made(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a submission gets done in its minutes depends on it."""
+    monkeypatch.setattr(evaluator.grid.purchases, "run_submission", buy_first_rows)
+    for trial in (next(evaluation.plan.purchases()), next(evaluation.plan.reference_trials("all"))):
+        made = buy(
+            trial, evaluation.plan, evaluation.out, Limits(), evaluation.scorer, lambda *_: None
+        )
+        assert made.record.device.endswith(device_name("cpu").rpartition(", ")[0])
+
+
+def test_what_a_killed_run_left_in_the_vault_is_not_read(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that lost power can leave anything there, and the labels are bought anew."""
+    monkeypatch.setattr(evaluator.grid.purchases, "run_submission", buy_first_rows)
+    trial = next(evaluation.plan.purchases())
+    left = evaluation.out / "vault" / f"{trial.identity}.jsonl"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"\0\0\0\n" + b'{"index": 9, "time": 0}\n')
+    buy(trial, evaluation.plan, evaluation.out, Limits(), evaluation.scorer, lambda *_: None)
+    assert [record["index"] for record in Journal(left).records] == [0, 1, 2, 3, 4]
+
+
 def test_compiled_trainings_are_not_taken_for_others(evaluation: Evaluation) -> None:
     evaluation.run()
     assert not list(evaluation.missing())
@@ -174,6 +215,50 @@ def test_compiled_trainings_are_not_taken_for_others(evaluation: Evaluation) -> 
     trainings = [pipeline for _, pipeline in evaluation.missing()]
     assert trainings
     assert None not in trainings, "a purchase does not depend on it"
+
+
+def test_trainings_in_another_half_precision_are_not_taken_for_others(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A T4 trains in float16, an H100 in bfloat16: a journal of both would be a mixture."""
+    evaluation.scorer.device = "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    found = set()
+    for capability in ((7, 5), (8, 0), (9, 0)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
+        found.add(evaluation.scorer.configuration(PIPELINES["quick"]))
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(("device", "seconds"), [("cpu", 100.0), ("cuda", 1.0)])
+def test_start_up_of_a_gpu_is_not_taken_for_the_time_of_its_images(
+    device: str, seconds: float, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter((0.0, 100.0, 100.0, 101.0))  # the first run takes 100 s, the second 1 s
+    monkeypatch.setattr(estimate.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(estimate.ZEWDPCTrainer, "fit", lambda *_: None)
+    splits = evaluation.plan.splits
+    rate = seconds_per_image(PIPELINES["quick"], splits, device)
+    monkeypatch.undo()
+    assert rate == seconds / len(splits.training)
+
+
+def test_what_is_wrong_with_the_device_is_not_blamed_on_the_data(evaluation: Evaluation) -> None:
+    with pytest.raises(ConfigurationError, match="none that torch knows") as told:
+        seconds_per_image(PIPELINES["quick"], evaluation.plan.splits, "nonsense")
+    assert told.value.code == "unknown-device"
+
+
+def test_a_pipeline_too_large_for_the_device_is_told_before_anything_is_bought(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(estimate.ZEWDPCTrainer, "fit", fit)
+    with pytest.raises(ConfigurationError, match=r"Tried to allocate 2.00 GiB.*bought") as told:
+        seconds_per_image(PIPELINES["quick"], evaluation.plan.splits, None)
+    assert told.value.code == "device-memory"
 
 
 def test_the_estimate_says_what_the_time_goes_into_the_largest_first(

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,69 @@ def test_a_node_that_is_lost_costs_retries_and_nothing_else(
     assert not list(far.missing())
     keys = [(r["trial"], r["training_seed"]) for r in far.scores.records]
     assert len(keys) == len(set(keys))
+
+
+def test_threads_of_an_earlier_task_move_to_the_cores_of_the_next() -> None:
+    from evaluator.grid.ray_tasks import _own_cores
+
+    before = os.sched_getaffinity(0)
+    seen: list[set[int]] = []
+    moved, done = threading.Event(), threading.Event()
+
+    def compute() -> None:
+        moved.wait()
+        seen.append(os.sched_getaffinity(0))
+        done.set()
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    with _own_cores(1):
+        moved.set()
+        done.wait()
+        own = os.sched_getaffinity(0)
+    thread.join()
+    assert seen == [own]
+    assert len(own) == 1 or own == before  # all cores where none was free
+    assert os.sched_getaffinity(0) == before
+
+
+NODES: dict[str, tuple[list[dict[str, float]], float, str]] = {
+    "no GPU there, none asked for": ([{"CPU": 4}], 0, ""),
+    "one each": ([{"CPU": 4}, {"CPU": 4, "GPU": 8}], 1, ""),
+    "all would use the first of eight": ([{"CPU": 4, "GPU": 8}], 0, "cluster-gpus"),
+    "on any machine": ([{"CPU": 4}, {"CPU": 2, "GPU": 1}], 0, "cluster-gpus"),
+    "more than there is": ([{"CPU": 4, "GPU": 1}], 2, "cluster-too-small"),
+}
+
+
+@pytest.mark.parametrize("case", NODES)
+def test_gpus_are_given_out_or_refused(case: str) -> None:
+    from evaluator.grid.ray_engine import Resources, check_nodes
+
+    nodes, gpus, code = NODES[case]
+    with pytest.raises(ConfigurationError) if code else nullcontext() as refused:
+        check_nodes(nodes, Resources(cpus=4, gpus=gpus))
+    assert not code or refused.value.code == code
+
+
+def test_an_address_where_no_cluster_is_and_a_task_lost_for_good_are_explained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from evaluator.grid import ray_engine
+
+    def fail(error: Exception) -> Any:
+        def raises(*_: object, **__: object) -> None:
+            raise error
+
+        return raises
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail(ConnectionError("nobody is there")))
+    with pytest.raises(ConfigurationError, match="nobody is there"):
+        ray_engine.connect(ray_engine.Resources(address="auto"))
+    monkeypatch.setattr(ray, "get", fail(ray.exceptions.WorkerCrashedError()))
+    with pytest.raises(ConfigurationError, match="lost with its worker or machine 4 times"):
+        ray_engine._result(None)
 
 
 def test_a_trial_that_fits_nowhere_is_refused(cluster: Any, squares: Path, tmp_path: Path) -> None:

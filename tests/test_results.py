@@ -120,6 +120,17 @@ def test_of_one_folder_the_newest_code_and_settings_count(write: Write) -> None:
     assert "older code or settings" in notice
 
 
+def test_of_one_folder_the_newest_conditions_count(write: Write) -> None:
+    """Else a folder once used with another --memory could never be reported again."""
+    write("a", "none", "random", "entropy", score=0.1)
+    results = read_results([write("a", "random", code="new", conditions="isolated", score=0.8)])
+    assert results.strategies == ("random",)
+    own = [trial for trial in results.trials if trial.strategy == "random"]
+    assert [trial.macro_f1(("quick", trial.seed)) for trial in own] == [0.8, 0.81]
+    (notice,) = results.notices
+    assert "4 records by older code or settings" in notice
+
+
 MIXTURES = [
     ({"fingerprint": "f2"}, "several data sets"),
     ({"dataset": "sheets"}, "several data sets"),

@@ -16,6 +16,7 @@ from torch import nn
 from evaluator.errors import ConfigurationError
 from evaluator.randomness import stream, stream_seed
 from evaluator.training.augmentation import normalise
+from evaluator.training.device import half_precision
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer
@@ -417,6 +418,22 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, imagenet_like, make, mess
         path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
     with pytest.raises(ConfigurationError, match=message):
         load_weights(build_network("efficientnet_b0", 3), "efficientnet_b0", str(path))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_device_that_is_not_there_is_explained():
+    with pytest.raises(ConfigurationError, match="device 'cuda:7' cannot be used here") as caught:
+        fitted(TINY, device="cuda:7")
+    assert caught.value.code == "unknown-device"
+
+
+def test_half_precision_is_that_of_the_device_asked_for(monkeypatch):
+    """Of several GPUs the current one may be of another generation."""
+    known = {"cuda:0": (9, 0), "cuda:1": (7, 5)}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: known[str(device)])
+    assert half_precision(torch.device("cuda:0")) is torch.bfloat16
+    assert half_precision(torch.device("cuda:1")) is torch.float16
+    assert half_precision(torch.device("cpu")) is None
 
 
 @pytest.mark.gpu

@@ -72,9 +72,9 @@ class Results:
 def read_results(folders: Sequence[Path]) -> Results:
     """Join the journals of evaluations that judged the same thing on several machines.
 
-    Of each folder, what the newest code and configuration did counts. A trial that two folders
-    hold is taken from the first, and scores of it from the other only if the same was bought.
-    A trial of the common grid that no folder holds is there as unfinished. Raises
+    Of each folder, what the newest code, judge's conditions and configuration did counts. A trial
+    that two folders hold is taken from the first, and scores of it from the other only if the same
+    was bought. A trial of the common grid that no folder holds is there as unfinished. Raises
     ConfigurationError where the folders hold several data sets, judge's conditions, codes of
     one strategy or configurations of one pipeline.
     """
@@ -83,17 +83,18 @@ def read_results(folders: Sequence[Path]) -> Results:
     scores: dict[tuple[str, Training], Record] = {}
     notices: list[str] = []
     for folder in held:
-        strangers = 0
-        for name, purchase in folder.purchases.items():
-            same = purchases.setdefault(name, purchase)["purchased"] == purchase["purchased"]
-            strangers += not same
-            for (trial, training), score in folder.scores.items():
-                if trial == name and same:
-                    scores.setdefault((trial, training), score)
+        strangers = {
+            name
+            for name, purchase in folder.purchases.items()
+            if purchases.setdefault(name, purchase)["purchased"] != purchase["purchased"]
+        }
+        for (trial, training), score in folder.scores.items():
+            if trial not in strangers:
+                scores.setdefault((trial, training), score)
         if strangers:
             notices.append(
-                f"{folder.path}: {strangers} trials were left out, for a folder named before it "
-                "holds the same trials with other purchases."
+                f"{folder.path}: {len(strangers)} trials were left out, for a folder named before "
+                "it holds the same trials with other purchases."
             )
         if folder.outdated:
             notices.append(
@@ -117,11 +118,18 @@ class _Folder:
             )
         scores = path / "scores.jsonl"
         made = read_records(scores, SCORE_KEY, SCORE_FIELDS) if scores.exists() else []
-        self.newest_code = {record["strategy"]: _code(record) for record in bought}
+        judged = [_conditions(record) for record in bought if record["strategy"] not in REFERENCES]
+        self.conditions = set(judged[-1:])
+        like_newest = [
+            record
+            for record in bought
+            if record["strategy"] in REFERENCES or _conditions(record) in self.conditions
+        ]
+        self.newest_code = {record["strategy"]: _code(record) for record in like_newest}
         self.configurations = {record["pipeline"]: _configuration(record) for record in made}
         self.purchases = {
             record["trial"]: record
-            for record in bought
+            for record in like_newest
             if _code(record) == self.newest_code[record["strategy"]]
         }
         self.scores = {
@@ -137,11 +145,10 @@ class _Folder:
             for record in made
         )
         self.data = {(r["dataset"], r.get("fingerprint", "")) for r in self.purchases.values()}
-        self.conditions = {
-            r.get("conditions", "")
-            for r in self.purchases.values()
-            if r["strategy"] not in REFERENCES
-        }
+
+
+def _conditions(record: Record) -> str:
+    return str(record.get("conditions", ""))
 
 
 def _code(record: Record) -> str:

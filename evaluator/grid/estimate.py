@@ -14,7 +14,7 @@ from evaluator.errors import ConfigurationError
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.oracle import NETWORK, oracle_trainings
 from evaluator.grid.trial import REFERENCES, Trial
-from evaluator.training.device import release_memory
+from evaluator.training.device import chosen_device, release_memory
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer, resize_images
 
@@ -27,7 +27,8 @@ TOO_QUICK = 5.0  # seconds; also, the first run pays for warming up
 def seconds_per_image(pipeline: Pipeline, splits: Splits, device: str | None) -> float:
     """Seconds one training image costs for one epoch, measured on the first images there are.
 
-    Weights do not change the time, so none are loaded.
+    Weights do not change the time, so none are loaded. Raises ConfigurationError where the
+    pipeline cannot train on these images, or not on this device.
     """
     one_epoch = replace(pipeline, epochs=1, minimum_steps=0, pretrained=False)
     elapsed, n = 0.0, 0
@@ -41,12 +42,21 @@ def seconds_per_image(pipeline: Pipeline, splits: Splits, device: str | None) ->
         started = time.monotonic()
         try:
             trainer.fit(images, labels)
+        except ConfigurationError:  # a kind of ValueError that has its own code: the device's, say
+            raise
         except ValueError as error:  # before hours are spent on purchases that cannot be scored
             raise ConfigurationError(
                 "pipeline-data", f"--pipeline {pipeline.name}: {error}"
             ) from error
+        except torch.OutOfMemoryError as error:
+            raise ConfigurationError(
+                "device-memory",
+                f"--pipeline {pipeline.name} needs more memory than the device has free: {error}. "
+                "Free it, or choose another --pipeline or --device; nothing was bought yet.",
+            ) from error
         elapsed = time.monotonic() - started
-        if elapsed > TOO_QUICK:
+        # On a GPU the first run is mostly start-up: the driver, its libraries, the kernels.
+        if elapsed > TOO_QUICK and chosen_device(device).type == "cpu":
             break
     release_memory()
     return elapsed / n

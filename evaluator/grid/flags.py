@@ -156,8 +156,8 @@ def _share(text: str) -> float:
         number = float(text)
     except ValueError:
         number = -1.0
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    if not 0 <= number < float("inf") or (number > 1 and number % 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is no share from 0 to 1 and no whole number")
     return number
 
 

@@ -44,6 +44,13 @@ def device_name(asked: str | None = None) -> str:
 
 
 @cache
+def machine_name() -> str:
+    """What a submission can compute on here: each kind of GPU that torch sees, the processor."""
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return ", ".join(dict.fromkeys([*gpus, _processor()]))
+
+
+@cache
 def git_revision(folder: Path, *, trusted: bool = True) -> str:
     """The commit that `folder` stands at, with "+changes" where files differ from it.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from evaluator.errors import ConfigurationError
 from evaluator.grid.journal import Journal
 from evaluator.grid.plan import Plan, submission_fingerprint
-from evaluator.grid.provenance import git_revision, library_versions
+from evaluator.grid.provenance import git_revision, library_versions, machine_name
 from evaluator.grid.references import reference_purchase
 from evaluator.grid.trial import REFERENCES, PurchaseRecord, ScoreRecord, Trial
 from evaluator.submission.answers import Notes
@@ -52,8 +52,9 @@ def buy(
     if trial.pair is None:
         raise ValueError(f"{trial.identity} has no budget to buy with.")
     splits = plan.splits
-    sold = Journal(out / "vault" / f"{trial.identity}.jsonl")
-    sold.path.unlink(missing_ok=True)  # of a run that was killed: it is bought anew
+    vault_file = out / "vault" / f"{trial.identity}.jsonl"
+    vault_file.unlink(missing_ok=True)  # of a run that was killed: it is bought anew
+    sold = Journal(vault_file)
     vault = LabelVault(
         splits.unlabelled.labels,
         trial.pair.budget,
@@ -115,6 +116,7 @@ def _own_score(trial: Trial, plan: Plan, outcome: Outcome, n_purchased: int) -> 
         n_training=len(splits.training),
         n_purchased=n_purchased,
         seconds=outcome.seconds["prediction"],
+        device=machine_name(),
         revision=git_revision(Path(__file__).parent),
         versions=library_versions(),
     )
@@ -140,6 +142,7 @@ def _record(
         left_running=outcome.left_running,
         warnings=tuple(outcome.warnings),
         peak_memory=outcome.peak_memory,
+        device=machine_name(),
         revision=git_revision(plan.submission.resolve().parent, trusted=trusted),
         versions=library_versions(),
     )

@@ -6,7 +6,7 @@ lost. Images travel through Ray's object store and are put into a file once per 
 for only when `--engine ray` is (requirements-cluster.txt).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -52,11 +52,31 @@ class KnownScorer(Scorer):
 def connect(resources: Resources) -> None:
     """Join the cluster at `resources.address`, or start one here.
 
-    Raises ConfigurationError where no node could ever run a task.
+    Raises ConfigurationError where there is none, no node could ever run a task, or all tasks
+    would run on the same GPU.
     """
     if not ray.is_initialized():
-        ray.init(address=resources.address, log_to_driver=False, configure_logging=False)
-    nodes = [node["Resources"] for node in cast(Any, ray).nodes() if node["Alive"]]
+        try:
+            ray.init(address=resources.address, log_to_driver=False, configure_logging=False)
+        except ConnectionError as error:
+            raise ConfigurationError(
+                "cluster-absent",
+                f"--ray-address {resources.address}: no Ray cluster answers ({error}). Start one "
+                "with `ray start --head`, or leave the flag out for one on this machine.",
+            ) from error
+    check_nodes([node["Resources"] for node in cast(Any, ray).nodes() if node["Alive"]], resources)
+
+
+def check_nodes(nodes: Sequence[Mapping[str, float]], resources: Resources) -> None:
+    """Raise ConfigurationError where tasks of `resources` cannot run on `nodes` as they should."""
+    gpus = sum(node.get("GPU", 0) for node in nodes)
+    if gpus and not resources.gpus:  # Ray limits what a task sees only where it asks
+        raise ConfigurationError(
+            "cluster-gpus",
+            f"--gpus-per-trial 0, but the cluster has {gpus:g} GPUs: every trial would see all of "
+            "them and crowd the first. Add --gpus-per-trial 1 (or 0.5, for two trials on each), or "
+            "start Ray without GPUs: CUDA_VISIBLE_DEVICES= before the command.",
+        )
     if not any(
         node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= resources.gpus
         for node in nodes
@@ -137,6 +157,17 @@ def _result(task: Any) -> Any:
                 "to it (docs/cluster.md).",
             ) from None
         raise
+    except (
+        ray.exceptions.WorkerCrashedError,
+        ray.exceptions.NodeDiedError,
+        ray.exceptions.OutOfMemoryError,
+    ) as error:
+        raise ConfigurationError(
+            "cluster-lost",
+            f"A task was lost with its worker or machine {RETRIES + 1} times ({error}). What is "
+            "finished is kept: the same command goes on, once the machines stay up and have memory "
+            "enough.",
+        ) from error
 
 
 def _same_code(record: Record, expected: str) -> Record:

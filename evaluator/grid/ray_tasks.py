@@ -89,11 +89,18 @@ def _own_cores(n: int) -> Iterator[None]:
             with suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 mine.add(core)
-        os.sched_setaffinity(0, mine if len(mine) == n else allowed)
+        _run_on(mine if len(mine) == n else allowed)
         try:
             yield
         finally:
-            os.sched_setaffinity(0, allowed)
+            _run_on(allowed)
+
+
+def _run_on(cores: set[int]) -> None:
+    """Move every thread of this process: torch's stay from task to task, and keep their cores."""
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):  # it has just ended
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 def configurations(job: Job) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evaluator.grid.oracle import oracle
-from evaluator.grid.provenance import git_revision, library_versions
+from evaluator.grid.provenance import git_revision, library_versions, machine_name
 from evaluator.grid.trial import PurchaseRecord, Status, Trial
 from evaluator.training.scoring import Scorer
 
@@ -29,6 +29,7 @@ def reference_purchase(
         purchased=bought,
         seconds={},
         own_macro_f1=None,
+        device=machine_name(),
         revision=git_revision(Path(__file__).parent),
         versions=library_versions(),
     )

@@ -92,6 +92,7 @@ class PurchaseRecord:
     fingerprint: str = ""  # of the data set
     code: str = ""  # of the submission; see Trial
     conditions: str = ""
+    device: str = ""  # of the machine that it was made on: minutes are worth what that can do
     revision: str = ""  # of the submission's folder in git
     versions: dict[str, str] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from evaluator.errors import ConfigurationError
 from evaluator.grid.hardware import FILE, T4, Calibration
 from evaluator.grid.provenance import device_name
 from evaluator.submission.watch import Limits
-from evaluator.training.device import chosen_device
+from evaluator.training.device import usable_device
 from evaluator.training.throughput import MODEL, PIXELS, Throughput, measure_throughput
 
 CONTRIBUTE = """\
@@ -87,7 +87,7 @@ def told(found: Calibration, path: Path) -> str:
 
 
 def _run(flags: argparse.Namespace) -> int:
-    chosen_device(flags.device)  # a wrong one is refused before anything is measured
+    usable_device(flags.device)  # a wrong one is refused before anything is measured
     found = calibrate(flags.device)
     found.write(flags.out)
     print(json.dumps(asdict(found), indent=2) if flags.json else told(found, flags.out))

@@ -64,6 +64,7 @@ def environment(results: Results, folders: Sequence[Path]) -> Section:
         ("fingerprint of its code", _values(_own(bought), "code")),
         ("revision of the judge", _values(made, "revision")),
         ("conditions", _values(_own(bought), "conditions")),
+        ("machine of the submission", _values(_own(bought), "device")),
         ("device of the trainings", _values(made, "device")),
         *((name, _values(found, name)) for name, found in _versions([*bought, *made]).items()),
     ]

@@ -99,8 +99,8 @@ def _picture(
 def _table(view: View, compared: Mapping[str, Comparison], baseline: str) -> Table:
     return Table(
         f"Each strategy against {baseline} under the same seeds, {view.name}.",
-        ("strategy", "difference", "95 % interval", "p (t, Holm)", "wins-losses", "pairing",
-         "more seeds", "n"),
+        ("strategy", "difference", "95 % interval", "p (t, Holm)", "p (Wilcoxon, Holm)",
+         "wins-losses", "pairing", "more seeds", "n"),
         tuple(_line(name, one) for name, one in compared.items()),
     )  # fmt: skip
 
@@ -111,6 +111,7 @@ def _line(name: str, one: Comparison) -> tuple[str, ...]:
         f"{one.test.difference:+.3f}",
         spoken_interval(one.test.interval, signed=True),
         spoken_p(one.p_t_holm),
+        spoken_p(one.p_wilcoxon_holm),
         f"{one.wins}-{one.losses}{ties}",
         spoken_gain(one.test.pairing_gain),
         more_seeds(one.test),
@@ -126,7 +127,9 @@ def _legend(comparisons: int) -> str:
         else ""
     )
     return (
-        f"n: purchase seeds complete in both; wins-losses: single runs.{family} Pairing: variance "
+        f"n: purchase seeds complete in both; wins-losses: single runs.{family} Wilcoxon's p "
+        "asks less of the scores' distribution, and cannot be below 0.05 with fewer than six "
+        "seeds. Pairing: variance "
         "of the difference with unrelated seeds over that with common ones. More seeds: until a "
         f"true difference of {POINT:g} shows (p < {1 - CONFIDENCE:.2f}, uncorrected, "
         f"{100 * POWER:g} % power), with its 95 % interval."

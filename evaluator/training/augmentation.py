@@ -5,11 +5,14 @@ work itself happens where the batch lies.
 """
 
 import warnings
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+
+from evaluator.training.device import sent
 
 _CHUNK = 256  # images resized at a time: bounds the memory beyond the result itself
 _BLUR_RADIUS = 2  # pixels: a kernel of 5 x 5
@@ -56,10 +59,19 @@ def _as_tensor(images: npt.NDArray[np.uint8]) -> torch.Tensor:
 
 def normalise(batch: torch.Tensor) -> torch.Tensor:
     """uint8 (B, 3, H, W) as float32 of about zero mean and unit deviation, channels-last."""
-    mean = torch.tensor(_MEAN, device=batch.device).view(1, 3, 1, 1)
-    std = torch.tensor(_STD, device=batch.device).view(1, 3, 1, 1)
-    scaled = batch.float().sub_(255 * mean).div_(255 * std)
+    mean, std = _mean_and_std(batch.device)
+    scaled = batch.float().sub_(mean).div_(std)
     return scaled.contiguous(memory_format=torch.channels_last)
+
+
+@cache
+def _mean_and_std(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of pixels from 0 to 255, (1, 3, 1, 1) each; made once, for a GPU waits while they travel."""
+    mean, std = torch.tensor(_MEAN), torch.tensor(_STD)
+    return (
+        (255 * mean).view(1, 3, 1, 1).to(device),
+        (255 * std).view(1, 3, 1, 1).to(device),
+    )
 
 
 def mirror_and_turn(
@@ -72,7 +84,7 @@ def mirror_and_turn(
     the images and the flags.
     """
     dice = torch.rand(3, len(batch), generator=generator) < 0.5  # (3, B)
-    dice = dice.to(batch.device)[:, :, None, None, None]
+    dice = sent(dice, batch.device)[:, :, None, None, None]
     if flips:
         batch = torch.where(dice[0], batch.flip(3), batch)
         batch = torch.where(dice[1], batch.flip(2), batch)
@@ -92,7 +104,7 @@ def gaussian_blur(batch: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     n, channels = batch.shape[:2]
     offsets = torch.arange(-_BLUR_RADIUS, _BLUR_RADIUS + 1, dtype=torch.float32)  # (5,)
     taps = torch.exp(-0.5 * (offsets / sigma.cpu()[:, None]) ** 2)  # (B, 5)
-    taps = (taps / taps.sum(1, keepdim=True)).to(batch.device, batch.dtype)
+    taps = sent((taps / taps.sum(1, keepdim=True)).to(batch.dtype), batch.device)
     taps = taps.repeat_interleave(channels, 0)  # (B C, 5)
     # One grouped convolution over all images and channels at once: each plane has its own kernel.
     planes = F.pad(batch, [_BLUR_RADIUS] * 4, mode="reflect")  # (B, C, H + 4, W + 4)

@@ -21,6 +21,20 @@ def chosen_device(device: torch.device | str | None) -> torch.device:
         ) from None
 
 
+def usable_device(device: torch.device | str | None) -> torch.device:
+    """`chosen_device`, tried out. Raises ConfigurationError where this machine lacks it, too."""
+    chosen = chosen_device(device)
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without it
+        raise ConfigurationError(
+            "unknown-device",
+            f"device {str(chosen)!r} cannot be used here ({str(error).splitlines()[0]}); choose "
+            "another --device, or leave it out",
+        ) from error
+    return chosen
+
+
 def release_memory() -> None:
     """Give cached GPU memory back: the next purchase runs on the same GPU, in another process."""
     if torch.cuda.is_available():
@@ -31,8 +45,8 @@ def half_precision(device: torch.device) -> torch.dtype | None:
     """bfloat16 where the GPU computes in it, else float16; None on a CPU (float32 throughout)."""
     if device.type != "cuda":
         return None
-    # A T4 only emulates bfloat16, slower than float32.
-    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    # Older ones, such as a T4, only emulate bfloat16, slower than float32.
+    native = torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.bfloat16 if native else torch.float16
 
 
@@ -52,8 +66,19 @@ def resident(images: torch.Tensor, device: torch.device) -> torch.Tensor:
 def take(images: torch.Tensor, rows: torch.Tensor, device: torch.device) -> torch.Tensor:
     """`images[rows]` uint8 (B, 3, H, W) on `device`; `rows` live on the CPU."""
     if images.device.type == device.type:
-        return images[rows.to(images.device)]
-    return images[rows].pin_memory().to(device, non_blocking=True)
+        return images[sent(rows, device)]
+    return sent(images[rows], device)
+
+
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`tensor`, which lives on the CPU, on `device`.
+
+    A plain copy to a GPU waits until the GPU has done all that it was told before, so that a few
+    small ones in each step keep it from ever having the next step ready. This one queues.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from evaluator.datasets.dataset import (
 from evaluator.errors import ConfigurationError
 from evaluator.grid.provenance import device_name, git_revision, library_versions
 from evaluator.grid.trial import ScoreRecord
-from evaluator.training.device import chosen_device, release_memory
+from evaluator.training.device import chosen_device, half_precision, release_memory
 from evaluator.training.metrics import score
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer, resize_images
@@ -165,9 +165,12 @@ class Scorer:
     def configuration(self, pipeline: Pipeline) -> str:
         """Changes when the same purchase could get another score: code, settings, weights."""
         weights = _weights_digest(self.weights) if pipeline.pretrained else ""
-        device = chosen_device(self.device).type
-        # Another number of threads adds up in another order, and ends elsewhere.
-        where = f"{device}{torch.get_num_threads()}" if device == "cpu" else device
+        device = chosen_device(self.device)
+        where = device.type
+        if device.type == "cpu":  # other threads add up in another order, and end elsewhere
+            where += str(torch.get_num_threads())
+        elif torch.cuda.is_available():  # else the driver of a cluster, which asks its workers
+            where += f" {half_precision(device)}"
         where += "|compiled" if self.compile else ""
         settings = (
             f"{pipeline.fingerprint()}|{weights}|{where}|{torch.__version__}|{source_digest()}"

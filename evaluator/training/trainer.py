@@ -26,11 +26,12 @@ from evaluator.training.augmentation import mirror_and_turn, normalise, random_b
 from evaluator.training.compilation import compiled
 from evaluator.training.device import (
     autocast,
-    chosen_device,
     half_precision,
     resident,
+    sent,
     take,
     thread_limit,
+    usable_device,
 )
 from evaluator.training.networks import MINIMUM_SIZE, build_network, set_training
 from evaluator.training.optimisation import build_optimisers, build_schedule
@@ -94,7 +95,7 @@ class ZEWDPCTrainer:
                 f"random tell almost nothing, expect a score near 0; use weights imagenet or FILE",
                 stacklevel=2,
             )
-        device = chosen_device(self.device)
+        device = usable_device(self.device)
         with thread_limit(self.max_threads), self._own_randomness(device):
             network = build_network(self.pipeline.architecture, len(self.class_names))
             if self.pipeline.pretrained:
@@ -203,7 +204,7 @@ class ZEWDPCTrainer:
             shuffled = rows[torch.randperm(len(rows), generator=order)]
             for number, chosen in enumerate(shuffled.tensor_split(n_batches), start=1):
                 batch = self._augmented(take(images, chosen, device), mirrors, blurs)
-                loss = self._loss(forward, batch, targets[chosen.to(device)])
+                loss = self._loss(forward, batch, targets[sent(chosen, device)])
                 network.zero_grad()
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 for optimiser, schedule in zip(optimisers, schedules, strict=True):
@@ -263,7 +264,7 @@ class ZEWDPCTrainer:
         return F.binary_cross_entropy_with_logits(
             logits.float(),
             targets,
-            pos_weight=torch.tensor(self.pipeline.positive_weight, device=batch.device),
+            pos_weight=torch.full((), self.pipeline.positive_weight, device=batch.device),
         )
 
     @torch.no_grad()

@@ -44,6 +44,7 @@ def test_differences_are_paired(tmp_path: Path) -> None:
     assert rows["entropy"]["wins-losses"] == "3-0"
     assert rows["worse"]["difference"] == "-0.010"
     assert rows["worse"]["p (t, Holm)"] == "<0.001"
+    assert rows["worse"]["p (Wilcoxon, Holm)"] == "0.500", "2 / 2 ** 3, of two comparisons"
     assert rows["worse"]["n"] == "3"
     assert "entropy +0.110 (95 % interval +0.085 to +0.135)" in page.alt("Difference")
     assert (
