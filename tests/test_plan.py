@@ -67,7 +67,19 @@ def test_strategies_share_their_training_seeds_and_seeds_do_not_overlap(plan: Pl
     seeds = {trial: [seed for _, seed in plan.trainings(trial)] for trial in plan.trials()}
     by_seed = {trial.seed: trained for trial, trained in seeds.items()}
     assert all(trained == by_seed[trial.seed] for trial, trained in seeds.items())
-    assert sorted(seed for trained in by_seed.values() for seed in trained) == [0, 1, 2, 3, 4, 5]
+    assert by_seed == {0: [0, 1000], 1: [1, 1001], 2: [2, 1002]}
+
+
+def test_more_seeds_of_either_kind_keep_what_is_done(plan: Plan) -> None:
+    def done(plan: Plan) -> set[tuple[str, str, int]]:
+        return {
+            (trial.identity, pipeline.name, seed)
+            for trial in plan.trials()
+            for pipeline, seed in plan.trainings(trial)
+        }
+
+    assert done(plan) < done(replace(plan, training_seeds=3))
+    assert done(plan) < done(replace(plan, seeds=4))
 
 
 def test_every_trial_has_a_name_of_its_own(plan: Plan) -> None:

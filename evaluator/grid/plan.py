@@ -16,6 +16,7 @@ from evaluator.training.pipelines import Pipeline
 PUBLIC_PAIRS = (Pair(621, 17), Pair(621, 51), Pair(1889, 17), Pair(1889, 51), Pair(1321, 34))
 ROUND_1_PAIRS = (Pair(3000, 180),)
 POOL = 10_000  # unlabelled images of the challenge
+ANOTHER_TRAINING = 1000  # between the training seeds of one purchase; more than anyone's --seeds
 LABELS, MINUTES = (500, 2000), (15, 60)  # the rectangle that round 2's pairs come from
 
 
@@ -81,12 +82,14 @@ class Plan:
         ]
 
     def trainings(self, trial: Trial) -> list[tuple[Pipeline, int]]:
-        """The post-purchase trainings of one trial: pipelines and their training seeds."""
-        first = trial.seed * self.training_seeds
+        """The post-purchase trainings of one trial: pipelines and their training seeds.
+
+        The first is the purchase's own seed, so that more of either keep what is done.
+        """
         return [
-            (pipeline, seed)
+            (pipeline, trial.seed + number * ANOTHER_TRAINING)
             for pipeline in self.pipelines
-            for seed in range(first, first + self.training_seeds)
+            for number in range(self.training_seeds)
         ]
 
 

@@ -140,18 +140,28 @@ def penalties(views: Sequence[View], pairs: Sequence[Pair]) -> Section:
     """Every strategy against every other, over all pairs and pipelines."""
     single = views[1:] or views
     failed = {row.strategy for view in single for row in view.strategies if row.failures}
-    names = [row.strategy for row in views[0].strategies if row.strategy not in failed]
+    sound = [row.strategy for row in views[0].strategies if row.strategy not in failed]
+    names = [name for name in sound if _seeds_everywhere(single, pairs, name) > 1]
     settings = _settings(single, pairs, names)
     parts: list[Part] = []
-    if len(names) < 2:
+    if len(sound) < 2:
         parts.append(Text("A matrix needs two strategies that did not fail."))
-    elif not settings:
+    elif len(names) < 2 or not settings:
         parts.append(Text(ONE_SEED, "warning"))
     else:
         parts += _matrix(names, penalty_matrix(settings), [len(scores) for scores in settings])
     if failed:
         parts.append(Text(f"Left out, for they failed: {listed(sorted(failed))}.", "warning"))
+    if 1 < len(names) < len(sound):
+        waiting = listed(sorted(set(sound) - set(names)))
+        parts.append(Text(f"Left out, for they have not finished two seeds: {waiting}.", "warning"))
     return Section("penalties", "Who beats whom", tuple(parts))
+
+
+def _seeds_everywhere(views: Sequence[View], pairs: Sequence[Pair], name: str) -> int:
+    """Purchase seeds that a strategy has finished, where it has finished fewest."""
+    rows = [row for view in views for row in view.rows if row.strategy == name]
+    return min((len(by_seed(row, pair)) for row in rows for pair in pairs), default=0)
 
 
 def _settings(

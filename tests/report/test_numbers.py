@@ -158,3 +158,13 @@ def test_time_and_memory(tmp_path: Path) -> None:
     assert (row["pre-training"], row["purchase"], row["budget"]) == ("6 s", "24 s", "60 s")
     assert (row["used, mean"], row["used, most"]) == ("50%", "50%")
     assert row["peak memory, most"] == "1.50 GiB"
+
+
+def test_who_has_not_finished_does_not_keep_the_others_from_being_compared(tmp_path: Path) -> None:
+    page = report(
+        write_journals(tmp_path / "one", {"random": (0.4,), "entropy": (0.5,)}),
+        write_journals(tmp_path / "other", {"slow": (0.6,)}, seeds=(0,)),
+    )
+    assert list(page.table("The row's strategy beats")) == ["entropy", "random",
+                                                            "mean: how often beaten"]  # fmt: skip
+    assert "Left out, for they have not finished two seeds: slow." in page.text
