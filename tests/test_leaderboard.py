@@ -79,6 +79,8 @@ def test_means_spread_and_gap(evaluation: Evaluation) -> None:
     assert entropy.mean == pytest.approx(0.5 + 0.05 + 0.01)
     assert entropy.spread == pytest.approx(0.02 / math.sqrt(2))
     assert entropy.gap_closed == pytest.approx((0.56 - 0.21) / (0.80 - 0.21))
+    assert entropy.area_under_budget_curve == pytest.approx(0.56)  # two budgets: their mean
+    assert by_name(rows)["none"].area_under_budget_curve is None
     assert entropy.n == 2
     assert by_name(rows)["all"].n == 1
 

@@ -15,7 +15,7 @@ from evaluator.analysis.comparison import (
     spoken_interval,
 )
 from evaluator.analysis.results import TrialResult
-from evaluator.analysis.statistics import Interval, mean_interval
+from evaluator.analysis.statistics import Interval, area_under_budget_curve, mean_interval
 from evaluator.analysis.text_table import text_table
 from evaluator.grid.trial import REFERENCES, Pair
 
@@ -73,6 +73,15 @@ class Row:
         """Runs behind each pair's number."""
         return min((len(scores) for scores in self.by_pair.values()), default=0)
 
+    @property
+    def area_under_budget_curve(self) -> float | None:
+        """Mean height of the curve of score against labels; None below two budgets of labels."""
+        if math.isnan(self.mean) or "any" in self.by_pair:
+            return None
+        budgets = [int(pair.partition(":")[0]) for pair in self.by_pair]
+        means = [statistics.fmean(scores) for scores in self.by_pair.values()]
+        return area_under_budget_curve(budgets, means)
+
     def _seed_means(self) -> list[float]:
         return [] if self.failures else list(seed_means(self.runs).values())
 
@@ -88,6 +97,7 @@ class Row:
                 pair: statistics.fmean(scores) if scores else None
                 for pair, scores in self.by_pair.items()
             },
+            "area_under_budget_curve": self.area_under_budget_curve,
             "gap_closed": self.gap_closed,
             "failures": self.failures,
             "against_baseline": self.against_baseline and self.against_baseline.as_json(),
