@@ -11,6 +11,7 @@ import torch
 from tabulate import tabulate
 
 from evaluator.errors import ConfigurationError
+from evaluator.grid.estimate import spoken
 from evaluator.grid.hardware import FILE, T4, Calibration
 from evaluator.grid.provenance import device_name
 from evaluator.submission.watch import Limits
@@ -65,7 +66,12 @@ def told(found: Calibration, path: Path) -> str:
         ["inference", _spoken(found.inference), "{:g} to {:g}".format(*T4.inference),
          found.worth_of_looking],
     ]  # fmt: skip
-    headers = ["images per second", "here (slowest to fastest)", "T4, estimated", "T4 minutes"]
+    headers = [
+        "images per second",
+        "here (slowest to fastest)",
+        "T4, estimated",
+        "T4 minutes in one here",
+    ]
     lines = [
         f"{found.device}, torch {found.torch}: {found.model}, all layers, {found.pixels} px, "
         f"batches of {found.batch_size}, {found.precision}; n = {found.training.turns} turns",
@@ -74,8 +80,8 @@ def told(found: Calibration, path: Path) -> str:
         "",
         f"One minute here is worth about {found.worth:.2g} minutes of a T4 ({low:.2g} to "
         f"{high:.2g}), by training;",
-        f"17 minutes of the challenge are {found.minutes_here(17):g} here, 51 are "
-        f"{found.minutes_here(51):g}. What a submission does without the GPU is not scaled.",
+        f"17 minutes of the challenge are {_here(found, 17)} here, 51 are {_here(found, 51)}. What a "
+        "submission does without the GPU is not scaled.",
         "",
         f"Written to {path}. `python local_evaluation.py --hardware t4 ...` goes by it.",
         "",
@@ -92,6 +98,10 @@ def _run(flags: argparse.Namespace) -> int:
     found.write(flags.out)
     print(json.dumps(asdict(found), indent=2) if flags.json else told(found, flags.out))
     return 0
+
+
+def _here(found: Calibration, minutes: float) -> str:
+    return spoken(60 * found.minutes_here(minutes))
 
 
 def _spoken(speed: Throughput) -> str:
