@@ -80,8 +80,8 @@ def told(found: Calibration, path: Path) -> str:
         "",
         f"One minute here is worth about {found.worth:.2g} minutes of a T4 ({low:.2g} to "
         f"{high:.2g}), by training;",
-        f"17 minutes of the challenge are {_here(found, 17)} here, 51 are {_here(found, 51)}. What a "
-        "submission does without the GPU is not scaled.",
+        f"17 minutes of the challenge are {_here(found, 17)} here, 51 are {_here(found, 51)}. What "
+        "a submission does without the GPU is not scaled.",
         "",
         f"Written to {path}. `python local_evaluation.py --hardware t4 ...` goes by it.",
         "",
