@@ -279,7 +279,7 @@ RUNS: dict[str, tuple[dict[str, str | bytes], str]] = {
             "run.py": f"import evaluator.submission.vault\n{RUN}",
             "evaluator/submission/vault.py": "",
         },
-        "No module named 'evaluator.submission.vault'",
+        "No module named 'evaluator.submission'",
     ),
     "no dict": (
         {
