@@ -253,11 +253,13 @@ def plainly_frozen(pipeline: Pipeline, weights: Path, n: int, seed: int) -> nn.M
 
 def test_frozen_features_score_as_with_the_whole_graph(tmp_path):
     weights = tmp_path / "features.pt"
-    network = build_network("efficientnet_b0", len(NAMES)).train()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # true statistics at once, or the signal dies on its way
-    network(plain_pixels(sheets(64)[0]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_network("efficientnet_b0", len(NAMES)).train()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None  # true statistics at once, or the signal dies on its way
+        network(plain_pixels(sheets(64)[0]))
     torch.save(network.state_dict(), weights)
     pipeline = replace(
         ORGANISER, epochs=3, learning_rate=0.01, validation_share=0.0, flips=False, blur=False
@@ -266,8 +268,9 @@ def test_frozen_features_score_as_with_the_whole_graph(tmp_path):
     by_the_book = plainly_frozen(pipeline, weights, 30, seed=1)(plain_pixels(images)).sigmoid()
     trainer = fitted(pipeline, 30, weights=str(weights))
     ours = trainer.predict_probabilities(images)
-    assert ours.std(0).min() > 1e-3, "the head does not look at the features"
-    torch.testing.assert_close(ours, by_the_book.detach(), rtol=0, atol=1e-5)
+    assert ours.std(0).min() > 0.05, "the head does not look at the features"
+    # Other kernels round otherwise, and Adam makes much of it: up to 4e-5 in six networks.
+    torch.testing.assert_close(ours, by_the_book.detach(), rtol=0, atol=2e-4)
     assert torch.equal(trainer.predict(images), (by_the_book >= 0.5).to(torch.uint8))
 
 
