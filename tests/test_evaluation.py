@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tqdm import tqdm
 
 import evaluator.grid.evaluation
 import evaluator.grid.purchases
@@ -155,6 +157,8 @@ def test_killed_fifty_times_it_loses_the_step_in_flight_and_nothing_else(
     while known < steps:
         child = os.fork()
         if child == 0:
+            # tqdm's own lock is shared with forks, and one that is killed never gives it back.
+            tqdm.set_lock(threading.RLock())
             again = replace(evaluation)  # reads the journals anew
             again.run()
             os._exit(0)
