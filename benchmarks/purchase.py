@@ -105,6 +105,11 @@ def purchase(
         whole = time.perf_counter() - started
     if len(vault.purchased) != pair.budget:
         raise RuntimeError(f"{strategy} bought {len(vault.purchased)} of {pair.budget} labels.")
+    if not submission._learner.fits_:
+        raise RuntimeError(
+            f"{strategy} bought by lot, without a look: {pair.minutes:g} minutes are too few for a "
+            "training here; give more --minutes."
+        )
     return {**watch.seconds, "whole": whole}, submission._learner
 
 

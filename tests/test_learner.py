@@ -295,7 +295,8 @@ def test_a_gpu_learns_in_every_precision_it_has(backbone: str, precision: str) -
     learner = Learner(settings, seed=0)
     images, labels = spots(120, side=64)
     assert measure_speed(learner, images, labels, seconds=0.5).fit > 0
-    learner.fit(images[:100], labels[:100], epochs=15).fit(images, labels, epochs=2)
+    epochs = 15 if backbone == "small" else 2
+    learner.fit(images[:100], labels[:100], epochs=epochs).fit(images, labels, epochs=2)
     sight = learner.look(images)
     for values in (*sight, learner.labelled_probabilities_):
         assert values.device.type == "cpu"
