@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from tabulate import tabulate
 
 from evaluator.datasets.cache import to_rgb
@@ -66,7 +66,7 @@ class Images:
         try:
             with Image.open(self.files[idx]) as image:
                 image.draft("RGB", (self.side, self.side))  # a JPEG is decoded no larger
-                upright = to_rgb(ImageOps.exif_transpose(image))
+                upright = to_rgb(image)
                 upright.thumbnail((self.side, self.side))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DatasetError(

@@ -148,6 +148,27 @@ def test_any_mode_and_size_becomes_rgb_of_one_size(
     assert abs(images[-1].astype(float).mean() - 200) < 5
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_photographs_are_turned_upright(suffix: str, tmp_path: Path) -> None:
+    """Whole folders of them, so that their commonest size is that of the pictures as shown."""
+    shown = np.zeros((24, 16, 3), dtype=np.uint8)
+    shown[:8, :8] = 255  # bright at the upper left
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned to the right, by a quarter, to be upright
+    for name in ("training", "unlabelled", "validation"):
+        (tmp_path / name / "images").mkdir(parents=True)
+        (tmp_path / name / "labels.csv").write_text(f"filename,dark\na.{suffix},1\nb.{suffix},0\n")
+        for stem in "ab":
+            picture = Image.fromarray(np.ascontiguousarray(np.rot90(shown)))
+            picture.save(tmp_path / name / "images" / f"{stem}.{suffix}", exif=exif)
+    images = open_splits(tmp_path, progress=False).training.images
+    assert images.shape == (2, 24, 16, 3) or suffix == "png"
+    assert np.abs(images[0].astype(int).mean((0, 1)) - shown.mean((0, 1))).max() < 3
+    height, width = images.shape[1:3]
+    assert images[0][: height // 3 - 1, : width // 2 - 1].min() > 200
+    assert images[0][height // 2 :].max() < 60
+
+
 def test_decoded_once_and_again_when_a_file_changes(make_data: Callable[[], Path]) -> None:
     root = make_data()
     first = open_splits(root, progress=False)

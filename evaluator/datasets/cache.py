@@ -11,14 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 from tqdm import tqdm
 
 from evaluator.datasets.layout import SplitFiles
 from evaluator.errors import DatasetError
 
-FORMAT = 1  # raise it when what is stored for the same files changes
+FORMAT = 2  # raise it when what is stored for the same files changes
 FOLDER = ".zewdpc-cache"
+ON_ITS_SIDE = (5, 6, 7, 8)  # values of the orientation tag
 ABANDONED = 6 * 3600.0  # seconds without a write after which nobody is decoding into a file
 
 
@@ -51,9 +53,9 @@ def cached_images(
 ) -> Path:
     """The path of the split's decoded images, `.npy` of (N, H, W, 3) uint8, made if needed.
 
-    Images of another mode become RGB; images of another size than the commonest one are
-    resized to it (bilinear). Written beside and renamed, so a cache is whole or absent.
-    Raises DatasetError naming the file and line of an image that cannot be read.
+    Photographs are turned upright, images of another mode become RGB; images of another size than
+    the commonest one are resized to it (bilinear). Written beside and renamed, so a cache is whole
+    or absent. Raises DatasetError naming the file and line of an image that cannot be read.
     """
     path = folder / f"{split.name}-{split_digest(split)}.npy"
     if path.exists():
@@ -93,7 +95,7 @@ def _umask() -> int:
 def _decode_all(split: SplitFiles, target: Path, workers: int, progress: bool) -> None:
     # Pillow's decoders release the interpreter lock, so threads are enough and need no pickling.
     with ThreadPoolExecutor(workers) as threads:
-        sizes = Counter(threads.map(lambda row: _open(split, row).size, range(len(split.images))))
+        sizes = Counter(threads.map(lambda row: _size(split, row), range(len(split.images))))
         (width, height), _ = sizes.most_common(1)[0]
         shape = (len(split.images), height, width, 3)
         images = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
@@ -119,20 +121,29 @@ def _open(split: SplitFiles, row: int) -> Image.Image:
         raise _unreadable(split, row, error) from error
 
 
+def _size(split: SplitFiles, row: int) -> tuple[int, int]:
+    """Width and height of an image as it is shown, from its header."""
+    with _open(split, row) as image:
+        # Of TIFF, Pillow gives the size as shown; a PNG it would decode whole to look for the tag.
+        tagged = image.format in ("JPEG", "MPO", "WEBP")
+        turned = tagged and image.getexif().get(Base.Orientation) in ON_ITS_SIDE
+        return (image.height, image.width) if turned else image.size
+
+
 def _decode(split: SplitFiles, row: int, size: tuple[int, int]) -> np.ndarray:
     with _open(split, row) as image:
         try:
-            image.load()
+            rgb = to_rgb(image)
         except (OSError, ValueError, SyntaxError) as error:
             raise _unreadable(split, row, error) from error
-        rgb = to_rgb(image)
         if rgb.size != size:
             rgb = rgb.resize(size, Image.Resampling.BILINEAR)
         return np.asarray(rgb)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode as 8-bit RGB; 16-bit grey is scaled, where Pillow's own conversion would clip."""
+    """Any image upright and as 8-bit RGB; 16-bit grey is scaled, where Pillow would clip it."""
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or image.mode == "I":
         grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
         image = Image.fromarray(grey)
