@@ -68,6 +68,12 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         self.learner_settings = settings_from_table(
             LearnerSettings, chosen.learner, f"{path.name} [learner]"
         )
+        if self.learner_settings.members < self.strategy.entry.members:
+            raise ValueError(
+                f"{self.strategy.name!r} chooses where the learner's nets disagree; it needs "
+                f"`members` of at least {self.strategy.entry.members} in {path.name} [learner], "
+                f"got {self.learner_settings.members}."
+            )
         planner = settings_from_table(PlannerSettings, chosen.planner, f"{path.name} [planner]")
         if not self.learner_settings.warm_start:  # a fresh net needs its full training every time
             planner = replace(planner, refit_epochs=planner.epochs)
@@ -86,10 +92,7 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         seconds = _one_of("time_available", time_available, "compute_budget", compute_budget)
         started = time.monotonic()
         register_progress(0.0)
-        self._start_over()
-        self._read_training(training_dataset)
-        if self.strategy.plan != "one":  # who looks at nothing needs no eyes yet
-            self._first_fit(started, seconds)
+        self._prepare(training_dataset, started, seconds)
         register_progress(1.0)
 
     def purchase_phase(
@@ -109,11 +112,12 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         if labels is None:
             raise TypeError("purchase_phase needs `budget`, the number of labels it may buy.")
         allowed = float("inf") if seconds is None else seconds
-        ends = time.monotonic() + allowed
+        started = time.monotonic()
+        ends = started + allowed
         safe_end = ends - self.planner_settings.reserve(allowed)
         register_progress(0.0)
-        if self._training_source is not training_dataset:
-            self._read_training(training_dataset)
+        if self._training_source is not training_dataset:  # there was no pre-training on it
+            self._prepare(training_dataset, started, seconds)
         purse = Purse(unlabelled_dataset, min(int(labels), len(unlabelled_dataset)))
         self.purchase_notes = purse.notes
         if self.strategy.plan == "one":
@@ -169,6 +173,12 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         return ImageBank.from_dataset(
             dataset, self._size, threads=self.learner_settings.threads, **how
         )
+
+    def _prepare(self, training_dataset: Any, started: float, seconds: float | None) -> None:
+        """Read what is labelled and learn from it, in a part of the `seconds` since `started`."""
+        self._read_training(training_dataset)
+        if self.strategy.plan != "one":  # who looks at nothing needs no eyes yet
+            self._first_fit(started, seconds)
 
     def _read_training(self, dataset: Any) -> None:
         """Read the labelled images; a learner trained on others starts over."""

@@ -37,7 +37,8 @@ class Entry:
 
     `plan` tells the planner how it wants to buy: "one", everything at once, because it looks at
     nothing that a learner makes; "adaptive", in as many rounds as the clock allows; "ladder",
-    by the time model of the challenge's first place.
+    by the time model of the challenge's first place. `members` is how many nets the learner must
+    have at least for it to see anything.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Entry:
     summary: str
     source: str
     plan: Kind = "adaptive"
+    members: int = 1
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -57,12 +59,12 @@ REGISTRY: dict[str, Entry] = {}
 
 
 def register(
-    name: str, *, source: str, plan: Kind = "adaptive"
+    name: str, *, source: str, plan: Kind = "adaptive", members: int = 1
 ) -> Callable[[Selection], Selection]:
     """Register `function(pool, k, rng, *, parameter=default, ...)` as the strategy `name`.
 
     The keyword-only arguments, each with a type and a default, are the strategy's parameters;
-    the first line of the docstring is what `--list` prints.
+    the first line of the docstring is what `--list` prints. `plan` and `members`: see `Entry`.
     """
 
     def decorate(function: Selection) -> Selection:
@@ -77,7 +79,7 @@ def register(
                     f"Parameter {p.name!r} of strategy {name!r} needs a default, and must not "
                     "be called `rounds`, which every strategy has."
                 )
-        REGISTRY[name] = Entry(name, function, summary, source, plan)
+        REGISTRY[name] = Entry(name, function, summary, source, plan, members)
         return function
 
     return decorate

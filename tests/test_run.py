@@ -219,9 +219,10 @@ def test_a_real_clock_of_seconds_is_kept(strategy: str, tmp_path: Path) -> None:
     assert time.monotonic() - began < 14.0
 
 
-def test_purchase_works_without_pre_training(tmp_path: Path) -> None:
-    submission = run.ZEWDPCRun("entropy", config=config(tmp_path))
-    assert len(submission.purchase_phase(pool(), train(), 20, 600)) == 20
+def test_purchase_without_pre_training_learns_first_and_buys_the_same(tmp_path: Path) -> None:
+    submission, unlabelled = run.ZEWDPCRun("entropy", 0, config(tmp_path)), pool()
+    assert len(submission.purchase_phase(unlabelled, train(), 20, 600)) == 20
+    assert unlabelled.sold == picks(tmp_path, "entropy", 0)
 
 
 def test_two_spellings_that_disagree_are_refused(tmp_path: Path) -> None:
@@ -244,6 +245,7 @@ def test_two_spellings_that_disagree_are_refused(tmp_path: Path) -> None:
         ("[planner]\nepochs = 'many'", r"\[planner\]: 'epochs' must be a whole number"),
         ("[planner]\nreserve_share = 1", "between 0 and 1"),
         ('strategy = "no-such-strategy"', "entropy"),
+        ('strategy = "bald"\n[learner]\nmembers = 1', "'bald' .* needs `members` of at least 2"),
         ("strategy = ", "not valid TOML"),
         ("strategy = " + "[" * 5000, "not valid TOML"),
         ("[learner]\nlearning_rate = nan", "'learning_rate' must be a finite number; got nan"),

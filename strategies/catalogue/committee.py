@@ -9,13 +9,13 @@ from strategies.scores import committee as scores
 from strategies.selectors.topk import top_k
 
 
-@register("bald", source="Houlsby et al. 2011; Gal et al. 2017; per label")
+@register("bald", source="Houlsby et al. 2011; Gal et al. 2017; per label", members=2)
 def bald(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
     """Highest mutual information between labels and model, over a committee."""
     return top_k(scores.bald(pool.committee), k)
 
 
-@register("disagreement", source="Dagan and Engelson 1995 (vote entropy), per label")
+@register("disagreement", source="Dagan and Engelson 1995 (vote entropy), per label", members=2)
 def disagreement(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
     """Highest entropy of the committee's votes; mutual information breaks ties."""
     votes = scores.vote_disagreement(pool.committee, pool.thresholds)
