@@ -89,7 +89,7 @@ class Learner:
         _check_labelled(images, labels)
         started = self.clock()
         rows = self._share_out(labels)
-        self.start_members(labels.shape[1])
+        self.start_members(labels.shape[1], images.shape[-1])
         images, labels = self._onto_device(images), self._onto_device(labels)
         seen = self._train(images, labels, rows, epochs, started, deadline)
         self.synchronise()
@@ -138,7 +138,7 @@ class Learner:
             return [torch.arange(len(labels))] * n_members
         return [(self.folds_ != member).nonzero().flatten() for member in range(n_members)]
 
-    def start_members(self, n_classes: int, *, announce: bool = True) -> None:
+    def start_members(self, n_classes: int, image_size: int, *, announce: bool = True) -> None:
         """Fresh nets, or on a warm start the present ones with their momenta forgotten."""
         if self.members_ and self.settings.warm_start:
             for member in self.members_:
@@ -153,6 +153,7 @@ class Learner:
                 network=build_network(
                     self.resolved.backbone,
                     n_classes,
+                    image_size,
                     stream(self.seed, f"learner/initialisation/{number}/{self.fits_}"),
                     weights,
                 ),

@@ -6,7 +6,7 @@ their maximum (multiple-instance learning: a sheet shows what any of its places 
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -66,19 +66,23 @@ class LocalLogits(nn.Module):
 
 
 def build_network(
-    backbone: str, n_classes: int, rng: torch.Generator, weights: Path | None = None
+    backbone: str,
+    n_classes: int,
+    image_size: int,
+    rng: torch.Generator,
+    weights: Path | None = None,
 ) -> LocalLogits:
     """A network by name, `small` or one of timm's, with fresh weights drawn from `rng`.
 
-    `weights` is a file that timm can load into the backbone. The global generator is left as
-    it was found.
+    `image_size` is the side of its images in pixels. `weights` is a file that timm can load into
+    the backbone. The global generator is left as it was found.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))
         if backbone == SMALL:
             body, n_features = _small_body(SMALL_WIDTH)
             return LocalLogits(body, n_features, n_classes)
-        return _timm_network(backbone, n_classes, weights)
+        return _timm_network(backbone, n_classes, image_size, weights)
 
 
 def find_weights(backbone: str, asked: str) -> Path | None:
@@ -155,7 +159,9 @@ class _TimmBody(nn.Module):
         return maps
 
 
-def _timm_network(backbone: str, n_classes: int, weights: Path | None) -> LocalLogits:
+def _timm_network(
+    backbone: str, n_classes: int, image_size: int, weights: Path | None
+) -> LocalLogits:
     import timm  # 2 s to import, and the CPU's small net does without
 
     if not timm.is_model(backbone):
@@ -165,17 +171,19 @@ def _timm_network(backbone: str, n_classes: int, weights: Path | None) -> LocalL
             + (f", such as {', '.join(close)}." if close else f", such as {TIMM_DEFAULT!r}.")
         )
     overlay = None if weights is None else {"file": str(weights)}
-    model = timm.create_model(
+    model: Any = timm.create_model(
         backbone,
         pretrained=weights is not None,
         pretrained_cfg_overlay=overlay,
         num_classes=0,
         drop_rate=0.0,  # dropout would draw from the device's global generator
     )
-    cfg = cast(dict[str, Any], model.pretrained_cfg)
+    if hasattr(model, "set_input_size"):  # a transformer, which takes one size of image only
+        model.set_input_size(img_size=(image_size, image_size))
+    cfg = model.pretrained_cfg
     return LocalLogits(
         _TimmBody(model),
-        int(cast(int, model.num_features)),
+        model.num_features,
         n_classes,
         tuple(cfg["mean"]),
         tuple(cfg["std"]),

@@ -31,7 +31,7 @@ def measure_speed(
     be tried.
     """
     rehearsal = Learner(learner.settings, learner.seed, learner.clock)
-    rehearsal.start_members(labels.shape[1], announce=False)
+    rehearsal.start_members(labels.shape[1], images.shape[-1], announce=False)
     clock = learner.clock
     rng = stream(learner.seed, "learner/speed")
 

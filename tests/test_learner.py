@@ -260,7 +260,7 @@ def in_fp16() -> Learner:
     """On the processor, where torch can do it too; the settings refuse it there for being slow."""
     learner = Learner(TINY, seed=0)
     learner.resolved = replace(learner.resolved, precision="fp16")
-    learner.start_members(2)
+    learner.start_members(2, 16)
     return learner
 
 
@@ -347,7 +347,7 @@ def test_calibration_undoes_weight_and_overconfidence() -> None:
     assert (fitted.probabilities(logits) - truth.sigmoid()).abs().mean() < 0.02
 
 
-@pytest.mark.parametrize("backbone", ["small", "lcnet_035"])
+@pytest.mark.parametrize("backbone", ["small", "lcnet_035", "vit_tiny_patch16_224"])
 def test_a_backbone_gives_logits_and_features(
     backbone: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -366,7 +366,7 @@ def test_a_backbone_starts_from_the_file_of_weights_it_is_given(
         device="cpu", backbone="lcnet_035", members=2, pretrained=str(tmp_path / "weights.pth")
     )
     learner = Learner(settings, seed=0)
-    learner.start_members(2)
+    learner.start_members(2, 16)
     assert f"from {tmp_path / 'weights.pth'}" in capsys.readouterr().out
     for member in learner.members_:
         started = member.network.body.model.state_dict()
@@ -388,6 +388,6 @@ def test_what_cannot_be_built_says_what_to_do(
 
 
 def test_networks_of_one_stream_are_alike() -> None:
-    a, b, c = (build_network("small", 2, stream(0, name)) for name in ("x", "x", "y"))
+    a, b, c = (build_network("small", 2, 16, stream(0, name)) for name in ("x", "x", "y"))
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
     assert not torch.equal(next(a.parameters()), next(c.parameters()))
