@@ -19,6 +19,7 @@ from evaluator.errors import ConfigurationError
 
 Run = tuple[str, int, int]  # budget pair, purchase seed, training seed
 DEFAULT_BASELINE = "random"
+WILCOXON = "p (Wilcoxon, Holm)"
 
 
 @dataclass(frozen=True)
@@ -146,34 +147,28 @@ def _holm_of(p_values: Mapping[str, float | None]) -> dict[str, float]:
     return dict(zip(known, holm(list(known.values())), strict=True))
 
 
-def _table(compared: Mapping[str, Comparison], baseline: str) -> str:
-    headers = [
-        f"against {baseline}, paired",
-        "difference",
-        "95 % interval",
-        "p (t, Holm)",
-        "wins-losses",
-        "pairing",
-        "more seeds",
-        "n",
-    ]
-    lines = [_line(name, one) for name, one in compared.items()]
-    return text_table(lines, headers)
-
-
-def _line(name: str, one: Comparison) -> list[str]:
+def spoken_cells(one: Comparison) -> dict[str, str]:
+    """A comparison's cells by the names of their columns; empty where nothing is known."""
     test = one.test
     ties = f" ({one.ties} tied)" if one.ties else ""
-    return [
-        name,
-        f"{test.difference:+.3f}",
-        spoken_interval(test.interval, signed=True),
-        spoken_p(one.p_t_holm),
-        f"{one.wins}-{one.losses}{ties}",
-        spoken_gain(test.pairing_gain),
-        more_seeds(test),
-        str(test.n),
-    ]
+    return {
+        "difference": f"{test.difference:+.3f}",
+        "95 % interval": spoken_interval(test.interval, signed=True),
+        "p (t, Holm)": spoken_p(one.p_t_holm),
+        WILCOXON: spoken_p(one.p_wilcoxon_holm),
+        "wins-losses": f"{one.wins}-{one.losses}{ties}",
+        "pairing": spoken_gain(test.pairing_gain),
+        "more seeds": more_seeds(test),
+        "n": str(test.n),
+    }
+
+
+def _table(compared: Mapping[str, Comparison], baseline: str) -> str:
+    spelled = {name: spoken_cells(one) for name, one in compared.items()}
+    # For want of room without Wilcoxon's p, which the report has.
+    columns = [column for column in next(iter(spelled.values())) if column != WILCOXON]
+    lines = [[name, *(cells[column] for column in columns)] for name, cells in spelled.items()]
+    return text_table(lines, [f"against {baseline}, paired", *columns])
 
 
 def more_seeds(test: PairedTest) -> str:

@@ -19,6 +19,8 @@ from evaluator.analysis.statistics import Interval, area_under_budget_curve, mea
 from evaluator.analysis.text_table import text_table
 from evaluator.grid.trial import REFERENCES, Pair
 
+AREA = "AUBC"  # area under the budget curve
+
 
 @dataclass
 class Row:
@@ -166,26 +168,31 @@ def _fill_gap(rows: dict[str, Row]) -> None:
 
 def _table(rows: Sequence[Row], columns: Sequence[str]) -> str:
     known = any(row.interval for row in rows)
+    areas = any(row.area_under_budget_curve is not None for row in rows)
     headers = [
         rows[0].pipeline,
         "macro-F1",
         "95 % interval" if known else "sd",
         *columns,
+        *([AREA] if areas else []),
         "gap closed",
         "n",
     ]
     lines = []
     for row in rows:
         spread = spoken_interval(row.interval) if known else _number(row.spread)
-        lines.append(_line(row, spread, columns))
+        lines.append(_line(row, spread, columns, areas=areas))
     return text_table(lines, headers)
 
 
-def _line(row: Row, spread: str, columns: Sequence[str]) -> list[str]:
+def _line(row: Row, spread: str, columns: Sequence[str], *, areas: bool) -> list[str]:
     cells = []
     for column in columns:
         scores = row.by_pair.get(column)
         cells.append(f"{statistics.fmean(scores):.3f}" if scores else "")
+    if areas:
+        area = row.area_under_budget_curve
+        cells.append("" if area is None else f"{area:.3f}")
     failed = f"{row.strategy} (failed: {'; '.join(row.failures)})" if row.failures else row.strategy
     gap = "" if row.gap_closed is None else f"{row.gap_closed:.0%}"
     return [failed, _number(row.mean), spread, *cells, gap, str(row.n)]

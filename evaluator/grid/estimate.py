@@ -14,7 +14,7 @@ from evaluator.errors import ConfigurationError
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.oracle import NETWORK, oracle_trainings
 from evaluator.grid.trial import REFERENCES, Trial
-from evaluator.training.device import chosen_device, release_memory
+from evaluator.training.device import chosen_device, release_memory, too_little_memory
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer, resize_images
 
@@ -49,10 +49,10 @@ def seconds_per_image(pipeline: Pipeline, splits: Splits, device: str | None) ->
                 "pipeline-data", f"--pipeline {pipeline.name}: {error}"
             ) from error
         except torch.OutOfMemoryError as error:
-            raise ConfigurationError(
-                "device-memory",
-                f"--pipeline {pipeline.name} needs more memory than the device has free: {error}. "
-                "Free it, or choose another --pipeline or --device; nothing was bought yet.",
+            raise too_little_memory(
+                f"--pipeline {pipeline.name}",
+                error,
+                "choose another --pipeline or --device; nothing was bought yet",
             ) from error
         elapsed = time.monotonic() - started
         # On a GPU the first run is mostly start-up: the driver, its libraries, the kernels.

@@ -22,7 +22,6 @@ LEAST_MINUTES = 0.1  # of compute that a scaled pair still has
 class Reference:
     """Images per second of EfficientNet-b4 at 256 px on other hardware: from, to."""
 
-    name: str
     training: tuple[float, float]
     inference: tuple[float, float]
 
@@ -41,7 +40,7 @@ class Reference:
 #              results/benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv)      -> 182, 190
 #   inference  RTX 3090: 922/s at 380 px (timm's benchmark-infer-...)         -> 695,
 #              and down by as much as training lies apart
-T4 = Reference("NVIDIA T4", training=(114.0, 190.0), inference=(417.0, 695.0))
+T4 = Reference(training=(114.0, 190.0), inference=(417.0, 695.0))
 
 
 @dataclass(frozen=True)

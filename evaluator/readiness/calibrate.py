@@ -10,12 +10,11 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from evaluator.errors import ConfigurationError
 from evaluator.grid.estimate import spoken
 from evaluator.grid.hardware import FILE, T4, Calibration
 from evaluator.grid.provenance import device_name
 from evaluator.submission.watch import Limits
-from evaluator.training.device import usable_device
+from evaluator.training.device import too_little_memory, usable_device
 from evaluator.training.throughput import MODEL, PIXELS, Throughput, measure_throughput
 
 CONTRIBUTE = """\
@@ -40,11 +39,7 @@ def calibrate(device: str | None = None) -> Calibration:
     try:
         found = measure_throughput(device, threads=threads, tell=lambda line: _say(f"{line} ..."))
     except torch.OutOfMemoryError as error:
-        raise ConfigurationError(
-            "device-memory",
-            f"{MODEL} needs more memory than {device_name(device)} has free: {error}. Free it, or "
-            "choose another --device.",
-        ) from error
+        raise too_little_memory(MODEL, error, "choose another --device") from error
     return Calibration(
         device=device_name(device),
         torch=torch.__version__,

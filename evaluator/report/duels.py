@@ -7,11 +7,8 @@ from numpy.typing import NDArray
 
 from evaluator.analysis.comparison import (
     Comparison,
-    more_seeds,
     seed_means,
-    spoken_gain,
-    spoken_interval,
-    spoken_p,
+    spoken_cells,
 )
 from evaluator.analysis.statistics import CONFIDENCE, POINT, POWER, penalty_matrix
 from evaluator.grid.trial import Pair
@@ -97,27 +94,14 @@ def _picture(
 
 
 def _table(view: View, compared: Mapping[str, Comparison], baseline: str) -> Table:
+    spelled = {name: spoken_cells(one) for name, one in compared.items()}
     return Table(
         f"Each strategy against {baseline} under the same seeds, {view.name}.",
-        ("strategy", "difference", "95 % interval", "p (t, Holm)", "p (Wilcoxon, Holm)",
-         "wins-losses", "pairing", "more seeds", "n"),
-        tuple(_line(name, one) for name, one in compared.items()),
-    )  # fmt: skip
-
-
-def _line(name: str, one: Comparison) -> tuple[str, ...]:
-    ties = f" ({one.ties} tied)" if one.ties else ""
-    cells = (
-        f"{one.test.difference:+.3f}",
-        spoken_interval(one.test.interval, signed=True),
-        spoken_p(one.p_t_holm),
-        spoken_p(one.p_wilcoxon_holm),
-        f"{one.wins}-{one.losses}{ties}",
-        spoken_gain(one.test.pairing_gain),
-        more_seeds(one.test),
-        str(one.test.n),
+        ("strategy", *next(iter(spelled.values()))),
+        tuple(
+            (name, *(cell or NOTHING for cell in cells.values())) for name, cells in spelled.items()
+        ),
     )
-    return (name, *(cell or NOTHING for cell in cells))
 
 
 def _legend(comparisons: int) -> str:

@@ -35,6 +35,16 @@ def usable_device(device: torch.device | str | None) -> torch.device:
     return chosen
 
 
+def too_little_memory(
+    what: str, error: torch.OutOfMemoryError, otherwise: str
+) -> ConfigurationError:
+    """The refusal of `what` on a device that has not the memory for it; `otherwise` helps too."""
+    return ConfigurationError(
+        "device-memory",
+        f"{what} needs more memory than the device has free: {error}. Free it, or {otherwise}.",
+    )
+
+
 def release_memory() -> None:
     """Give cached GPU memory back: the next purchase runs on the same GPU, in another process."""
     if torch.cuda.is_available():

@@ -17,10 +17,14 @@ from evaluator.datasets.dataset import (
     ZEWDPCBaseDataset,
     instantiate_purchased_dataset,
 )
-from evaluator.errors import ConfigurationError
 from evaluator.grid.provenance import device_name, git_revision, library_versions
 from evaluator.grid.trial import ScoreRecord
-from evaluator.training.device import chosen_device, half_precision, release_memory
+from evaluator.training.device import (
+    chosen_device,
+    half_precision,
+    release_memory,
+    too_little_memory,
+)
 from evaluator.training.metrics import score
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer, resize_images
@@ -140,11 +144,10 @@ class Scorer:
             )
             return trainer.predict_probabilities(self._images(part, pipeline.size))
         except torch.OutOfMemoryError as error:
-            raise ConfigurationError(
-                "device-memory",
-                f"--pipeline {pipeline.name} needs more memory than {device_name(self.device)} has "
-                f"free: {error}. Free it, or choose another --pipeline or --device; what is "
-                "finished is kept.",
+            raise too_little_memory(
+                f"--pipeline {pipeline.name}",
+                error,
+                "choose another --pipeline or --device; what is finished is kept",
             ) from error
         finally:
             del trainer
