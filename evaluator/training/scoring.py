@@ -37,6 +37,7 @@ SOURCES = (
     "training/augmentation.py",
     "training/compilation.py",
     "training/device.py",
+    "training/inputs.py",
     "training/metrics.py",
     "training/muon.py",
     "training/networks.py",

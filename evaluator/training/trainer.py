@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
-import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
@@ -33,7 +32,8 @@ from evaluator.training.device import (
     thread_limit,
     usable_device,
 )
-from evaluator.training.networks import MINIMUM_SIZE, build_network, set_training
+from evaluator.training.inputs import check_images, checked_labels
+from evaluator.training.networks import build_network, set_training
 from evaluator.training.optimisation import build_optimisers, build_schedule
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.weights import load_weights
@@ -86,8 +86,8 @@ class ZEWDPCTrainer:
         the weights cannot be had or the network cannot be compiled, `FloatingPointError` where the
         loss stops being a number.
         """
-        self._check_images(images)
-        targets = _checked_labels(labels, len(images), len(self.class_names))
+        check_images(images, self.pipeline)
+        targets = checked_labels(labels, len(images), len(self.class_names))
         rows, held_out = self._split(len(images))
         if self.pipeline.frozen_features and self.weights == "none":
             warnings.warn(
@@ -116,7 +116,7 @@ class ZEWDPCTrainer:
             raise NotFittedError("predict was called before fit; call fit(images, labels) first")
         if len(images) == 0:
             return torch.zeros(0, len(self.class_names))
-        self._check_images(images)
+        check_images(images, self.pipeline)
         parts = []
         with thread_limit(self.max_threads):
             for start in range(0, len(images), _PREDICTION_BATCH):
@@ -129,24 +129,6 @@ class ZEWDPCTrainer:
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         """0/1 predictions uint8 (M, C): 1 where the probability is at least 0.5."""
         return (self.predict_probabilities(images) >= 0.5).to(torch.uint8)
-
-    def _check_images(self, images: torch.Tensor) -> None:
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(
-                f"images came as {images.dtype} {tuple(images.shape)}, expected uint8 (N, 3, S, S)"
-            )
-        smallest, longest = min(images.shape[2:]), max(images.shape[2:])
-        least = MINIMUM_SIZE[self.pipeline.architecture]
-        if smallest < least:
-            raise ValueError(
-                f"images are {smallest} pixels small, {self.pipeline.architecture} needs at least "
-                f"{least}; use larger images or another pipeline"
-            )
-        if self.pipeline.size is not None and longest > self.pipeline.size:
-            raise ValueError(
-                f"images are {longest} pixels large, pipeline {self.pipeline.name!r} takes at "
-                f"most {self.pipeline.size}; call resize_images(images, pipeline.size) first"
-            )
 
     def _split(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Row numbers to train on and to hold out, in ascending order; depends on `n` only."""
@@ -287,23 +269,3 @@ class ZEWDPCTrainer:
             total += loss.item() * len(chosen)
         set_training(network, frozen_features=self.pipeline.frozen_features)
         return total / len(held_out)
-
-
-def _checked_labels(
-    labels: npt.ArrayLike | torch.Tensor, n_images: int, n_classes: int
-) -> torch.Tensor:
-    """`labels` as float32 (N, C) of 0 and 1."""
-    given = labels if isinstance(labels, torch.Tensor) else torch.from_numpy(np.array(labels))
-    if tuple(given.shape) != (n_images, n_classes):
-        raise ValueError(
-            f"labels came with shape {tuple(given.shape)}, expected ({n_images}, {n_classes}): one "
-            f"row per image, one column per class"
-        )
-    wrong = (given != 0) & (given != 1)
-    if wrong.any():
-        row, column = wrong.nonzero()[0].tolist()
-        raise ValueError(
-            f"labels hold {given[row, column].item()} in row {row}, column {column}; expected only "
-            f"0 and 1"
-        )
-    return given.float().cpu()
