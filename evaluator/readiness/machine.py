@@ -4,6 +4,7 @@ Needs the standard library only. Measuring and judging are apart: `*_check` are 
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from evaluator.readiness.checks import Check
+from evaluator.submission.sandbox import PROBE
 
 NODE_MEMORY, NODE_CPUS = 16 * 2**30, 4  # the platform's node: evaluator.submission.watch.Limits
 LEAST_MEMORY = 2 * 2**30  # bytes: two processes that have imported torch
@@ -123,9 +125,9 @@ def bubblewrap_check() -> Check:
     if not shutil.which("bwrap"):
         detail = "absent; optional, for shutting a submission off from your files"
         return Check("bubblewrap", "warn", detail, "apt install bubblewrap")
-    if output_of("bwrap", "--unshare-all", "--ro-bind", "/", "/", "true") is None:
-        detail = "installed, but it cannot make a namespace here"
-        fix = "bwrap --unshare-all --ro-bind / / true   # says what the kernel refuses"
+    if output_of(*PROBE) is None:
+        detail = "installed, but it may not make a sandbox here"
+        fix = f"{shlex.join(PROBE)}   # says what the kernel refuses"
         return Check("bubblewrap", "warn", detail, fix)
     return Check("bubblewrap", "ok", "installed, and it works")
 

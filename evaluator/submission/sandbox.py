@@ -21,6 +21,7 @@ NAMESPACES = (
     *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
     *("--cap-drop", "ALL", "--die-with-parent", "--new-session"),
 )
+PROBE = ("bwrap", *NAMESPACES, *("--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"), "true")
 SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/opt/rocm"),
     *("/sys/devices/system/cpu", "/sys/devices/system/node"),
@@ -136,8 +137,7 @@ def require() -> None:
             "--isolate needs bubblewrap, which is not installed: apt-get install bubblewrap "
             "(or dnf, pacman, zypper: the package has the same name everywhere).",
         )
-    probe = ["bwrap", *NAMESPACES, "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
-    done = subprocess.run([*probe, "true"], capture_output=True, text=True, check=False)
+    done = subprocess.run(PROBE, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ConfigurationError(
             "sandbox-forbidden",
