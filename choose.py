@@ -20,6 +20,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import re
 import shutil
 import sys
 import tempfile
@@ -31,18 +32,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-from tabulate import tabulate
+from evaluator.errors import ConfigurationError, DatasetError, missing_requirement
 
-from evaluator.datasets.cache import to_rgb
-from evaluator.datasets.layout import IMAGE_SUFFIXES, read_split
-from evaluator.errors import ConfigurationError, DatasetError
-from run import ZEWDPCRun
+try:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+    from tabulate import tabulate
+
+    from evaluator.datasets.cache import to_rgb
+    from evaluator.datasets.layout import IMAGE_SUFFIXES, read_split
+    from run import ZEWDPCRun
+except ModuleNotFoundError as missing:
+    sys.exit(missing_requirement("choose.py", missing).spoken)
 
 PRE_TRAINING_SHARE = 0.7  # of --minutes: nothing is trained after the choice
 SEVERAL = 8  # threads that read files
+COUNTED_LABELS = re.compile(r" with_a_positive=\d+ positives_per_class=\[[^]]*\]")  # unknown here
 SPARE_PIXELS = 2  # images are read at so many times the learner's size, which it shrinks itself
 HARD_SHRINKING = 4  # how many times larger an image is, whose small defects may not survive
 
@@ -131,7 +137,8 @@ def choose(
         rows = list(buyer.purchase_phase(pool, labelled, budget, left))
     notes = buyer.purchase_notes or {}
     expected = {row: notes[row].get("probabilities", []) for row in rows}
-    return Choice(rows, expected, buyer.validation_f1, log.getvalue())
+    told = COUNTED_LABELS.sub("", log.getvalue())
+    return Choice(rows, expected, buyer.validation_f1, told)
 
 
 def read_labelled(folders: Sequence[Path], side: int) -> tuple[Images, tuple[str, ...]]:
@@ -139,6 +146,13 @@ def read_labelled(folders: Sequence[Path], side: int) -> tuple[Images, tuple[str
 
     Raises DatasetError with file and line where a folder is not what it must be.
     """
+    for folder in folders:
+        if not (folder / "labels.csv").is_file():
+            raise DatasetError(
+                "labels-unreadable",
+                f"{folder} is not there, or has no labels.csv; expected a folder with images/ and "
+                "labels.csv.",
+            )
     parts = [read_split("labelled", folders[0] / "labels.csv")]
     for folder in folders[1:]:
         parts.append(read_split("labelled", folder / "labels.csv", parts[0].class_names))
@@ -152,6 +166,10 @@ def read_pool(folder: Path, labelled: Images) -> Images:
 
     Raises DatasetError where there is none.
     """
+    if not folder.is_dir():
+        raise DatasetError(
+            "empty-pool", f"{folder} is not a folder. Give the one with the images to choose from."
+        )
     files = sorted(
         path
         for path in folder.rglob("*")
@@ -197,7 +215,7 @@ def hand_on(
         )
         _write_table(
             folder / "chosen.csv",
-            ["rank", "filename", *(f"expected {name}" for name in class_names)],
+            ["rank", "filename", *(f"p {name}" for name in class_names)],
             (
                 [rank, name, *(choice.expected[row] or empty)]
                 for rank, (row, name) in enumerate(zip(choice.rows, names, strict=True), start=1)

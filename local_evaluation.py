@@ -4,6 +4,11 @@ import sys
 
 if __name__ == "__main__":
     # Imported here, for worker processes import this file again and need none of it.
-    from evaluator.grid.command_line import main
+    try:
+        from evaluator.grid.command_line import main
+    except ModuleNotFoundError as error:
+        from evaluator.errors import missing_requirement
 
+        print(missing_requirement("local_evaluation.py", error).spoken, file=sys.stderr)
+        sys.exit(2)
     sys.exit(main())

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from evaluator.errors import ConfigurationError, DatasetError
+from evaluator.errors import ConfigurationError, DatasetError, missing_requirement
 
 # A module is imported when its command is asked for: `doctor` must run where torch does not.
 COMMANDS = {  # name: (module with `add_arguments(parser)`, what it is for)
@@ -58,11 +58,7 @@ def _import(command: str, module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ConfigurationError(
-            "missing-requirement",
-            f"`{command}` cannot start: {error}. `python -m evaluator doctor` says what is missing "
-            "here and how to get it.",
-        ) from error
+        raise missing_requirement(command, error) from error
 
 
 if __name__ == "__main__":

@@ -42,6 +42,16 @@ class ConfigurationError(ExplainedError):
     """A flag, a setting or a file given to the judge cannot be used as it stands."""
 
 
+def missing_requirement(command: str, error: ImportError) -> ConfigurationError:
+    """What to say where `command` cannot import what it needs."""
+    return ConfigurationError(
+        "missing-requirement",
+        f"`{command}` cannot start: {error}. Step into the environment that `make` has made: "
+        "`. .venv/bin/activate`. `python3 -m evaluator doctor` says what is missing here and how "
+        "to get it.",
+    )
+
+
 def more(code: str) -> str:
     """The line that leads to the entry of `code`: an error's, or a trial's status."""
     return f"more: {PAGE}#{code}"

@@ -68,7 +68,7 @@ def test_what_is_chosen_lies_ready_to_be_labelled(
         assert copied.read_bytes() == original.read_bytes()
     assert not any(name.startswith("known") for name in names)
     looked = strategy != "random"
-    expected = [row[f"expected {name}"] for row in chosen for name in CLASSES]
+    expected = [row[f"p {name}"] for row in chosen for name in CLASSES]
     assert all(0 <= float(value) <= 1 for value in expected) if looked else set(expected) == {""}
 
 
@@ -143,6 +143,14 @@ def empty_the_pool(photos: Path) -> None:
     shutil.copytree(photos / "labelled" / "images", photos / "pool")
 
 
+def remove_the_pool(photos: Path) -> None:
+    shutil.rmtree(photos / "pool")
+
+
+def remove_the_labels(photos: Path) -> None:
+    (photos / "labelled" / "labels.csv").unlink()
+
+
 def take_the_folder(photos: Path) -> None:
     (photos / "batch").mkdir()
 
@@ -158,6 +166,8 @@ def take_the_folder(photos: Path) -> None:
         (spoil_an_image, 6, [], "0001.png cannot be read"),
         (leave_a_cell_empty, 6, [], "a label is 0 or 1"),
         (empty_the_pool, 6, [], "none that is not labelled already"),
+        (remove_the_pool, 6, [], "pool is not a folder"),
+        (remove_the_labels, 6, [], "is not there, or has no labels.csv"),
         (take_the_folder, 6, [], "batch exists already"),
     ],
 )

@@ -326,11 +326,39 @@ def test_it_runs_where_nothing_is_installed() -> None:
     done = doctor("doctor", python=("-S",))  # no site-packages
     assert done.returncode == 1, done.stderr
     assert "not installed: torch and torchvision" in done.stdout
-    assert "fix: python -m pip install -r requirements.txt" in done.stdout
+    assert f"fix: {installation.how_to_install(prefix=sys.base_prefix)}" in done.stdout
     assert doctor("--help", python=("-S",)).returncode == 0
     other = doctor("validate", python=("-S",))
     assert other.returncode == 2
-    assert "`python -m evaluator doctor` says what is missing" in other.stderr
+    assert "`python3 -m evaluator doctor` says what is missing" in other.stderr
+
+
+def test_outside_an_environment_it_says_how_to_get_into_one(tmp_path: Path) -> None:
+    step_in = ". .venv/bin/activate"
+    outside = sys.base_prefix
+    assert installation.how_to_install(tmp_path, outside).endswith(
+        f"-m venv .venv && {step_in} && {installation.INSTALL}"
+    )
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "activate").touch()
+    assert installation.how_to_install(tmp_path, outside) == step_in
+    assert installation.how_to_install(tmp_path, str(tmp_path / ".venv")) == installation.INSTALL
+
+
+@pytest.mark.parametrize("script", ["local_evaluation.py", "choose.py"])
+def test_outside_the_environment_the_commands_say_so(script: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", script, "--help"],
+        cwd=HOUSE,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode
+    assert f"`{script}` cannot start: No module named" in done.stderr
+    assert ". .venv/bin/activate" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_everything_is_looked_at_here(tmp_path: Path) -> None:

@@ -410,6 +410,20 @@ def test_what_cannot_run_is_refused_before_anything_runs(case: str, tmp_path: Pa
         preflight(write_submission(tmp_path, source), [arguments])
 
 
+def test_arguments_that_are_refused_are_told_in_a_line(tmp_path: Path) -> None:
+    source = """
+class ZEWDPCBaseRun:
+    def __init__(self, strategy):
+        raise ValueError(f"{strategy!r} is none of mine; did you mean 'entropy'?")
+"""
+    with pytest.raises(ConfigurationError) as caught:
+        preflight(write_submission(tmp_path, source), [{"strategy": "entrpy"}])
+    (line,) = str(caught.value).splitlines()
+    assert line.endswith(
+        "cannot be used: 'entrpy' is none of mine; did you mean 'entropy'? (run.py, line 4)"
+    )
+
+
 def test_preflight_without_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"Give the path of a run\.py"):
         preflight(tmp_path / "run.py", [])

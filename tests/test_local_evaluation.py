@@ -162,6 +162,17 @@ def test_refused_before_anything_runs(
     assert not (tmp_path / "out" / "purchases.jsonl").exists()
 
 
+def test_nothing_is_painted_for_a_submission_that_cannot_run(
+    submission: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ["--recipe", "debug", "--submission", str(submission), "--plan"]
+    assert main([*flags, "--strategy", "frist"]) == 2
+    assert not (tmp_path / "data").exists()
+    assert main([*flags, "--strategy", "first", "--pairs", "10:1", "--pipeline", "quick"]) == 0
+    assert (tmp_path / "data" / "sheets-debug").is_dir()
+
+
 def test_round_one_scores_the_submissions_own_predictions(
     squares: Path, submission: Path, tmp_path: Path
 ) -> None:

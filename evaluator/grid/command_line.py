@@ -19,7 +19,7 @@ from evaluator.analysis.precision import components, render_precision
 from evaluator.analysis.results import Results
 from evaluator.analysis.robustness import across_pipelines, render_robustness
 from evaluator.datasets.dataset import Splits, open_splits
-from evaluator.datasets.sheets import RECIPES, generate
+from evaluator.datasets.sheets import RECIPES, Recipe, generate
 from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.grid.estimate import estimate_seconds, pipelines_of, seconds_per_image, spoken
 from evaluator.grid.evaluation import Evaluation
@@ -37,6 +37,7 @@ from evaluator.training.pipelines import PIPELINES, ROBUSTNESS_PIPELINES, Pipeli
 from evaluator.training.scoring import Scorer
 
 DATA = Path("data")
+RESULTS = Path("results")
 OFFICIAL = DATA / "zew"  # where `python -m evaluator data unpack` puts the organisers' archives
 LONG = 2 * 3600.0  # seconds from which a shorter command is offered
 
@@ -65,6 +66,11 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
     baseline = choose_baseline([s or "submission" for s in strategies], flags.baseline)
     pipelines = _pipelines(flags)
     pairs = parse_pairs(flags.pairs) if flags.pairs else _round_pairs(flags.round)
+    memory = int(flags.memory * 2**30)
+    hidden = (flags.data or DATA, flags.out or RESULTS)
+    variants = [{"strategy": strategy, "seed": 0} for strategy in strategies]
+    before_data = Limits(memory, sandbox=Sandbox(hidden) if flags.isolate else None)
+    preflight(flags.submission, variants, before_data)
     splits = _open_data(flags)
     conditions = f"round {flags.round}, {flags.memory:g} GiB"
     share = len(splits.unlabelled) / POOL
@@ -77,13 +83,8 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
     if flags.isolate:
         conditions += ", isolated"
     _check_budgets(pairs, splits)
-    out = flags.out or Path("results") / splits.name
-    limits = Limits(
-        memory=int(flags.memory * 2**30),
-        sandbox=Sandbox((splits.root, out)) if flags.isolate else None,
-    )
-    variants = [{"strategy": strategy, "seed": 0} for strategy in strategies]
-    preflight(flags.submission, variants, limits)
+    out = flags.out or RESULTS / splits.name
+    limits = Limits(memory, sandbox=Sandbox((splits.root, out)) if flags.isolate else None)
     plan = Plan(
         splits,
         flags.submission,
@@ -134,7 +135,8 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
         print(json.dumps([row.as_json() for row in rows], indent=2))
     else:
         spent = spoken(time.monotonic() - started)
-        print(f"\n{plan.splits.name}, {plan.seeds} seeds, {spent}\n")
+        seeds = "1 seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
+        print(f"\n{plan.splits.name}, {seeds}, {spent}\n")
         print(render(rows, plan.pairs, baseline))
         pipelines = tuple(dict.fromkeys(row.pipeline for row in rows))
         for pipeline in pipelines if len(pipelines) > 1 or plan.training_seeds > 1 else ():
@@ -234,9 +236,15 @@ def _open_data(flags: argparse.Namespace) -> Splits:
     recipe = flags.recipe or ("round1" if flags.round == 1 else "round2")
     folder = DATA / f"sheets-{recipe}"
     if not folder.is_dir():
-        print(f"Painting the sheets of {recipe!r} into {folder} (once).", file=sys.stderr)
+        print(f"Painting {_amount(RECIPES[recipe])} into {folder} (once).", file=sys.stderr)
         generate(RECIPES[recipe], folder, workers=flags.workers, progress=not flags.quiet)
     return open_splits(folder, workers=flags.workers, progress=not flags.quiet)
+
+
+def _amount(recipe: Recipe) -> str:
+    n = recipe.training + recipe.unlabelled + recipe.validation
+    decoded = n * recipe.size**2 * 3 / 1e9  # JPEG makes about a third of it
+    return f"the {n:,} sheets of {recipe.name!r}, {4 / 3 * decoded:.2g} GB with a decoded copy,"
 
 
 def _as_on_a_t4(pairs: Sequence[Pair], flags: argparse.Namespace) -> tuple[tuple[Pair, ...], float]:
@@ -273,7 +281,7 @@ def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
         rates = {p.name: seconds_per_image(p, splits, flags.device) for p in needed}
         parts = estimate_seconds(evaluation, missing, rates)
         seconds = sum(parts.values())
-        todo += f", at most {spoken(seconds)} on this machine"
+        todo += f", at most {spoken(seconds)} at this machine's speed just now"
     names = ", ".join(pipeline.name for pipeline in plan.pipelines) or "own predictions"
     lines = [
         f"data        {splits.name}: {len(splits.training):,} training, "

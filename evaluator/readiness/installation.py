@@ -77,6 +77,15 @@ def torch_that_torchvision_needs() -> str | None:
     return found[1] if found else None
 
 
+def how_to_install(house: Path = HOUSE, prefix: str = sys.prefix) -> str:
+    """Where a requirement is missing: step into the environment, making it first if need be."""
+    if prefix != sys.base_prefix:
+        return INSTALL
+    step_in = ". .venv/bin/activate"
+    made = (house / ".venv" / "bin" / "activate").is_file()
+    return step_in if made else f"python3 -m venv .venv && {step_in} && {INSTALL}"
+
+
 def python_check(version: Sequence[int]) -> Check:
     found, wanted = ".".join(map(str, version[:3])), ".".join(map(str, OLDEST_PYTHON))
     if tuple(version[:2]) < OLDEST_PYTHON:
@@ -95,10 +104,11 @@ def requirements_check(wanted: Mapping[str, str], installed: Installed) -> Check
         if name not in missing and installed(name) != pin
     ]
     if missing:
-        return Check("requirements", "fail", f"not installed: {', '.join(missing)}", INSTALL)
+        detail = f"not installed: {', '.join(missing)}"
+        return Check("requirements", "fail", detail, how_to_install())
     if differing:
         return Check("requirements", "warn", f"other versions: {', '.join(differing)}", INSTALL)
-    return Check("requirements", "ok", f"{len(others)} at their pins")
+    return Check("requirements", "ok", f"the other {len(others)} at their pins")
 
 
 def torch_check(
@@ -111,7 +121,8 @@ def torch_check(
     versions = {name: installed(name) for name in ("torch", "torchvision")}
     missing = [name for name, version in versions.items() if version is None]
     if missing:
-        return Check("torch", "fail", f"not installed: {' and '.join(missing)}", INSTALL)
+        detail = f"not installed: {' and '.join(missing)}"
+        return Check("torch", "fail", detail, how_to_install())
     found = " with ".join(f"{name} {version}" for name, version in versions.items())
     if needs and needs != versions["torch"]:
         detail = f"{found}, which was built for torch {needs}; it does not match"

@@ -39,7 +39,9 @@ DONE = "bought "  # how the stand-in's last line begins; a submission can exit w
 PLACEHOLDER = "your-aicrowd-username"
 SHOWN = 5  # files named per refusal
 LOG_LINES = 20  # shown of a run that failed
-COMMIT = "git add -A && git commit"
+CLEAN = """\
+git checkout --orphan clean && git commit -m "as it is now"   # a branch without earlier commits"""
+COMMIT = 'git add -A && git commit -m "what has changed"'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +117,7 @@ def aicrowd_check(file: Path) -> Check:
     """Whether aicrowd.json has what a submission needs."""
     name = "aicrowd.json"
     if not file.is_file():
-        return Check(name, "fail", "it is not committed", f"git add {name} && git commit")
+        return Check(name, "fail", "it is not committed", f"git add {name} && git commit -m {name}")
     try:
         about = json.loads(file.read_text())
     except ValueError as error:
@@ -145,7 +147,9 @@ def requirements_check(folder: Path) -> Check:
 def run_check(folder: Path) -> Check:
     """Run the package end to end under the organisers' stand-in."""
     if not (folder / "run.py").is_file():
-        return Check("run", "fail", "run.py is not committed", "git add run.py && git commit")
+        return Check(
+            "run", "fail", "run.py is not committed", "git add run.py && git commit -m run.py"
+        )
     with tempfile.TemporaryDirectory(prefix="zewdpc-") as scratch:
         data = generate(RECIPES["debug"], Path(scratch) / "debug", workers=1, progress=False)
         log = Path(scratch) / "log"
@@ -190,7 +194,7 @@ def _refusal(name: str, found: list[tuple[Blob, str]], fine: str, advice: str) -
     paths = shlex.join(blob.path for blob, _ in found if blob.at_head)
     steps = [f"git rm --cached {paths}   # {advice}"] if paths else []
     # A commit that removes a file leaves it in the ones before, and they are pushed too.
-    steps += ["git checkout --orphan clean && git commit   # a branch without earlier commits"]
+    steps += [CLEAN]
     return Check(name, "fail", _some(told, "\n"), "\n".join(steps))
 
 

@@ -46,7 +46,8 @@ def validate(
         contract = contract_of(submission, arguments)
     except ConfigurationError as error:
         return [import_check(str(error))]
-    checks = [Check("import", "ok", str(submission)), phases_check(contract)]
+    chosen = f"strategy {strategy}" if strategy else "as it is set; --strategy NAME tries another"
+    checks = [Check("import", "ok", f"{submission}, {chosen}"), phases_check(contract)]
     if exit_code(checks):
         return checks
     spellings = contract.spellings or ("page",)

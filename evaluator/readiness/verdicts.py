@@ -85,7 +85,9 @@ class Rehearsal:
 
 def import_check(reason: str) -> Check:
     """What to do about a submission that cannot be imported or instantiated."""
-    return Check("import", "fail", reason, _hint(reason) or HINTS["crashed"][1])
+    crashed = re.search(r"Error: |Traceback", reason)
+    told = HINTS["crashed"][1] if crashed else "give what the message asks for"
+    return Check("import", "fail", reason, _hint(reason) or told)
 
 
 def phases_check(contract: Contract) -> Check:

@@ -38,6 +38,10 @@ MOST_CLAIMED = 50_000  # indices sent back; the returned dict counts for nothing
 MOST_NOTED = 1 << 19  # bytes of purchase_notes, half of the longest message
 
 
+class ArgumentsRefusedError(ValueError):
+    """The submission's constructor refused what it was given; its words say it all."""
+
+
 class Judge:
     """The judge as the submission's process sees it: a line that sells labels."""
 
@@ -154,7 +158,12 @@ def load_submission(run_py: Path, arguments: Mapping[str, Any]) -> Any:
             f"{run_py}: the class takes no `strategy`, so --strategy {wanted['strategy']} cannot "
             "be passed on. Leave the flag out, or add a parameter `strategy` to __init__."
         )
-    return cls(**{name: value for name, value in wanted.items() if takes_any or name in accepted})
+    try:
+        return cls(**{n: value for n, value in wanted.items() if takes_any or n in accepted})
+    except ValueError as error:
+        *_, last = traceback.extract_tb(error.__traceback__)
+        place = f"{Path(last.filename).name}, line {last.lineno}"
+        raise ArgumentsRefusedError(f"{error} ({place})") from error
 
 
 def import_run(run_py: Path) -> Any:
@@ -204,7 +213,8 @@ def _plain_notes(submission: Any) -> list[list[Any]] | None:
 
 def _failure(error: BaseException) -> Message:
     kinds = [cls.__name__ for cls in type(error).__mro__]
-    message = "".join(traceback.format_exception_only(error)).strip()
+    refused = isinstance(error, ArgumentsRefusedError)
+    message = str(error) if refused else "".join(traceback.format_exception_only(error)).strip()
     return {"type": "failed", "kinds": kinds, "reason": message[:4000]}
 
 
@@ -253,7 +263,8 @@ def main() -> None:
     try:
         {"trial": serve, "preflight": preflight}[job["kind"]](judge, job)
     except Exception as error:
-        traceback.print_exc()
+        if not isinstance(error, ArgumentsRefusedError):
+            traceback.print_exc()
         judge.tell(_failure(error))
         sys.exit(1)
 

@@ -145,8 +145,9 @@ def _preflight(submission: Path, variants: list[dict[str, Any]], limits: Limits)
             )
         if message["type"] != "ready":
             reason = message.get("reason", "it sent something else than expected")
+            printed = f"\n{last_lines(log)}" if log.stat().st_size else ""
             raise ConfigurationError(
-                "submission-unusable", f"{submission} cannot be used: {reason}\n{last_lines(log)}"
+                "submission-unusable", f"{submission} cannot be used: {reason}{printed}"
             )
         return message
 

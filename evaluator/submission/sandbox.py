@@ -160,7 +160,8 @@ def _what_forbids(switches: Path) -> str:
                 f"allow them: sudo sysctl {dotted}={allowed}"
             )
     return (
-        "Inside a container its host must allow it, for Docker: --security-opt seccomp=unconfined "
+        "In a chroot it cannot work. Inside a container its host must allow it, for Docker: "
+        "--security-opt seccomp=unconfined "
         "--security-opt apparmor=unconfined --security-opt systempaths=unconfined."
     )
 
