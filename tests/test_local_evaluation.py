@@ -171,6 +171,7 @@ def test_nothing_is_painted_for_a_submission_that_cannot_run(
     assert not (tmp_path / "data").exists()
     assert main([*flags, "--strategy", "first", "--pairs", "10:1", "--pipeline", "quick"]) == 0
     assert (tmp_path / "data" / "sheets-debug").is_dir()
+    assert not (tmp_path / "results").exists()  # planning writes nothing there
 
 
 def test_round_one_scores_the_submissions_own_predictions(

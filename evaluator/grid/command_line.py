@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeGuard
@@ -97,7 +98,7 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
         conditions=conditions,
         references=tuple(dict.fromkeys(flags.references)),
     )
-    with sole_writer(out):
+    with nullcontext() if flags.plan else sole_writer(out):
         evaluation = Evaluation(
             plan,
             out,
