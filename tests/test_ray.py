@@ -106,7 +106,8 @@ def essence(out: Path) -> list[Any]:
 def test_the_same_journals_as_the_local_engine_bit_for_bit(
     cluster: Any, squares: Path, tmp_path: Path
 ) -> None:
-    from evaluator.grid.ray_engine import Resources, run_on_ray
+    from evaluator.grid.ray_cluster import Resources
+    from evaluator.grid.ray_engine import run_on_ray
 
     cluster.add_node(num_cpus=1, object_store_memory=10**8)
     threads = torch.get_num_threads()
@@ -156,7 +157,8 @@ def test_the_command_line_gives_the_same_with_either_engine(
 def test_a_node_that_is_lost_costs_retries_and_nothing_else(
     cluster: Any, squares: Path, tmp_path: Path
 ) -> None:
-    from evaluator.grid.ray_engine import Resources, run_on_ray
+    from evaluator.grid.ray_cluster import Resources
+    from evaluator.grid.ray_engine import run_on_ray
 
     doomed = cluster.add_node(num_cpus=1, object_store_memory=10**8)
     far = evaluation(squares, tmp_path, "ray", pause=3.0)
@@ -211,7 +213,7 @@ NODES: dict[str, tuple[list[dict[str, float]], float, str]] = {
 
 @pytest.mark.parametrize("case", NODES)
 def test_gpus_are_given_out_or_refused(case: str) -> None:
-    from evaluator.grid.ray_engine import Resources, check_nodes
+    from evaluator.grid.ray_cluster import Resources, check_nodes
 
     nodes, gpus, code = NODES[case]
     with pytest.raises(ConfigurationError) if code else nullcontext() as refused:
@@ -222,7 +224,7 @@ def test_gpus_are_given_out_or_refused(case: str) -> None:
 def test_an_address_where_no_cluster_is_and_a_task_lost_for_good_are_explained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from evaluator.grid import ray_engine
+    from evaluator.grid import ray_cluster, ray_engine
 
     def fail(error: Exception) -> Any:
         def raises(*_: object, **__: object) -> None:
@@ -233,14 +235,15 @@ def test_an_address_where_no_cluster_is_and_a_task_lost_for_good_are_explained(
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", fail(ConnectionError("nobody is there")))
     with pytest.raises(ConfigurationError, match="nobody is there"):
-        ray_engine.connect(ray_engine.Resources(address="auto"))
+        ray_cluster.connect(ray_cluster.Resources(address="auto"))
     monkeypatch.setattr(ray, "get", fail(ray.exceptions.WorkerCrashedError()))
     with pytest.raises(ConfigurationError, match="lost with its worker or machine 4 times"):
         ray_engine._result(None)
 
 
 def test_a_trial_that_fits_nowhere_is_refused(cluster: Any, squares: Path, tmp_path: Path) -> None:
-    from evaluator.grid.ray_engine import Resources, run_on_ray
+    from evaluator.grid.ray_cluster import Resources
+    from evaluator.grid.ray_engine import run_on_ray
 
     with pytest.raises(ConfigurationError, match="No node has the 512 CPUs"):
         run_on_ray(

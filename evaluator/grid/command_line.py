@@ -153,7 +153,8 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
 
 def _run_on_ray(evaluation: Evaluation, flags: argparse.Namespace) -> None:
     try:
-        from evaluator.grid.ray_engine import Resources, run_on_ray
+        from evaluator.grid.ray_cluster import Resources
+        from evaluator.grid.ray_engine import run_on_ray
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
