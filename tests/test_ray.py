@@ -5,7 +5,8 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from evaluator.datasets.dataset import open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.grid.command_line import main
 from evaluator.grid.evaluation import Evaluation
-from evaluator.grid.journal import Journal
+from evaluator.grid.journal import Journal, Record
 from evaluator.grid.plan import Plan
-from evaluator.grid.trial import Pair
+from evaluator.grid.trial import Pair, Trial
 from evaluator.submission.watch import Limits
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.scoring import Scorer
@@ -74,7 +75,9 @@ def cluster() -> Iterator[Any]:
             os.environ["PYTHONPATH"] = before
 
 
-def evaluation(squares: Path, folder: Path, out: str, pause: float = 0.0) -> Evaluation:
+def evaluation(
+    squares: Path, folder: Path, out: str, pause: float = 0.0, **changes: Any
+) -> Evaluation:
     run_py = folder / "submission" / "run.py"
     run_py.parent.mkdir(exist_ok=True)
     run_py.write_text(SUBMISSION.replace("PAUSE", str(pause)))
@@ -88,7 +91,20 @@ def evaluation(squares: Path, folder: Path, out: str, pause: float = 0.0) -> Eva
         training_seeds=2,
         pipelines=(SHORT,),
     )
+    plan = replace(plan, **changes)
     return Evaluation(plan, folder / out, Scorer(splits, weights="none"), Limits(), progress=False)
+
+
+@contextmanager
+def node_for(cluster: Any, n: int) -> Iterator[Any]:
+    """The resources of a task that fits on one node only, which has room for `n` of them."""
+    from evaluator.grid.ray_cluster import Resources
+
+    node = cluster.add_node(num_cpus=2 * n, object_store_memory=10**8)
+    try:
+        yield Resources(cpus=2, address=cluster.address)
+    finally:
+        cluster.remove_node(node)
 
 
 def essence(out: Path) -> list[Any]:
@@ -152,6 +168,93 @@ def test_the_command_line_gives_the_same_with_either_engine(
     assert essence(tmp_path / "ray") == essence(tmp_path / "local")
     assert len(essence(tmp_path / "ray")[1]) == 2 * (1 + 2 + 1 + 1)  # none, own, oracle, all
     assert printed[0] == printed[1]
+
+
+def test_with_room_for_one_task_the_journals_grow_in_the_order_of_the_local_engine(
+    cluster: Any, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evaluator.grid.ray_engine import run_on_ray
+
+    order: dict[str, list[Any]] = {"local": [], "ray": []}
+    append = Journal.append
+
+    def noting(journal: Journal, record: Record) -> None:
+        if journal.path.parent.name in order:  # and not a vault's
+            seed = record.get("training_seed", "bought")
+            order[journal.path.parent.name].append((record["trial"], seed))
+        append(journal, record)
+
+    monkeypatch.setattr(Journal, "append", noting)
+    evaluation(squares, tmp_path, "local", references=()).run()
+    with node_for(cluster, 1) as resources:
+        run_on_ray(evaluation(squares, tmp_path, "ray", references=()), resources)
+    assert order["ray"] == order["local"]
+    assert [what for _, what in order["ray"]][:3] == ["bought", 0, 1000]
+
+
+def test_the_first_error_waits_for_what_is_at_work_and_starts_nothing_more(
+    cluster: Any,
+    squares: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from evaluator.grid import ray_engine
+    from evaluator.grid.ray_tasks import purchase
+
+    broken = tmp_path / "broken"
+
+    def breaking(job: Any, trial: Trial) -> Any:
+        if trial.strategy == "breaks":
+            broken.touch()
+            raise ConfigurationError("changed-while-running", "this is the first error")
+        while not broken.exists():
+            time.sleep(0.1)
+        if trial.strategy == "breaks later":
+            time.sleep(2)
+            raise RuntimeError("this is the second error")
+        return purchase(job, trial)
+
+    monkeypatch.setattr(ray_engine, "purchase", breaking)
+    strategies = ("breaks", "breaks later", "last")
+    far = evaluation(squares, tmp_path, "ray", pause=3.0, strategies=strategies, references=())
+    with (
+        node_for(cluster, 3) as resources,
+        pytest.raises(ConfigurationError, match="this is the first error"),
+    ):
+        ray_engine.run_on_ray(far, resources)
+    kept = Journal(far.out / "purchases.jsonl").records
+    assert [(r["strategy"], r["seed"], r["status"]) for r in kept] == [("last", 0, "ok")]
+    assert not far.scores.records  # its trainings were due, and not started
+    assert "this is the second error" in capsys.readouterr().err
+
+
+def test_a_node_that_joins_is_used_while_the_tasks_before_it_are_still_at_work(
+    cluster: Any, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evaluator.grid import ray_engine
+    from evaluator.grid.ray_cluster import connect
+    from evaluator.grid.ray_tasks import purchase
+
+    def meeting(job: Any, trial: Trial) -> Any:
+        (tmp_path / f"{trial.strategy}.began").touch()
+        deadline = time.monotonic() + 120
+        while len(list(tmp_path.glob("*.began"))) < 2:
+            if time.monotonic() > deadline:
+                raise RuntimeError("the other purchase has not begun")
+            time.sleep(0.1)
+        return purchase(job, trial)
+
+    monkeypatch.setattr(ray_engine, "purchase", meeting)
+    far = evaluation(squares, tmp_path, "ray", seeds=1, training_seeds=1, references=())
+    with node_for(cluster, 1) as resources, ThreadPoolExecutor() as driver:
+        connect(resources)  # Ray joins a cluster, and grows one, in the main thread only
+        run = driver.submit(ray_engine.run_on_ray, far, resources)
+        while not list(tmp_path.glob("*.began")) and not run.done():
+            time.sleep(0.1)
+        with node_for(cluster, 1):
+            run.result()
+    assert not list(far.missing())
 
 
 def test_a_node_that_is_lost_costs_retries_and_nothing_else(
@@ -219,6 +322,26 @@ def test_gpus_are_given_out_or_refused(case: str) -> None:
     with pytest.raises(ConfigurationError) if code else nullcontext() as refused:
         check_nodes(nodes, Resources(cpus=4, gpus=gpus))
     assert not code or refused.value.code == code
+
+
+ROOM: dict[str, tuple[list[dict[str, float]], float, int]] = {
+    "cores decide": ([{"CPU": 9}, {"CPU": 3}, {"CPU": 4}], 0, 3),
+    "GPUs decide": ([{"CPU": 64, "GPU": 8}, {"CPU": 64}], 1, 8),
+    "cores decide beside GPUs": ([{"CPU": 8, "GPU": 8}], 1, 2),
+    "two on each GPU": ([{"CPU": 64, "GPU": 2}], 0.5, 4),
+    "ten on one GPU": ([{"CPU": 64, "GPU": 1}], 0.1, 10),
+    "a share never spans two GPUs": ([{"CPU": 64, "GPU": 8}], 0.6, 8),
+    "two GPUs of one node": ([{"CPU": 64, "GPU": 3}, {"CPU": 64, "GPU": 1}], 2, 1),
+    "nodes that count for nothing": ([{}, {"memory": 1}], 0, 0),
+}
+
+
+@pytest.mark.parametrize("case", ROOM)
+def test_as_many_tasks_as_the_nodes_have_room_for(case: str) -> None:
+    from evaluator.grid.ray_cluster import Resources, room
+
+    nodes, gpus, expected = ROOM[case]
+    assert room(nodes, Resources(cpus=4, gpus=gpus)) == expected
 
 
 def test_an_address_where_no_cluster_is_and_a_task_lost_for_good_are_explained(

@@ -1,4 +1,4 @@
-"""The Ray cluster that the grid runs on: joined or started, and checked."""
+"""The Ray cluster that the grid runs on: joined or started, checked, and its room for tasks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,25 @@ def connect(resources: Resources) -> None:
                 f"--ray-address {resources.address}: no Ray cluster answers ({error}). Start one "
                 "with `ray start --head`, or leave the flag out for one on this machine.",
             ) from error
-    check_nodes([node["Resources"] for node in cast(Any, ray).nodes() if node["Alive"]], resources)
+    check_nodes(nodes_now(), resources)
+
+
+def nodes_now() -> list[Mapping[str, float]]:
+    """What each node has that is up now: {"CPU": 4.0, "GPU": 1.0, ...}."""
+    return [node["Resources"] for node in cast(Any, ray).nodes() if node["Alive"]]
+
+
+def room(nodes: Sequence[Mapping[str, float]], resources: Resources) -> int:
+    """How many tasks of `resources` can be at work on `nodes` at once."""
+    tasks = 0.0
+    for node in nodes:
+        cpus, gpus = node.get("CPU", 0), node.get("GPU", 0)
+        if 0 < resources.gpus < 1:  # a share is of one GPU: with 0.6, the rest of each stays idle
+            by_gpus = gpus * int(1 / resources.gpus)
+        else:
+            by_gpus = gpus // resources.gpus if resources.gpus else float("inf")
+        tasks += min(cpus // resources.cpus, by_gpus)
+    return int(tasks)
 
 
 def check_nodes(nodes: Sequence[Mapping[str, float]], resources: Resources) -> None:
@@ -46,10 +64,7 @@ def check_nodes(nodes: Sequence[Mapping[str, float]], resources: Resources) -> N
             "them and crowd the first. Add --gpus-per-trial 1 (or 0.5, for two trials on each), or "
             "start Ray without GPUs: CUDA_VISIBLE_DEVICES= before the command.",
         )
-    if not any(
-        node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= resources.gpus
-        for node in nodes
-    ):
+    if not room(nodes, resources):
         found = ", ".join(
             f"{node.get('CPU', 0):g} CPUs {node.get('GPU', 0):g} GPUs" for node in nodes
         )

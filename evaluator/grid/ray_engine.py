@@ -6,26 +6,28 @@ lost. Images travel through Ray's object store and are put into a file once per 
 for only when `--engine ray` is (requirements-cluster.txt).
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import ray
+from tqdm import tqdm
 
 from evaluator.datasets.dataset import ZEWDPCBaseDataset
 from evaluator.datasets.layout import SPLITS
 from evaluator.errors import ConfigurationError
-from evaluator.grid.evaluation import Evaluation
+from evaluator.grid.evaluation import Evaluation, say
 from evaluator.grid.journal import Record
-from evaluator.grid.ray_cluster import Resources, connect
+from evaluator.grid.ray_cluster import Resources, connect, nodes_now, room
 from evaluator.grid.ray_tasks import Job, Shipment, configurations, purchase, training
-from evaluator.grid.trial import Trial
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.scoring import Scorer
 
 RETRIES = 3  # of a task whose worker or node was lost
+LOOK_FOR_NODES = 5.0  # seconds; a cluster may grow while all its tasks take minutes
 
 
 class KnownScorer(Scorer):
@@ -42,54 +44,107 @@ class KnownScorer(Scorer):
 
 
 def run_on_ray(evaluation: Evaluation, resources: Resources) -> None:
-    """Do what the journals do not hold yet, as much at once as the cluster has room for."""
+    """Do what the journals do not hold yet, in the plan's order, as much at once as there is room.
+
+    Raises the first error of a task, once what is at work by then has ended and is journaled.
+    """
     connect(resources)
-    options = {
-        "num_cpus": resources.cpus,
-        "num_gpus": resources.gpus,
-        "max_retries": RETRIES,
-        "retry_exceptions": False,
-    }
-    purchase_task = ray.remote(purchase).options(**options)
-    training_task = ray.remote(training).options(**options)
     job = ray.put(_job(evaluation, resources))
-    expected = _result(ray.remote(configurations).options(**options).remote(job))
+    expected = _result(_task(configurations, resources).remote(job))
     evaluation.scorer = KnownScorer(evaluation.scorer, expected)
-    waiting: dict[Any, tuple[Trial, bool]] = {}  # task -> trial, and whether it is a training
-
     with evaluation.bar() as bar:
+        Driver(evaluation, resources, job, expected, bar).run()
 
-        def train_what_is_due(trial: Trial) -> None:
-            for pipeline, seed in evaluation.plan.trainings(trial):
-                if not evaluation.is_due(trial, pipeline, seed):
-                    bar.update()
-                elif known := evaluation.score_of_equal_purchase(trial, pipeline, seed):
-                    evaluation.keep_score(trial, known)
-                    bar.update()
+
+@dataclass
+class Driver:
+    """Starts tasks in the plan's order and journals what they return.
+
+    A step is (i, 0), the purchase of the plan's trial i, or (i, n), its nth training. Trainings
+    are due once their purchase is made, and so come before the purchases of later trials.
+    """
+
+    evaluation: Evaluation
+    resources: Resources
+    job: Any  # in the object store
+    expected: Mapping[str, str]  # pipeline -> configuration
+    bar: "tqdm[Any]"
+
+    def __post_init__(self) -> None:
+        self.purchase = _task(purchase, self.resources)
+        self.training = _task(training, self.resources)
+        self.trials = self.evaluation.plan.trials()
+        self.due = [(i, 0) for i in range(len(self.trials))]  # a heap, the plan's first step on top
+        self.at_work: dict[Any, tuple[int, int]] = {}  # task -> step
+
+    def run(self) -> None:
+        """Make every step; after an error of a task only those at work, then raise it."""
+        errors: list[Exception] = []
+        while self.at_work or (self.due and not errors):
+            while self.due and not errors and self._has_room():
+                step = heappop(self.due)
+                if task := self._start(*step):
+                    self.at_work[task] = step
                 else:
-                    bought = evaluation.bought(trial)
-                    task = training_task.remote(job, trial.identity, bought, pipeline, seed)
-                    waiting[task] = trial, True
+                    self._made(*step)
+            for task in ray.wait(list(self.at_work), timeout=LOOK_FOR_NODES)[0]:
+                try:
+                    self._journal(*self.at_work.pop(task), task)
+                except (ConfigurationError, ray.exceptions.RayError) as error:
+                    errors.append(error)
+                    say(f"{error}\nNothing new is started; still at work: {len(self.at_work)}.")
+        if errors:
+            raise errors[0]
 
-        for trial in evaluation.plan.trials():
-            if evaluation.purchase(trial):
-                bar.update()
-                train_what_is_due(trial)
-            else:
-                waiting[purchase_task.remote(job, trial)] = trial, False
-        while waiting:
-            (done, *_), _rest = ray.wait(list(waiting), num_returns=1)
-            trial, is_training = waiting.pop(done)
-            bar.set_description(f"{trial.title}; {len(waiting)} at work or waiting")
-            bar.update()
-            if is_training:
-                record = _result(done)
-                evaluation.keep_score(trial, _same_code(record, expected[record["pipeline"]]))
-            else:
-                made, files = _result(done)
-                _write(files, evaluation.out)
-                evaluation.keep_purchase(trial, made)
-                train_what_is_due(trial)
+    def _has_room(self) -> bool:
+        """Whether a task would start at once, for none may be queued when another fails.
+
+        Where the last node is lost, one task is given to Ray to wait for the next node.
+        """
+        return len(self.at_work) < max(1, room(nodes_now(), self.resources))
+
+    def _start(self, i: int, n: int) -> Any:
+        """The task of a step; None where it is made already, or made without a task."""
+        evaluation, trial = self.evaluation, self.trials[i]
+        if n == 0:
+            return None if evaluation.purchase(trial) else self.purchase.remote(self.job, trial)
+        pipeline, seed = evaluation.plan.trainings(trial)[n - 1]
+        if not evaluation.is_due(trial, pipeline, seed):
+            return None
+        if known := evaluation.score_of_equal_purchase(trial, pipeline, seed):
+            evaluation.keep_score(trial, known)
+            return None
+        bought = evaluation.bought(trial)
+        return self.training.remote(self.job, trial.identity, bought, pipeline, seed)
+
+    def _journal(self, i: int, n: int, task: Any) -> None:
+        """Keep what the task of a step returned, or raise its error."""
+        trial, result = self.trials[i], _result(task)
+        self.bar.set_description(f"{trial.title}; {len(self.at_work)} at work")
+        if n == 0:
+            made, files = result
+            _write(files, self.evaluation.out)
+            self.evaluation.keep_purchase(trial, made)
+        else:
+            expected = self.expected[result["pipeline"]]
+            self.evaluation.keep_score(trial, _same_code(result, expected))
+        self._made(i, n)
+
+    def _made(self, i: int, n: int) -> None:
+        """Count a step; what follows a purchase is due now."""
+        self.bar.update()
+        if n == 0:
+            for nth, _ in enumerate(self.evaluation.plan.trainings(self.trials[i]), 1):
+                heappush(self.due, (i, nth))
+
+
+def _task(function: Callable[..., Any], resources: Resources) -> Any:
+    return ray.remote(function).options(
+        num_cpus=resources.cpus,
+        num_gpus=resources.gpus,
+        max_retries=RETRIES,
+        retry_exceptions=False,
+    )
 
 
 def _result(task: Any) -> Any:
