@@ -281,6 +281,25 @@ def test_a_node_that_is_lost_costs_retries_and_nothing_else(
     assert len(keys) == len(set(keys))
 
 
+def process_and_gpu() -> tuple[int, str]:
+    return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_a_worker_that_had_a_gpu_is_not_given_another(cluster: Any) -> None:
+    from evaluator.grid.ray_cluster import Resources, connect
+    from evaluator.grid.ray_engine import _task
+
+    resources = Resources(cpus=1, gpus=1, address=cluster.address)
+    node = cluster.add_node(num_cpus=2, num_gpus=2, object_store_memory=10**8)
+    try:
+        connect(resources)
+        seen = [ray.get(_task(process_and_gpu, resources).remote()) for _ in range(3)]
+    finally:
+        cluster.remove_node(node)
+    assert len({process for process, _ in seen}) == 3
+    assert {gpu for _, gpu in seen} <= {"0", "1"}
+
+
 def test_threads_of_an_earlier_task_move_to_the_cores_of_the_next() -> None:
     from evaluator.grid.ray_tasks import _own_cores
 

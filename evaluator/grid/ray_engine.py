@@ -139,12 +139,15 @@ class Driver:
 
 
 def _task(function: Callable[..., Any], resources: Resources) -> Any:
-    return ray.remote(function).options(
+    decorate = ray.remote(
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,
         max_retries=RETRIES,
         retry_exceptions=False,
+        # torch stays with the GPU it has opened, so the next task, on another, has another worker.
+        max_calls=1 if resources.gpus else 0,
     )
+    return decorate(function)
 
 
 def _result(task: Any) -> Any:
