@@ -43,8 +43,9 @@ try:
     from evaluator.datasets.cache import to_rgb
     from evaluator.datasets.layout import IMAGE_SUFFIXES, read_split
     from run import ZEWDPCRun
-except ModuleNotFoundError as missing:
-    sys.exit(missing_requirement("choose.py", missing).spoken)
+except ImportError as missing:
+    print(missing_requirement("choose.py", missing).spoken, file=sys.stderr)
+    sys.exit(2)
 
 PRE_TRAINING_SHARE = 0.7  # of --minutes: nothing is trained after the choice
 SEVERAL = 8  # threads that read files

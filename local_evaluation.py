@@ -6,7 +6,7 @@ if __name__ == "__main__":
     # Imported here, for worker processes import this file again and need none of it.
     try:
         from evaluator.grid.command_line import main
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         from evaluator.errors import missing_requirement
 
         print(missing_requirement("local_evaluation.py", error).spoken, file=sys.stderr)

@@ -105,10 +105,11 @@ def purchase(
         whole = time.perf_counter() - started
     if len(vault.purchased) != pair.budget:
         raise RuntimeError(f"{strategy} bought {len(vault.purchased)} of {pair.budget} labels.")
-    if not submission._learner.fits_:
+    looks = submission.strategy.plan != "one"
+    if (looks and "pool inference" not in watch.seconds) or not submission._learner.members_:
         raise RuntimeError(
-            f"{strategy} bought by lot, without a look: {pair.minutes:g} minutes are too few for a "
-            "training here; give more --minutes."
+            f"{strategy} found no time to learn and to look in {pair.minutes:g} minutes here; give "
+            "more --minutes."
         )
     return {**watch.seconds, "whole": whole}, submission._learner
 

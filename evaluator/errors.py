@@ -1,5 +1,7 @@
 """Exceptions the judge raises. Each message says what came, what was expected, what to do."""
 
+import sys
+
 PAGE = "docs/troubleshooting.md"
 
 
@@ -44,11 +46,12 @@ class ConfigurationError(ExplainedError):
 
 def missing_requirement(command: str, error: ImportError) -> ConfigurationError:
     """What to say where `command` cannot import what it needs."""
+    outside = sys.prefix == sys.base_prefix
+    step = "Step into the environment that `make` has made: `. .venv/bin/activate`. "
     return ConfigurationError(
         "missing-requirement",
-        f"`{command}` cannot start: {error}. Step into the environment that `make` has made: "
-        "`. .venv/bin/activate`. `python3 -m evaluator doctor` says what is missing here and how "
-        "to get it.",
+        f"`{command}` cannot start: {error}. {step if outside else ''}`python3 -m evaluator "
+        "doctor` says what is missing here and how to get it.",
     )
 
 

@@ -180,6 +180,14 @@ def _timm_network(
     )
     if hasattr(model, "set_input_size"):  # a transformer, which takes one size of image only
         model.set_input_size(img_size=(image_size, image_size))
+    try:
+        with torch.no_grad():
+            model.eval().forward_features(torch.zeros(1, 3, image_size, image_size))
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"Backbone {backbone!r} cannot take images of {image_size} pixels ({error}). Set "
+            "another `image_size` or `backbone` in submission.toml."
+        ) from error
     cfg = model.pretrained_cfg
     return LocalLogits(
         _TimmBody(model),

@@ -420,7 +420,7 @@ class ZEWDPCBaseRun:
         preflight(write_submission(tmp_path, source), [{"strategy": "entrpy"}])
     (line,) = str(caught.value).splitlines()
     assert line.endswith(
-        "cannot be used: 'entrpy' is none of mine; did you mean 'entropy'? (run.py, line 4)"
+        "refuses: 'entrpy' is none of mine; did you mean 'entropy'? (run.py, line 4)"
     )
 
 

@@ -85,6 +85,15 @@ def test_means_spread_and_gap(evaluation: Evaluation) -> None:
     assert by_name(rows)["all"].n == 1
 
 
+def test_the_area_under_the_budget_curve_stands_where_there_is_one(evaluation: Evaluation) -> None:
+    pretend(evaluation, failed="entropy")
+    lines = render(leaderboard(evaluation.results()), evaluation.plan.pairs).splitlines()
+    header, _, *rows = (line for line in lines if line)
+    place = slice(header.index("AUBC") - 2, header.index("AUBC") + 4)
+    cells = {row.split()[0]: row[place].strip() for row in rows}
+    assert cells == {"all": "", "oracle": "0.760", "random": "0.460", "none": "", "entropy": ""}
+
+
 def test_a_failed_pair_fails_the_strategy_and_the_others_are_shown(evaluation: Evaluation) -> None:
     pretend(evaluation, failed="entropy")
     rows = leaderboard(evaluation.results())

@@ -373,9 +373,24 @@ def test_a_backbone_starts_from_the_file_of_weights_it_is_given(
         assert all(torch.equal(value, published[name]) for name, value in started.items())
 
 
+def test_a_transformer_starts_from_its_file_at_another_size(tmp_path: Path) -> None:
+    name = "vit_tiny_patch16_224"
+    published = timm.create_model(name).state_dict()
+    torch.save(published, tmp_path / "weights.pth")
+    settings = LearnerSettings(
+        device="cpu", backbone=name, members=2, pretrained=str(tmp_path / "weights.pth")
+    )
+    learner = Learner(settings, seed=0)
+    learner.start_members(2, 32)
+    started = learner.members_[0].network.body.model.state_dict()
+    differ = {key for key in started if not torch.equal(started[key], published[key])}
+    assert differ == {"pos_embed"}  # brought to the places that there are
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "word"),
     [
+        ({"backbone": "mixer_s32_224"}, ValueError, "cannot take images of 16 pixels"),
         ({"backbone": "efficientnet_b99"}, ValueError, "efficientnet_b0"),
         ({"backbone": "lcnet_035", "pretrained": "yes"}, FileNotFoundError, "submission.toml"),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.grid.command_line import main
-from evaluator.grid.journal import Journal
+from evaluator.grid.journal import Journal, sole_writer
 
 HOUSE = Path(__file__).resolve().parent.parent
 SUBMISSION = """
@@ -172,6 +172,18 @@ def test_nothing_is_painted_for_a_submission_that_cannot_run(
     assert main([*flags, "--strategy", "first", "--pairs", "10:1", "--pipeline", "quick"]) == 0
     assert (tmp_path / "data" / "sheets-debug").is_dir()
     assert not (tmp_path / "results").exists()  # planning writes nothing there
+
+
+def test_a_plan_is_refused_while_somebody_writes(
+    squares: Path, submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Reading a journal whose last line is being written would cut that line off."""
+    out = tmp_path / "out"
+    with sole_writer(out):
+        (out / "purchases.jsonl").write_text('{"trial": "half a li')
+        assert main([*flags(squares, submission, out), "--plan"]) == 2
+        assert (out / "purchases.jsonl").read_text() == '{"trial": "half a li'
+    assert "Another evaluation is writing" in capsys.readouterr().err
 
 
 def test_round_one_scores_the_submissions_own_predictions(

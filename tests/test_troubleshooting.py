@@ -178,6 +178,9 @@ OWN: dict[str, Callable[[Path], object]] = {
     "Missing view": lambda folder: ask_for_a_committee(),
     "submission.toml: unknown setting": lambda folder: configured(folder, 'stratgy = "entropy"'),
     "submission.toml: mistyped setting": lambda folder: configured(folder, 'seed = "0"'),
+    "submission.toml: too few nets": lambda folder: configured(
+        folder, 'strategy = "bald"\n[learner]\nmembers = 1'
+    ),
     "submission.toml: not TOML": lambda folder: configured(folder, "strategy = entropy"),
     "submission.toml: missing": lambda folder: configured(folder, None),
 }

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from base_run import ZEWDPCBaseRun
+from evaluator.errors import ConfigurationError
 from evaluator.grid.trial import Pair, Status
 from evaluator.readiness.checks import Check
 from evaluator.readiness.validate import LIMITS, validate
@@ -254,7 +255,14 @@ HINTED = {
 def test_a_reason_that_is_known_gets_its_own_hint(reason: str) -> None:
     crashed = replace(GOOD, outcome=Outcome(status="crashed", reason=reason))
     assert HINTED[reason] in failure(crashed).fix
-    assert HINTED[reason] in import_check(reason).fix
+    unusable = ConfigurationError("submission-unusable", reason)
+    assert HINTED[reason] in import_check(unusable).fix
+
+
+def test_a_mistyped_strategy_is_not_called_a_crash() -> None:
+    (check,) = validate(HOUSE / "run.py", "entrpy")
+    assert (check.status, check.fix) == ("fail", "give what it asks for")
+    assert "refuses: Unknown strategy: 'entrpy'. Did you mean 'entropy'?" in check.detail
 
 
 def test_every_own_hint_is_reached() -> None:

@@ -19,8 +19,6 @@ from evaluator.analysis.statistics import Interval, area_under_budget_curve, mea
 from evaluator.analysis.text_table import text_table
 from evaluator.grid.trial import REFERENCES, Pair
 
-AREA = "AUBC"  # area under the budget curve
-
 
 @dataclass
 class Row:
@@ -174,7 +172,7 @@ def _table(rows: Sequence[Row], columns: Sequence[str]) -> str:
         "macro-F1",
         "95 % interval" if known else "sd",
         *columns,
-        *([AREA] if areas else []),
+        *(["AUBC"] if areas else []),  # area under the budget curve
         "gap closed",
         "n",
     ]

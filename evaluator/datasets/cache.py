@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import struct
 import sys
 import tempfile
 import time
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.ExifTags import Base
 from tqdm import tqdm
 
@@ -20,7 +21,15 @@ from evaluator.errors import DatasetError
 
 FORMAT = 2  # raise it when what is stored for the same files changes
 FOLDER = ".zewdpc-cache"
-ON_ITS_SIDE = (5, 6, 7, 8)  # values of the orientation tag
+TURNS = {  # what makes an image upright, by its orientation tag; from 5 on it lies on its side
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 ABANDONED = 6 * 3600.0  # seconds without a write after which nobody is decoding into a file
 
 
@@ -124,10 +133,7 @@ def _open(split: SplitFiles, row: int) -> Image.Image:
 def _size(split: SplitFiles, row: int) -> tuple[int, int]:
     """Width and height of an image as it is shown, from its header."""
     with _open(split, row) as image:
-        # Of TIFF, Pillow gives the size as shown; a PNG it would decode whole to look for the tag.
-        tagged = image.format in ("JPEG", "MPO", "WEBP")
-        turned = tagged and image.getexif().get(Base.Orientation) in ON_ITS_SIDE
-        return (image.height, image.width) if turned else image.size
+        return (image.height, image.width) if orientation(image) >= 5 else image.size
 
 
 def _decode(split: SplitFiles, row: int, size: tuple[int, int]) -> np.ndarray:
@@ -141,9 +147,25 @@ def _decode(split: SplitFiles, row: int, size: tuple[int, int]) -> np.ndarray:
         return np.asarray(rgb)
 
 
+def orientation(image: Image.Image) -> int:
+    """The orientation tag of an image that was opened and not decoded; 1, upright, without one.
+
+    A tag that cannot be read is none: its pixels are sound.
+    """
+    if image.format == "TIFF":  # Pillow itself turns it
+        return 1
+    if image.format == "PNG" and "exif" not in image.info:  # it would be decoded whole to look
+        return 1
+    try:
+        return int(image.getexif().get(Base.Orientation, 1))
+    except (SyntaxError, ValueError, TypeError, OSError, KeyError, struct.error):
+        return 1
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any image upright and as 8-bit RGB; 16-bit grey is scaled, where Pillow would clip it."""
-    image = ImageOps.exif_transpose(image)
+    if turn := TURNS.get(orientation(image)):
+        image = image.transpose(turn)
     if image.mode.startswith("I;16") or image.mode == "I":
         grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
         image = Image.fromarray(grey)

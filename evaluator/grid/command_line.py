@@ -68,10 +68,9 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
     pipelines = _pipelines(flags)
     pairs = parse_pairs(flags.pairs) if flags.pairs else _round_pairs(flags.round)
     memory = int(flags.memory * 2**30)
-    hidden = (flags.data or DATA, flags.out or RESULTS)
     variants = [{"strategy": strategy, "seed": 0} for strategy in strategies]
-    before_data = Limits(memory, sandbox=Sandbox(hidden) if flags.isolate else None)
-    preflight(flags.submission, variants, before_data)
+    sandbox = Sandbox(_all_there_is_to_hide(flags)) if flags.isolate else None
+    preflight(flags.submission, variants, Limits(memory, sandbox=sandbox))
     splits = _open_data(flags)
     conditions = f"round {flags.round}, {flags.memory:g} GiB"
     share = len(splits.unlabelled) / POOL
@@ -98,7 +97,7 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
         conditions=conditions,
         references=tuple(dict.fromkeys(flags.references)),
     )
-    with nullcontext() if flags.plan else sole_writer(out):
+    with nullcontext() if flags.plan and not out.exists() else sole_writer(out):
         evaluation = Evaluation(
             plan,
             out,
@@ -229,6 +228,12 @@ def _round_pairs(number: int) -> tuple[Pair, ...]:
     return ROUND_1_PAIRS if number == 1 else parse_pairs(["public"])
 
 
+def _all_there_is_to_hide(flags: argparse.Namespace) -> tuple[Path, ...]:
+    """Data sets and journals, before it is known which of them will be used."""
+    data = [flags.data] if flags.data else DATA.glob("*")
+    return (*data, *([flags.out] if flags.out else RESULTS.glob("*")))
+
+
 def _open_data(flags: argparse.Namespace) -> Splits:
     """The data set that was asked for; without a flag the official one, else generated sheets."""
     if flags.data:
@@ -245,8 +250,8 @@ def _open_data(flags: argparse.Namespace) -> Splits:
 
 def _amount(recipe: Recipe) -> str:
     n = recipe.training + recipe.unlabelled + recipe.validation
-    decoded = n * recipe.size**2 * 3 / 1e9  # JPEG makes about a third of it
-    return f"the {n:,} sheets of {recipe.name!r}, {4 / 3 * decoded:.2g} GB with a decoded copy,"
+    decoded = n * recipe.size**2 * 3 / 1e6  # JPEG makes about a third of it
+    return f"the {n:,} sheets of {recipe.name!r}, {4 / 3 * decoded:,.0f} MB with a decoded copy,"
 
 
 def _as_on_a_t4(pairs: Sequence[Pair], flags: argparse.Namespace) -> tuple[tuple[Pair, ...], float]:

@@ -45,7 +45,7 @@ def validate(
     try:
         contract = contract_of(submission, arguments)
     except ConfigurationError as error:
-        return [import_check(str(error))]
+        return [import_check(error)]
     chosen = f"strategy {strategy}" if strategy else "as it is set; --strategy NAME tries another"
     checks = [Check("import", "ok", f"{submission}, {chosen}"), phases_check(contract)]
     if exit_code(checks):

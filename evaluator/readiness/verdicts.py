@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evaluator.errors import ConfigurationError
 from evaluator.grid.trial import Pair, Status
 from evaluator.readiness.checks import Check
 from evaluator.submission.answers import check_claim
@@ -83,11 +84,11 @@ class Rehearsal:
     log: str
 
 
-def import_check(reason: str) -> Check:
+def import_check(error: ConfigurationError) -> Check:
     """What to do about a submission that cannot be imported or instantiated."""
-    crashed = re.search(r"Error: |Traceback", reason)
-    told = HINTS["crashed"][1] if crashed else "give what the message asks for"
-    return Check("import", "fail", reason, _hint(reason) or told)
+    broke = error.code == "submission-unusable"
+    told = HINTS["crashed"][1] if broke else "give what it asks for"
+    return Check("import", "fail", str(error), _hint(str(error)) or told)
 
 
 def phases_check(contract: Contract) -> Check:

@@ -39,7 +39,7 @@ MOST_NOTED = 1 << 19  # bytes of purchase_notes, half of the longest message
 
 
 class ArgumentsRefusedError(ValueError):
-    """The submission's constructor refused what it was given; its words say it all."""
+    """The submission's own code refused, in words, what its constructor was given."""
 
 
 class Judge:
@@ -154,16 +154,19 @@ def load_submission(run_py: Path, arguments: Mapping[str, Any]) -> Any:
     accepted = inspect.signature(cls).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
     if "strategy" in wanted and "strategy" not in accepted and not takes_any:
-        raise TypeError(
-            f"{run_py}: the class takes no `strategy`, so --strategy {wanted['strategy']} cannot "
+        raise ArgumentsRefusedError(
+            f"the class takes no `strategy`, so --strategy {wanted['strategy']} cannot "
             "be passed on. Leave the flag out, or add a parameter `strategy` to __init__."
         )
     try:
         return cls(**{n: value for n, value in wanted.items() if takes_any or n in accepted})
     except ValueError as error:
         *_, last = traceback.extract_tb(error.__traceback__)
-        place = f"{Path(last.filename).name}, line {last.lineno}"
-        raise ArgumentsRefusedError(f"{error} ({place})") from error
+        file = Path(last.filename)
+        own = file.is_relative_to(run_py.parent) and "site-packages" not in file.parts
+        if not own or not str(error):
+            raise
+        raise ArgumentsRefusedError(f"{error} ({file.name}, line {last.lineno})") from error
 
 
 def import_run(run_py: Path) -> Any:
@@ -263,7 +266,7 @@ def main() -> None:
     try:
         {"trial": serve, "preflight": preflight}[job["kind"]](judge, job)
     except Exception as error:
-        if not isinstance(error, ArgumentsRefusedError):
+        if job["kind"] == "trial" or not isinstance(error, ArgumentsRefusedError):
             traceback.print_exc()
         judge.tell(_failure(error))
         sys.exit(1)

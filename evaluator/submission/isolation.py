@@ -145,9 +145,10 @@ def _preflight(submission: Path, variants: list[dict[str, Any]], limits: Limits)
             )
         if message["type"] != "ready":
             reason = message.get("reason", "it sent something else than expected")
-            printed = f"\n{last_lines(log)}" if log.stat().st_size else ""
+            if "ArgumentsRefusedError" in message.get("kinds", ()):
+                raise ConfigurationError("arguments-refused", f"{submission} refuses: {reason}")
             raise ConfigurationError(
-                "submission-unusable", f"{submission} cannot be used: {reason}{printed}"
+                "submission-unusable", f"{submission} cannot be used: {reason}\n{last_lines(log)}"
             )
         return message
 
