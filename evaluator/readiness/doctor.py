@@ -57,5 +57,5 @@ def _data(folder: Path) -> list[Check]:
     try:
         from evaluator.readiness.data_health import data_checks
     except ImportError as error:
-        return [Check("data", "warn", f"not looked at: {error}", installation.INSTALL)]
+        return [Check("data", "warn", f"not looked at: {error}", installation.how_to_install())]
     return data_checks(folder)
