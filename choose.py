@@ -147,13 +147,6 @@ def read_labelled(folders: Sequence[Path], side: int) -> tuple[Images, tuple[str
 
     Raises DatasetError with file and line where a folder is not what it must be.
     """
-    for folder in folders:
-        if not (folder / "labels.csv").is_file():
-            raise DatasetError(
-                "labels-unreadable",
-                f"{folder} is not there, or has no labels.csv; expected a folder with images/ and "
-                "labels.csv.",
-            )
     parts = [read_split("labelled", folders[0] / "labels.csv")]
     for folder in folders[1:]:
         parts.append(read_split("labelled", folder / "labels.csv", parts[0].class_names))

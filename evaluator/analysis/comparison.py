@@ -154,11 +154,11 @@ def spoken_cells(one: Comparison) -> dict[str, str]:
     return {
         "difference": f"{test.difference:+.3f}",
         "95 % interval": spoken_interval(test.interval, signed=True),
-        "p (t, Holm)": spoken_p(one.p_t_holm),
-        WILCOXON: spoken_p(one.p_wilcoxon_holm),
+        "p (t, Holm)": _spoken_p(one.p_t_holm),
+        WILCOXON: _spoken_p(one.p_wilcoxon_holm),
         "wins-losses": f"{one.wins}-{one.losses}{ties}",
-        "pairing": spoken_gain(test.pairing_gain),
-        "more seeds": more_seeds(test),
+        "pairing": _spoken_gain(test.pairing_gain),
+        "more seeds": _more_seeds(test),
         "n": str(test.n),
     }
 
@@ -171,7 +171,7 @@ def _table(compared: Mapping[str, Comparison], baseline: str) -> str:
     return text_table(lines, [f"against {baseline}, paired", *columns])
 
 
-def more_seeds(test: PairedTest) -> str:
+def _more_seeds(test: PairedTest) -> str:
     """`27 (11 to 310)`: seeds until a difference of POINT shows; nothing with one seed."""
     if test.seeds_still_needed is None or test.seeds_needed_interval is None:
         return ""
@@ -180,14 +180,14 @@ def more_seeds(test: PairedTest) -> str:
     return f"{test.seeds_still_needed:,} ({low:,} to {most})"
 
 
-def spoken_gain(gain: float | None) -> str:
+def _spoken_gain(gain: float | None) -> str:
     """`2.4x`, or nothing."""
     if gain is None:
         return ""
     return f"{gain:.1f}x" if gain < 100 else ">100x"
 
 
-def spoken_p(p: float | None) -> str:
+def _spoken_p(p: float | None) -> str:
     """`0.031`, or nothing."""
     if p is None:
         return ""

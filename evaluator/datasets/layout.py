@@ -72,6 +72,12 @@ def read_split(
     try:
         with labels_csv.open(newline="", encoding="utf-8-sig") as file:
             rows = _numbered_rows(file)
+    except FileNotFoundError as error:
+        raise DatasetError(
+            "labels-unreadable",
+            f"{labels_csv.parent} is not there, or has no labels.csv; expected a folder with "
+            "images/ and labels.csv.",
+        ) from error
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DatasetError(
             "labels-unreadable", f"{labels_csv} is not a readable CSV file: {error}"

@@ -161,8 +161,8 @@ def _what_forbids(switches: Path) -> str:
             )
     return (
         "In a chroot it cannot work. Inside a container its host must allow it, for Docker: "
-        "--security-opt seccomp=unconfined "
-        "--security-opt apparmor=unconfined --security-opt systempaths=unconfined."
+        "--security-opt seccomp=unconfined --security-opt apparmor=unconfined "
+        "--security-opt systempaths=unconfined."
     )
 
 
