@@ -2,25 +2,32 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
+from torch.profiler import ProfilerActivity
 
 from benchmarks.plain import fit_plainly
 from evaluator.datasets.dataset import Splits
+from evaluator.training import trainer as training
 from evaluator.training.augmentation import normalise
 from evaluator.training.device import autocast, half_precision
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.optimisation import build_optimisers
 from evaluator.training.pipelines import Pipeline
+from evaluator.training.recording import recorded
 from evaluator.training.trainer import ZEWDPCTrainer, resize_images
 
 TIMED_STEPS = 8  # at least: fewer, and one stall decides
 PLAIN_EPOCHS = 2
+COSTLIEST = 6  # kernels named by a profile
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,12 @@ def kit(bench: Bench) -> float:
     return fit_kit(bench).speed
 
 
-def fit_kit(bench: Bench, *, compile: bool = False) -> Fit:
-    """Train with the judge's trainer for `bench.epochs` timed epochs, and one before and after."""
+def fit_kit(bench: Bench, *, compile: bool = False, record: bool = True) -> Fit:
+    """Train with the judge's trainer for `bench.epochs` timed epochs, and one before and after.
+
+    With `record` its steps are recorded, where the device is a GPU; a real training is always worth
+    that, while these are as short as they can be.
+    """
     first_steps: list[float] = []  # when the first batch of each epoch was done
     seen = 0
 
@@ -86,23 +97,75 @@ def fit_kit(bench: Bench, *, compile: bool = False) -> Fit:
             first_steps.append(time.perf_counter())
         seen += 1
 
-    pipeline = replace(bench.pipeline, epochs=bench.epochs + 2, minimum_steps=0)
-    trainer = ZEWDPCTrainer(
-        pipeline,
+    trainer = trainer_of(bench, bench.epochs + 2, watch, compile=compile)
+    images, labels = bench.images(), bench.labels()
+    started = time.perf_counter()
+    with patch.object(training, "WORTH_RECORDING", 0 if record else math.inf):
+        trainer.fit(images, labels)
+    synchronise(bench.device)
+    whole = time.perf_counter() - started
+    speed = bench.epochs * bench.rows / (first_steps[-1] - first_steps[-1 - bench.epochs])
+    return Fit(speed, whole - (bench.epochs + 2) * bench.rows / speed)
+
+
+def trainer_of(
+    bench: Bench, epochs: int, progress: Callable[[float], None], *, compile: bool = False
+) -> ZEWDPCTrainer:
+    """The judge's trainer, for so many epochs, from weights drawn at random."""
+    return ZEWDPCTrainer(
+        replace(bench.pipeline, epochs=epochs, minimum_steps=0),
         bench.class_names,
         seed=0,
         device=bench.device,
         weights="none",
-        progress=watch,
+        progress=progress,
         compile=compile,
     )
-    images, labels = bench.images(), bench.labels()
-    started = time.perf_counter()
-    trainer.fit(images, labels)
-    synchronise(bench.device)
-    whole = time.perf_counter() - started
-    speed = bench.epochs * bench.rows / (first_steps[-1] - first_steps[-1 - bench.epochs])
-    return Fit(speed, whole - pipeline.epochs * bench.rows / speed)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the device did in one step of the kit, its share of the look at what is held out too."""
+
+    milliseconds: float  # by the clock, without the profiler
+    computing: float  # milliseconds of them in which the device computes
+    kernels: float  # how many it ran
+    costliest: list[tuple[str, float]]  # its kernels (operations, on a CPU), milliseconds of each
+
+
+def profile_kit(bench: Bench) -> Profile:
+    """One epoch of the judge's trainer under torch's profiler, beside one that is left alone."""
+    on_gpu = bench.device.type == "cuda"
+    activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
+    profiler = torch.profiler.profile(activities=[activity], acc_events=True)
+    speed = kit(bench)
+    seen = 0
+
+    def watch(_: float) -> None:
+        nonlocal seen
+        seen += 1
+        if seen % bench.batches == 0 and seen // bench.batches in (2, 3):
+            synchronise(bench.device)
+            profiler.start() if seen // bench.batches == 2 else profiler.stop()
+
+    with patch.object(training, "WORTH_RECORDING", 0):
+        trainer_of(bench, 4, watch).fit(bench.images(), bench.labels())
+    events = [event for event in profiler.key_averages() if busy(event, on_gpu)]
+    events.sort(key=lambda event: busy(event, on_gpu), reverse=True)
+    return Profile(
+        milliseconds=1000 * bench.rows / bench.batches / speed,
+        computing=sum(busy(event, on_gpu) for event in events) / bench.batches,
+        kernels=sum(event.count for event in events) / bench.batches,
+        costliest=[
+            (event.key, busy(event, on_gpu) / bench.batches) for event in events[:COSTLIEST]
+        ],
+    )
+
+
+def busy(event: Any, on_gpu: bool) -> float:
+    """Milliseconds that the device itself spent on what `event` sums up."""
+    microseconds: float = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+    return microseconds / 1000
 
 
 def plain(bench: Bench) -> float:
@@ -137,25 +200,33 @@ def limit(bench: Bench) -> float:
     images, labels = bench.images(), torch.from_numpy(bench.labels().astype(np.float32)).to(device)
     sizes = [len(part) for part in torch.arange(bench.rows).tensor_split(bench.batches)]
     at_rest = {n: normalise(images[:n].to(device)) for n in {*sizes, bench.held_out} if n}
+
+    def step(batch: Tensor, labels: Tensor) -> Tensor:
+        network.zero_grad()
+        loss = loss_of(network, batch, labels)
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
     started = 0.0
-    for epoch in range(bench.epochs + 1):
-        if epoch == 1:
-            synchronise(device)
-            started = time.perf_counter()
-        for n in sizes:
-            loss = loss_of(network, at_rest[n], labels[:n])
-            network.zero_grad()
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            for optimiser in optimisers:
-                scaler.step(optimiser)
-            scaler.update()
-        if bench.held_out:
-            network.eval()
-            with torch.no_grad():
-                loss_of(network, at_rest[bench.held_out], labels[: bench.held_out])
-            set_training(network, frozen_features=pipeline.frozen_features)
-    synchronise(device)
-    return bench.epochs * bench.rows / (time.perf_counter() - started)
+    with recorded(
+        step, network, sorted(set(sizes)), images.shape[1:], labels.shape[1], device
+    ) as replayed:
+        for epoch in range(bench.epochs + 1):
+            if epoch == 1:
+                synchronise(device)
+                started = time.perf_counter()
+            for n in sizes:
+                replayed(at_rest[n], labels[:n])
+                for optimiser in optimisers:
+                    scaler.step(optimiser)
+                scaler.update()
+            if bench.held_out:
+                network.eval()
+                with torch.no_grad():
+                    loss_of(network, at_rest[bench.held_out], labels[: bench.held_out])
+                set_training(network, frozen_features=pipeline.frozen_features)
+        synchronise(device)
+        return bench.epochs * bench.rows / (time.perf_counter() - started)
 
 
 def loss_of(network: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:

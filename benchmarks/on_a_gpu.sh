@@ -18,13 +18,14 @@ calibrate() { "$python" -m evaluator calibrate --out "$out/calibration.json"; }
 training() { "$python" benchmarks/training.py "${quick[@]}"; }
 purchase() { "$python" benchmarks/purchase.py "${quick[@]}"; }
 scores() { "$python" benchmarks/training.py "${quick[@]}" --scores 5 --pipelines b0-unfrozen quick; }
+profile() { "$python" benchmarks/training.py "${quick[@]}" --profile; }
 compile() { "$python" benchmarks/training.py "${quick[@]}" --compile; }
 leaderboard() {
     "$python" local_evaluation.py --recipe round2 --strategy random entropy badge --pairs public \
         --pipeline all --weights none --plan
 }
 
-steps=(tests calibrate training purchase scores compile leaderboard)
+steps=(tests calibrate training profile purchase scores compile leaderboard)
 failed=()
 mkdir -p "$out"
 for step in "${@:-${steps[@]}}"; do

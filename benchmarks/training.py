@@ -4,6 +4,7 @@
     python benchmarks/training.py --size 256                    # a GPU: the sizes of the challenge
     python benchmarks/training.py --scores 5 --pipelines quick  # do kit and plain loop score alike?
     python benchmarks/training.py --compile --pipelines quick   # from when does compiling pay?
+    python benchmarks/training.py --profile --pipelines quick   # where does a step's time go?
 
 Side by side in one run, for each pipeline:
 
@@ -17,25 +18,31 @@ The three take turns, `--repeats` times, each after an epoch that warms it up; a
 of its turns, a ratio the median of the ratios within a turn, so that a machine that is busy for a
 while slows all three. An epoch is the images trained on, and the look at those held out after it.
 
-With `--compile` the kit is compared with itself under `torch.compile`: how much longer it takes to
-start, how much faster it is then, and from how many images, each counted once per epoch, the one
-outweighs the other.
+With `--compile` the kit is compared with itself: its steps launched kernel by kernel, recorded (as
+they are on a GPU), and under `torch.compile`. How much longer does a way take to start, how fast is
+it then, and from how many images, each counted once per epoch, does the one outweigh the other?
+Recording is measured against launching, compiling against what is usual on the device.
+
+With `--profile` one epoch of the kit is watched: the milliseconds of a step, how many of them the
+device computes in, and the kernels that cost most.
 """
 
 import argparse
 import math
 import os
-import statistics
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from statistics import fmean, median, stdev
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.contenders import Bench, fit_kit, kit, limit, plain
+from benchmarks.contenders import Bench, Fit, fit_kit, kit, limit, plain, profile_kit
 from benchmarks.plain import fit_plainly
 from benchmarks.tables import hardware
 from evaluator.datasets.dataset import open_splits
@@ -72,7 +79,7 @@ def compare_scores(bench: Bench, seeds: int) -> str:
             truth = bench.splits.validation.labels
             found[name].append(score(truth, predictions, bench.class_names).macro_f1)
     return "; ".join(
-        f"{name} {statistics.fmean(own):.3f} (sd {statistics.stdev(own) if seeds > 1 else 0:.3f})"
+        f"{name} {fmean(own):.3f} (sd {stdev(own) if seeds > 1 else 0:.3f})"
         for name, own in found.items()
     )
 
@@ -81,35 +88,70 @@ def compare_speeds(bench: Bench, repeats: int) -> str:
     """A row of the table: median speeds, and medians of the ratios within a turn."""
     limit(bench)  # the first network of a process is slow, whoever runs it
     turns = [[measure(bench) for measure in (kit, limit, plain)] for _ in range(repeats)]
-    kits, limits, plains = (statistics.median(turn[i] for turn in turns) for i in range(3))
-    of_plain = statistics.median(turn[0] / turn[2] for turn in turns)
+    kits, limits, plains = (median(turn[i] for turn in turns) for i in range(3))
+    of_plain = median(turn[0] / turn[2] for turn in turns)
     shares = [turn[0] / turn[1] for turn in turns]
     return (
         f"| `{bench.pipeline.name}` | {bench.n:,} | {kits:,.0f}/s | {plains:,.0f}/s | "
-        f"{limits:,.0f}/s | {of_plain:.2f}x | {statistics.median(shares):.0%} | "
+        f"{limits:,.0f}/s | {of_plain:.2f}x | {median(shares):.0%} | "
         f"{min(shares):.0%} to {max(shares):.0%} |"
     )
 
 
-def compare_compiled(bench: Bench, repeats: int) -> str:
-    """A row of the table: what compiling costs once, saves per image, and when it has paid."""
-    turns = [(fit_kit(bench), fit_kit(bench, compile=True)) for _ in range(repeats)]
-    saved = statistics.median(1 / eager.speed - 1 / fast.speed for eager, fast in turns)
-    longer = [fast.overhead - eager.overhead for eager, fast in turns]
-    cold, warm = longer[0], statistics.median(longer[1:] or longer)  # torch keeps what it compiled
-    kits, fasts = (statistics.median(turn[i].speed for turn in turns) for i in range(2))
-    pays = [f"{seconds / saved:,.0f}" if saved > 0 else "never" for seconds in (cold, warm)]
+def compare_ways(bench: Bench, repeats: int) -> str:
+    """Rows of the table: the kit with its steps launched, recorded and compiled."""
+    on_gpu = bench.device.type == "cuda"
+    ways = {"launched": (False, False), "recorded": (False, True), "compiled": (True, False)}
+    if not on_gpu:
+        del ways["recorded"]
+    fits: dict[str, list[Fit]] = {way: [] for way in ways}
+    fit_kit(bench, record=False)  # the first network of a process is slow, however it steps
+    for _ in range(repeats):
+        for way, (compile, record) in ways.items():
+            fits[way].append(fit_kit(bench, compile=compile, record=record))
+    usual = fits["recorded" if on_gpu else "launched"]
+    rows = [f"| `{bench.pipeline.name}` | launched | {median_speed(fits['launched']):,.0f}/s | | |"]
+    if on_gpu:
+        rows.append(way_row("recorded", fits["recorded"], fits["launched"]))
+    rows.append(way_row("compiled, the first time", fits["compiled"], usual, fits["compiled"][:1]))
+    if repeats > 1:  # torch keeps what it compiled
+        later = fits["compiled"][1:]
+        rows.append(way_row("compiled, later", fits["compiled"], usual, later))
+    return "\n".join(rows)
+
+
+def way_row(way: str, own: list[Fit], other: list[Fit], starts: list[Fit] | None = None) -> str:
+    """One row: how much longer `own` takes to start than `other`, and when that has paid."""
+    longer = median(fit.overhead for fit in starts or own) - median(fit.overhead for fit in other)
+    saved = median(
+        1 / before.speed - 1 / after.speed for before, after in zip(other, own, strict=True)
+    )
+    pays = "never" if saved <= 0 else f"{max(0.0, longer) / saved:,.0f}"
+    return f"| | {way} | {median_speed(own):,.0f}/s | {longer:.1f} s | {pays} |"
+
+
+def median_speed(fits: list[Fit]) -> float:
+    """Images per second."""
+    return median(fit.speed for fit in fits)
+
+
+def profile(bench: Bench) -> str:
+    """A row of the table: a step by the clock, what of it the device computes, and in what."""
+    found = profile_kit(bench)
+    costliest = ", ".join(f"`{name[:60]}` {own:.2f}" for name, own in found.costliest)
     return (
-        f"| `{bench.pipeline.name}` | {kits:,.0f}/s | {fasts:,.0f}/s | {cold:.0f} s | {warm:.0f} s "
-        f"| {pays[0]} | {pays[1]} |"
+        f"| `{bench.pipeline.name}` | {found.milliseconds:.1f} | {found.computing:.1f} | "
+        f"{found.kernels:,.0f} | {costliest} |"
     )
 
 
 HEADER = """| pipeline | images | kit | plain | limit | kit / plain | kit / limit | range |
 |---|-:|-:|-:|-:|-:|-:|-:|"""
-COMPILED_HEADER = """| pipeline | kit | compiled | first compilation | later ones | \
-pays from, images x epochs | later |
-|---|-:|-:|-:|-:|-:|-:|"""
+WAYS_HEADER = """| pipeline | steps are | speed | longer to start | pays from, images x epochs |
+|---|---|-:|-:|-:|"""
+
+PROFILE_HEADER = """| pipeline | step, ms | computing, ms | kernels | costliest, ms |
+|---|-:|-:|-:|---|"""
 
 
 def main() -> None:
@@ -124,11 +166,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="turns of each")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--scores", type=int, metavar="SEEDS", help="compare macro-F1 instead")
-    instead.add_argument("--compile", action="store_true", help="compare with torch.compile")
+    instead.add_argument("--compile", action="store_true", help="launched, recorded, compiled")
+    instead.add_argument("--profile", action="store_true", help="what a step is spent on")
     flags = parser.parse_args()
     warnings.filterwarnings("ignore", message="pipeline .* frozen features drawn at random")
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     device = chosen_device(flags.device)
+    header = HEADER
+    row: Callable[[Bench], str] = partial(compare_speeds, repeats=flags.repeats)
+    if flags.compile:
+        header, row = WAYS_HEADER, partial(compare_ways, repeats=flags.repeats)
+    elif flags.profile:
+        header, row = PROFILE_HEADER, profile
     with tempfile.TemporaryDirectory() as folder:
         root = flags.data
         if root is None:
@@ -139,7 +188,7 @@ def main() -> None:
         side = splits.training.images.shape[1]
         print(f"{hardware(flags.device)}; {splits.name}, {side} px, {flags.repeats} turns\n")
         if not flags.scores:
-            print(COMPILED_HEADER if flags.compile else HEADER)
+            print(header)
         for name in flags.pipelines:
             n = min(flags.images, len(splits.training))
             if flags.quick and name != "quick":
@@ -149,8 +198,7 @@ def main() -> None:
                 found = compare_scores(bench, flags.scores)
                 print(f"{name}, {n:,} images, {flags.scores} seeds: {found}", flush=True)
             else:
-                compare = compare_compiled if flags.compile else compare_speeds
-                print(compare(bench, flags.repeats), flush=True)
+                print(row(bench), flush=True)
 
 
 if __name__ == "__main__":

@@ -103,13 +103,8 @@ class Learner:
 
         Raises DeadlineReached where the clock passes `deadline` first.
         """
-        logits, features = [], torch.empty(0)
-        for number, member in enumerate(self.members_):
-            views = self._infer(member, images, deadline)
-            logits.append(views.logits)
-            if number == 0:
-                features = views.features
-        committee = self.calibration_.probabilities(torch.stack(logits))  # (K, N, C)
+        logits, features = self._infer(self.members_, images, deadline)
+        committee = self.calibration_.probabilities(logits)  # (K, N, C)
         return Sight(committee.mean(0), features, committee)
 
     def probabilities(self, images: Tensor) -> Tensor:
@@ -245,8 +240,8 @@ class Learner:
             unseen = torch.ones(len(labels), dtype=torch.bool)
             unseen[own] = False
             if unseen.any():
-                held_out = self._infer(member, images[unseen.to(images.device)])
-                logits[unseen] += held_out.logits
+                held_out, _ = self._infer([member], images[unseen.to(images.device)])
+                logits[unseen] += held_out[0]
                 times[unseen] += 1
         known = times > 0
         trusted = known & torch.isfinite(logits).all(1)  # else the net has diverged
@@ -260,12 +255,15 @@ class Learner:
             self.calibration_ = uncalibrated(n_classes, self.settings.positive_weight)
         self.labelled_probabilities_ = self.calibration_.probabilities(logits)
         if not known.all():  # a lone member holds out some, and knows the rest by heart
-            seen = self._infer(self.members_[0], images[(~known).to(images.device)])
-            self.labelled_probabilities_[~known] = self.calibration_.probabilities(seen.logits)
+            seen, _ = self._infer(self.members_[:1], images[(~known).to(images.device)])
+            self.labelled_probabilities_[~known] = self.calibration_.probabilities(seen[0])
 
-    def _infer(self, member: Trainee, images: Tensor, deadline: float | None = None) -> Views:
-        """Logits (N, C) and features (N, D) of `images`, on the CPU."""
-        member.network.eval()
+    def _infer(
+        self, members: list[Trainee], images: Tensor, deadline: float | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (K, N, C) of all `members` and features (N, D) of the first, on the CPU."""
+        for member in members:
+            member.network.eval()
         logits: list[Tensor] = []
         features: list[Tensor] = []
         start = 0
@@ -274,20 +272,30 @@ class Learner:
                 if deadline is not None and self.clock() >= deadline:
                     raise DeadlineReached(f"{start} of {len(images)} images had been looked at")
                 size = INFERENCE_BATCHES * self.batch_size_
-                batch = images[start : start + size].to(self.resolved.device, non_blocking=True)
-                views: Views | None = None
+                views: list[Views] = []
                 try:
-                    views = member.network(batch.contiguous(memory_format=torch.channels_last))
+                    batch = self._sent(images[start : start + size])
+                    views = [member.network(batch) for member in members]
                 except RuntimeError as error:
                     if not is_out_of_memory(error) or self.batch_size_ == 1:
                         raise
-                if views is None:
-                    self._halve_batch(len(batch))
+                if not views:
+                    self._halve_batch(min(size, len(images) - start))
                     continue
-                logits.append(views.logits.cpu())
-                features.append(views.features.cpu())
+                if logits:  # fetched only now, so that the device always has the next batch to do
+                    logits[-1], features[-1] = logits[-1].cpu(), features[-1].cpu()
+                logits.append(torch.stack([view.logits for view in views]))
+                features.append(views[0].features)
                 start += len(batch)
-        return Views(torch.cat(logits), torch.cat(features))
+            logits[-1], features[-1] = logits[-1].cpu(), features[-1].cpu()
+        return torch.cat(logits, 1), torch.cat(features)
+
+    def _sent(self, batch: Tensor) -> Tensor:
+        """`batch` (B, 3, S, S) on the device, channels-last, on its way while the device works."""
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        if self.resolved.device.type == "cuda" and batch.device.type == "cpu":
+            batch = batch.pin_memory()
+        return batch.to(self.resolved.device, non_blocking=True)
 
     def _onto_device(self, values: Tensor) -> Tensor:
         return values.to(self.resolved.device)

@@ -56,6 +56,13 @@ def test_what_is_written_is_read_again(tmp_path: Path):
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["calibration.json"]
 
 
+@pytest.mark.parametrize(
+    ("speed", "words"), [(5.528, "5.53 (4.98 to 6.08)"), (1399.8, "1,400 (1,260 to 1,540)")]
+)
+def test_speeds_are_told_as_a_person_writes_them(speed: float, words: str):
+    assert words in calibrate.told(calibration(speed), Path("calibration.json"))
+
+
 def edited(**fields: object) -> str:
     return json.dumps({**asdict(calibration()), **fields})
 

@@ -106,10 +106,10 @@ def test_the_same_rows_and_seed_repeat_to_the_bit_whatever_the_global_state(pipe
 class Spy(ZEWDPCTrainer):
     """Keeps what the training draws: first weights, and the rows and pictures of each batch."""
 
-    def _train(self, network, forward, images, targets, rows, held_out):
+    def _train(self, network, *rest):
         self.first_ = {key: value.clone() for key, value in network.state_dict().items()}
-        self.held_out_ = held_out
-        super()._train(network, forward, images, targets, rows, held_out)
+        self.held_out_ = rest[-1]
+        super()._train(network, *rest)
 
     def _loss(self, network, batch, targets):
         self.batches_ = [*getattr(self, "batches_", []), batch.clone()]

@@ -100,7 +100,8 @@ def _here(found: Calibration, minutes: float) -> str:
 
 
 def _spoken(speed: Throughput) -> str:
-    return f"{speed.median:.3g} ({speed.low:.3g} to {speed.high:.3g})"
+    median, low, high = (f"{float(f'{n:.3g}'):,g}" for n in (speed.median, speed.low, speed.high))
+    return f"{median} ({low} to {high})"
 
 
 def _say(line: str) -> None:

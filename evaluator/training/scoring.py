@@ -36,6 +36,7 @@ SOURCES = (
     "datasets/layout.py",
     "training/augmentation.py",
     "training/compilation.py",
+    "training/recording.py",
     "training/device.py",
     "training/inputs.py",
     "training/metrics.py",

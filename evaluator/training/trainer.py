@@ -36,6 +36,7 @@ from evaluator.training.inputs import check_images, checked_labels
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.optimisation import build_optimisers, build_schedule
 from evaluator.training.pipelines import Pipeline
+from evaluator.training.recording import WORTH_RECORDING, Step, recorded
 from evaluator.training.weights import load_weights
 
 __all__ = ["ZEWDPCTrainer", "resize_images"]
@@ -101,10 +102,11 @@ class ZEWDPCTrainer:
             if self.pipeline.pretrained:
                 load_weights(network, self.pipeline.architecture, self.weights)
             network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            with compiled(network, self.compile) as forward:
-                self._train(
-                    network, forward, resident(images, device), targets.to(device), rows, held_out
-                )
+            set_training(network, frozen_features=self.pipeline.frozen_features)
+            images, targets = resident(images, device), targets.to(device)
+            scaler = GradScaler(device.type, enabled=half_precision(device) is torch.float16)
+            with self._in_steps(network, scaler, len(rows), images.shape[1:], device) as step:
+                self._train(network, step, scaler, images, targets, rows, held_out)
         self.network_: nn.Module = network.eval()
         self.device_ = device
         return self
@@ -153,53 +155,81 @@ class ZEWDPCTrainer:
                     torch.cuda.manual_seed(seed)
             yield
 
+    @contextmanager
+    def _in_steps(
+        self,
+        network: nn.Module,
+        scaler: GradScaler,
+        n: int,
+        shape: Sequence[int],
+        device: torch.device,
+    ) -> Iterator[Step]:
+        """A step forward and back over a batch out of `n` rows: compiled, or recorded if it pays.
+
+        `network` must be in training mode.
+        """
+        sizes = self._batch_sizes(n)
+        with compiled(network, self.compile) as forward:
+
+            def step(batch: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+                network.zero_grad()
+                loss = self._loss(forward, batch, targets)
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                return loss.detach()
+
+            if self.compile or self.pipeline.epochs_for(len(sizes)) * len(sizes) < WORTH_RECORDING:
+                yield step
+                return
+            n_classes = len(self.class_names)
+            with recorded(step, network, sorted(set(sizes)), shape, n_classes, device) as replayed:
+                yield replayed
+
+    def _batch_sizes(self, n: int) -> list[int]:
+        """Of an epoch over `n` rows: at most `batch_size` each, nearly equal, never one alone."""
+        n_batches = min(math.ceil(n / self.pipeline.batch_size), n // 2)  # batch norm needs two
+        return [n // n_batches + (number < n % n_batches) for number in range(n_batches)]
+
     def _train(
         self,
         network: nn.Module,
-        forward: Forward,
+        step: Step,
+        scaler: GradScaler,
         images: torch.Tensor,
         targets: torch.Tensor,
         rows: torch.Tensor,
         held_out: torch.Tensor,
     ) -> None:
-        """Run the pipeline's epochs over `rows` of `images` and `targets` (N, C).
-
-        `forward` is what steps call: `network`, or its compiled form.
-        """
+        """Run the pipeline's epochs over `rows` of `images` and `targets` (N, C)."""
         pipeline = self.pipeline
         device = targets.device
-        # At most `batch_size` each and of nearly equal size; never one alone (batch norm).
-        n_batches = min(math.ceil(len(rows) / pipeline.batch_size), len(rows) // 2)
+        sizes = self._batch_sizes(len(rows))
+        n_batches = len(sizes)
         epochs = pipeline.epochs_for(n_batches)
         n_steps = epochs * n_batches
-        set_training(network, frozen_features=pipeline.frozen_features)
         optimisers = build_optimisers(network, pipeline)
         schedules = [build_schedule(optimiser, pipeline, n_steps) for optimiser in optimisers]
         n_averaged = math.ceil(n_steps * pipeline.averaged_share)
         average = AveragedModel(network) if n_averaged else None
-        scaler = GradScaler(device.type, enabled=half_precision(device) is torch.float16)
         order = stream(self.seed, "post-purchase batch order")
         mirrors = stream(self.seed, "post-purchase mirrors")
         blurs = stream(self.seed, "post-purchase blurs")
         for epoch in range(epochs):
             total = torch.zeros((), device=device)
             shuffled = rows[torch.randperm(len(rows), generator=order)]
-            for number, chosen in enumerate(shuffled.tensor_split(n_batches), start=1):
+            for number, chosen in enumerate(torch.split(shuffled, sizes), start=1):
                 batch = self._augmented(take(images, chosen, device), mirrors, blurs)
-                loss = self._loss(forward, batch, targets[sent(chosen, device)])
-                network.zero_grad()
-                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                loss = step(batch, targets[sent(chosen, device)])
                 for optimiser, schedule in zip(optimisers, schedules, strict=True):
                     scaler.step(optimiser)
                     if isinstance(schedule, LambdaLR):
                         schedule.step()
                 scaler.update()
-                total += loss.detach()
-                step = epoch * n_batches + number
-                if average is not None and step > n_steps - n_averaged:
+                total += loss
+                done = epoch * n_batches + number
+                if average is not None and done > n_steps - n_averaged:
                     average.update_parameters(network)
                 if self.progress is not None:
-                    self.progress(step / n_steps)
+                    self.progress(done / n_steps)
             mean_loss = total.item() / n_batches
             if not math.isfinite(mean_loss):
                 raise FloatingPointError(
@@ -212,7 +242,7 @@ class ZEWDPCTrainer:
                     if isinstance(schedule, ReduceLROnPlateau):
                         schedule.step(held_out_loss)
         if average is not None:
-            self._adopt(average, network, images, rows.tensor_split(n_batches), device)
+            self._adopt(average, network, images, torch.split(rows, sizes), device)
 
     def _adopt(
         self,
