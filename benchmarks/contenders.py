@@ -84,8 +84,8 @@ def kit(bench: Bench) -> float:
 def fit_kit(bench: Bench, *, compile: bool = False, record: bool = True) -> Fit:
     """Train with the judge's trainer for `bench.epochs` timed epochs, and one before and after.
 
-    With `record` its steps are recorded, where the device is a GPU; a real training is always worth
-    that, while these are as short as they can be.
+    With `record` its steps are recorded where the device is a GPU, however few they are: these
+    trainings are shorter than real ones.
     """
     first_steps: list[float] = []  # when the first batch of each epoch was done
     seen = 0
@@ -97,10 +97,10 @@ def fit_kit(bench: Bench, *, compile: bool = False, record: bool = True) -> Fit:
             first_steps.append(time.perf_counter())
         seen += 1
 
-    trainer = trainer_of(bench, bench.epochs + 2, watch, compile=compile)
+    trainer = trainer_of(bench, bench.epochs + 2, watch, compile=compile, record=record)
     images, labels = bench.images(), bench.labels()
     started = time.perf_counter()
-    with patch.object(training, "WORTH_RECORDING", 0 if record else math.inf):
+    with patch.object(training, "WORTH_RECORDING", 0):
         trainer.fit(images, labels)
     synchronise(bench.device)
     whole = time.perf_counter() - started
@@ -109,7 +109,12 @@ def fit_kit(bench: Bench, *, compile: bool = False, record: bool = True) -> Fit:
 
 
 def trainer_of(
-    bench: Bench, epochs: int, progress: Callable[[float], None], *, compile: bool = False
+    bench: Bench,
+    epochs: int,
+    progress: Callable[[float], None],
+    *,
+    compile: bool = False,
+    record: bool = True,
 ) -> ZEWDPCTrainer:
     """The judge's trainer, for so many epochs, from weights drawn at random."""
     return ZEWDPCTrainer(
@@ -120,6 +125,7 @@ def trainer_of(
         weights="none",
         progress=progress,
         compile=compile,
+        record=record,
     )
 
 
@@ -129,7 +135,7 @@ class Profile:
 
     milliseconds: float  # by the clock, without the profiler
     computing: float  # milliseconds of them in which the device computes
-    kernels: float  # how many it ran
+    kernels: float  # how many it ran, copies included
     costliest: list[tuple[str, float]]  # its kernels (operations, on a CPU), milliseconds of each
 
 

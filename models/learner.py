@@ -19,7 +19,7 @@ from models.image_bank import Clock
 from models.networks import SMALL, Views, build_network, find_weights
 from models.randomness import stream
 from models.settings import LearnerSettings
-from models.training import DeadlineReached, Trainee, autocast, is_out_of_memory
+from models.training import DeadlineReached, Fetch, Trainee, autocast, is_out_of_memory
 
 INFERENCE_BATCHES = 4  # an inference batch is this many training batches long
 HELD_OUT_FOLDS = 5  # a lone member holds out one of these
@@ -264,34 +264,38 @@ class Learner:
         """Logits (K, N, C) of all `members` and features (N, D) of the first, on the CPU."""
         for member in members:
             member.network.eval()
-        logits: list[Tensor] = []
-        features: list[Tensor] = []
+        found: list[list[Tensor]] = []  # logits (K, B, C) and features (B, D) of each batch
+        ahead: Fetch | None = None
         start = 0
         with torch.inference_mode(), autocast(self.resolved.device, self.resolved.precision):
-            while start < len(images) or not logits:
-                if deadline is not None and self.clock() >= deadline:
-                    raise DeadlineReached(f"{start} of {len(images)} images had been looked at")
+            while start < len(images) or ahead is None:
                 size = INFERENCE_BATCHES * self.batch_size_
                 views: list[Views] = []
                 try:
                     batch = self._sent(images[start : start + size])
-                    views = [member.network(batch) for member in members]
+                    for member in members:
+                        if deadline is not None and self.clock() >= deadline:
+                            raise DeadlineReached(f"{start} of {len(images)} images were looked at")
+                        views.append(member.network(batch))
                 except RuntimeError as error:
                     if not is_out_of_memory(error) or self.batch_size_ == 1:
                         raise
+                    views.clear()
                 if not views:
                     self._halve_batch(min(size, len(images) - start))
                     continue
-                if logits:  # fetched only now, so that the device always has the next batch to do
-                    logits[-1], features[-1] = logits[-1].cpu(), features[-1].cpu()
-                logits.append(torch.stack([view.logits for view in views]))
-                features.append(views[0].features)
+                before, ahead = (
+                    ahead,
+                    Fetch(torch.stack([v.logits for v in views]), views[0].features),
+                )
+                if before is not None:  # waited for only now: the device has its next batch to do
+                    found.append(before.arrived())
                 start += len(batch)
-            logits[-1], features[-1] = logits[-1].cpu(), features[-1].cpu()
-        return torch.cat(logits, 1), torch.cat(features)
+            found.append(ahead.arrived())
+        return torch.cat([part[0] for part in found], 1), torch.cat([part[1] for part in found])
 
     def _sent(self, batch: Tensor) -> Tensor:
-        """`batch` (B, 3, S, S) on the device, channels-last, on its way while the device works."""
+        """`batch` (B, 3, S, S) on the device, channels-last; a GPU fetches it in its turn."""
         batch = batch.contiguous(memory_format=torch.channels_last)
         if self.resolved.device.type == "cuda" and batch.device.type == "cpu":
             batch = batch.pin_memory()

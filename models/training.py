@@ -50,6 +50,27 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     )
 
 
+class Fetch:
+    """Tensors on their way from the device to the CPU.
+
+    To wait for them is to wait for what the device was asked before, and for nothing after.
+    """
+
+    def __init__(self, *tensors: Tensor) -> None:
+        self._copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]  # pinned
+        self._done: torch.cuda.Event | None = None
+        if tensors[0].is_cuda:
+            stream = torch.cuda.current_stream(tensors[0].device)
+            self._done = stream.record_event()  # type: ignore[no-untyped-call]
+
+    def arrived(self) -> list[Tensor]:
+        """The tensors, on the CPU, in memory that is not pinned."""
+        if self._done is None:
+            return self._copies
+        self._done.synchronize()
+        return [copy.clone() for copy in self._copies]
+
+
 @dataclass
 class Trainee:
     """One net with its optimisers and its own stream of batches.

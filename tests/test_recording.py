@@ -1,5 +1,7 @@
 """A step recorded as a CUDA graph computes what it computes when it is launched."""
 
+import contextlib
+import gc
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evaluator.training import recording, trainer
+from evaluator.training import device, recording, trainer
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.recording import Step, recorded
@@ -58,6 +60,21 @@ def exact() -> Iterator[None]:
     torch.backends.cudnn.deterministic = before
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of an EfficientNet-b0 whose signal reaches its end: batch norm knows what comes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = build_network("efficientnet_b0", 3).train()
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None
+        net(torch.randn(32, *SHAPE))
+    file = tmp_path_factory.mktemp("weights") / "b0.pt"
+    torch.save(net.state_dict(), file)
+    return str(file)
+
+
 def test_on_a_cpu_nothing_is_recorded():
     net = build_network("local_logits", 3)
     step = step_of(net)
@@ -65,23 +82,23 @@ def test_on_a_cpu_nothing_is_recorded():
         assert replayed is step
 
 
+B0 = replace(PIPELINES["b0-unfrozen"], epochs=1, batch_size=12, learning_rate=1e-4)
+LEARNING = {
+    "muon and an average": replace(PIPELINES["quick-averaged"], epochs=1, minimum_steps=0),
+    "unfrozen": B0,
+    "frozen": replace(B0, frozen_features=True),
+}
+
+
 @gpu
 @pytest.mark.usefixtures("exact")
-@pytest.mark.parametrize(
-    ("name", "frozen"),
-    [("local_logits", False), ("efficientnet_b0", False), ("efficientnet_b0", True)],
-)
-def test_a_recorded_training_learns_what_a_launched_one_learns(name, frozen, monkeypatch):
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_recorded_training_learns_what_a_launched_one_learns(name, half, weights, monkeypatch):
     """Dropout and stochastic depth included: the dice fall alike."""
-    pipeline = replace(
-        PIPELINES["unfrozen"],
-        architecture=name,
-        pretrained=False,
-        frozen_features=frozen,
-        epochs=4,
-        batch_size=12,
-        learning_rate=1e-4,
-    )
+    monkeypatch.setattr(device, "half_precision", lambda _: half)
+    monkeypatch.setattr(trainer, "half_precision", lambda _: half)
+    monkeypatch.setattr(trainer, "WORTH_RECORDING", 0)
     dice = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (150, *SHAPE), dtype=torch.uint8, generator=dice)
     labels = torch.randint(0, 2, (150, 3), generator=dice)
@@ -93,16 +110,19 @@ def test_a_recorded_training_learns_what_a_launched_one_learns(name, frozen, mon
 
     monkeypatch.setattr(trainer, "recorded", watched)
 
-    def fitted() -> nn.Module:
-        trained = ZEWDPCTrainer(pipeline, ["a", "b", "c"], seed=0, device="cuda", weights="none")
-        return trained.fit(images, labels).network_
+    def fitted(rate: float = 1.0, *, record: bool) -> Tensor:
+        pipeline = replace(LEARNING[name], learning_rate=rate * LEARNING[name].learning_rate)
+        trained = ZEWDPCTrainer(
+            pipeline, ["a", "b", "c"], seed=0, device="cuda", weights=weights, record=record
+        )
+        network = trained.fit(images, labels).network_
+        return torch.cat([p.detach().flatten() for p in network.parameters()])
 
-    replayed = fitted()
-    assert made == [[11, 12]]
-    monkeypatch.setattr(trainer, "WORTH_RECORDING", 1000)
-    launched = fitted()
+    replayed, launched = fitted(record=True), fitted(record=False)
     assert len(made) == 1
-    torch.testing.assert_close(replayed.state_dict(), launched.state_dict(), rtol=2e-2, atol=2e-3)
+    assert len(made[0]) == 2  # sizes of batches
+    another = fitted(1.1, record=False)
+    assert (replayed - launched).norm() < 0.3 * (another - launched).norm()
 
 
 @gpu
@@ -141,18 +161,27 @@ def test_dropout_draws_anew_at_every_replay():
 
 
 @gpu
-def test_the_memory_comes_back():
-    net, (images, targets) = network(), sheets(64)
-    step = step_of(net)
-    step(images, targets)  # cuBLAS takes a workspace, and keeps it
-    net.zero_grad()
-    before = torch.cuda.memory_allocated()
-    for _ in range(3):
-        with recorded(step, net, [64, 63], SHAPE, 3, GPU) as replayed:
+@pytest.mark.parametrize("ending", ["well", "in an error"])
+def test_the_memory_comes_back(ending):
+    net, (images, targets) = network("efficientnet_b0"), sheets(64)
+    held = []
+
+    def whole() -> int:
+        with (
+            contextlib.suppress(FloatingPointError),
+            recorded(step_of(net), net, [64, 63], SHAPE, 3, GPU) as replayed,
+        ):
+            held.append(replayed)  # as the traceback of an error would
             replayed(images, targets)
-        net.zero_grad()
-    del replayed
-    assert torch.cuda.memory_allocated() <= before + 2**25  # workspaces of other streams
+            if ending == "in an error":
+                raise FloatingPointError
+        torch.cuda.synchronize()
+        gc.collect()
+        torch.cuda.empty_cache()
+        return torch.cuda.memory_reserved()
+
+    first = whole()  # libraries take workspaces, and keep them
+    assert [whole() - first <= 2**24 for _ in range(3)] == [True] * 3
 
 
 @gpu

@@ -1,7 +1,7 @@
 """Where the post-purchase training computes: the device, its half precision, CPU threads."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -48,7 +48,8 @@ def too_little_memory(
 def release_memory() -> None:
     """Give cached GPU memory back: the next purchase runs on the same GPU, in another process."""
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # after a failure on the GPU, which is what is to be told
+            torch.cuda.empty_cache()
 
 
 def half_precision(device: torch.device) -> torch.dtype | None:

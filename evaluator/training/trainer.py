@@ -53,8 +53,8 @@ class ZEWDPCTrainer:
     a state dict, and is ignored by pipelines that start from scratch. `progress` is called after
     every batch with the share of the training done, 0 to 1. `max_threads` bounds the CPU threads
     while fitting and predicting; None leaves them as they are. `compile` trains through
-    `torch.compile`, which takes a while before it is faster; what is fitted is the plain network
-    all the same. On a CPU the same rows, seed and
+    `torch.compile`, which takes a while before it is faster; `record` records steps on a GPU where
+    that pays. What is fitted is the plain network all the same. On a CPU the same rows, seed and
     number of threads give bit-identical probabilities. Fitted: `network_`, `device_`.
     """
 
@@ -69,6 +69,7 @@ class ZEWDPCTrainer:
         progress: Callable[[float], None] | None = None,
         max_threads: int | None = None,
         compile: bool = False,
+        record: bool = True,
     ) -> None:
         self.pipeline = pipeline
         self.class_names = class_names
@@ -78,14 +79,15 @@ class ZEWDPCTrainer:
         self.progress = progress
         self.max_threads = max_threads
         self.compile = compile
+        self.record = record
 
     def fit(self, images: torch.Tensor, labels: npt.ArrayLike | torch.Tensor) -> Self:
         """Train on `images` uint8 (N, 3, S, S) and 0/1 `labels` (N, C).
 
         The rows' order matters to the seed's random choices: give them in a canonical one. Raises
         `ValueError` where images or labels are not what they must be, `ConfigurationError` where
-        the weights cannot be had or the network cannot be compiled, `FloatingPointError` where the
-        loss stops being a number.
+        the weights cannot be had or a step cannot be compiled or recorded,
+        `FloatingPointError` where the loss stops being a number.
         """
         check_images(images, self.pipeline)
         targets = checked_labels(labels, len(images), len(self.class_names))
@@ -177,7 +179,8 @@ class ZEWDPCTrainer:
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 return loss.detach()
 
-            if self.compile or self.pipeline.epochs_for(len(sizes)) * len(sizes) < WORTH_RECORDING:
+            n_steps = self.pipeline.epochs_for(len(sizes)) * len(sizes)
+            if self.compile or not self.record or n_steps < WORTH_RECORDING:
                 yield step
                 return
             n_classes = len(self.class_names)
