@@ -1,9 +1,12 @@
 """A post-purchase training three ways, each under the clock: the kit, a plain loop, the limit."""
 
 import math
+import re
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 from unittest.mock import patch
 
@@ -157,15 +160,22 @@ def profile_kit(bench: Bench) -> Profile:
     with patch.object(training, "WORTH_RECORDING", 0):
         trainer_of(bench, 4, watch).fit(bench.images(), bench.labels())
     events = [event for event in profiler.key_averages() if busy(event, on_gpu)]
-    events.sort(key=lambda event: busy(event, on_gpu), reverse=True)
+    cost: defaultdict[str, float] = defaultdict(float)
+    for event in events:
+        cost[short(event.key)] += busy(event, on_gpu) / bench.batches
     return Profile(
         milliseconds=1000 * bench.rows / bench.batches / speed,
-        computing=sum(busy(event, on_gpu) for event in events) / bench.batches,
+        computing=sum(cost.values()),
         kernels=sum(event.count for event in events) / bench.batches,
-        costliest=[
-            (event.key, busy(event, on_gpu) / bench.batches) for event in events[:COSTLIEST]
-        ],
+        costliest=sorted(cost.items(), key=itemgetter(1), reverse=True)[:COSTLIEST],
     )
+
+
+def short(kernel: str) -> str:
+    """A kernel's name without its template's arguments, but for what is computed elementwise."""
+    outer, _, inner = kernel.removeprefix("void ").replace("at::native::", "").partition("<")
+    computes = re.findall(r"\w*(?:Functor|_cuda)\b", inner)
+    return f"{outer} {computes[-1]}" if computes else outer
 
 
 def busy(event: Any, on_gpu: bool) -> float:

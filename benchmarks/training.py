@@ -138,7 +138,7 @@ def median_speed(fits: list[Fit]) -> float:
 def profile(bench: Bench) -> str:
     """A row of the table: a step by the clock, what of it the device computes, and in what."""
     found = profile_kit(bench)
-    costliest = ", ".join(f"`{name[:60]}` {own:.2f}" for name, own in found.costliest)
+    costliest = ", ".join(f"`{name}` {own:.2f}" for name, own in found.costliest)
     return (
         f"| `{bench.pipeline.name}` | {found.milliseconds:.1f} | {found.computing:.1f} | "
         f"{found.kernels:,.0f} | {costliest} |"
@@ -149,7 +149,6 @@ HEADER = """| pipeline | images | kit | plain | limit | kit / plain | kit / limi
 |---|-:|-:|-:|-:|-:|-:|-:|"""
 WAYS_HEADER = """| pipeline | steps are | speed | longer to start | pays from, images x epochs |
 |---|---|-:|-:|-:|"""
-
 PROFILE_HEADER = """| pipeline | step, ms | computing, ms | kernels | costliest, ms |
 |---|-:|-:|-:|---|"""
 
