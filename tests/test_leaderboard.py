@@ -85,6 +85,11 @@ def test_means_spread_and_gap(evaluation: Evaluation) -> None:
     assert by_name(rows)["all"].n == 1
 
 
+def test_no_gap_is_closed_where_every_label_is_worth_less_than_none(evaluation: Evaluation) -> None:
+    pretend(evaluation, gains={("all", 0): -0.7})
+    assert all(row.gap_closed is None for row in leaderboard(evaluation.results()))
+
+
 def test_the_area_under_the_budget_curve_stands_where_there_is_one(evaluation: Evaluation) -> None:
     pretend(evaluation, failed="entropy")
     lines = render(leaderboard(evaluation.results()), evaluation.plan.pairs).splitlines()
@@ -175,7 +180,7 @@ def test_a_failed_strategy_is_compared_with_nothing(
     assert all(row.against_baseline is None for row in rows)
     assert by_name(rows)[failed].interval is None
     second = render(rows, evaluation.plan.pairs, baseline).split("\n\n")[1]
-    assert second == "not compared with random (failed or unfinished): entropy"
+    assert second == "not compared with random (failed or unfinished, or random itself is): entropy"
 
 
 def test_one_seed_says_nothing_about_a_difference(evaluation: Evaluation) -> None:
@@ -199,7 +204,12 @@ def test_an_unfinished_seed_does_not_count_until_it_is_complete(evaluation: Eval
     entropy = rows["entropy"]
     assert entropy.mean == pytest.approx(0.55), "seed 0 alone"
     assert entropy.interval is None
-    assert {pair: len(scores) for pair, scores in entropy.by_pair.items()} == {"5:1": 2, "9:2": 1}
+    assert {pair: len(scores) for pair, scores in entropy.by_pair.items()} == {"5:1": 1, "9:2": 1}
+    assert entropy.n == 1
+    assert "over different seeds and do not compare: oracle" not in render([*rows.values()], [])
+    assert "do not compare: entropy 0, random 0 1" in render([*rows.values()], []).replace(
+        "random 0 1, entropy 0", "entropy 0, random 0 1"
+    )
     assert entropy.against_baseline is not None
     assert entropy.against_baseline.test.n == 1
     assert rows["random"].interval is not None

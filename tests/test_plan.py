@@ -70,6 +70,13 @@ def test_strategies_share_their_training_seeds_and_seeds_do_not_overlap(plan: Pl
     assert by_seed == {0: [0, 1000], 1: [1, 1001], 2: [2, 1002]}
 
 
+def test_seeds_of_two_machines_are_those_of_one(plan: Plan) -> None:
+    parts = [replace(plan, seeds=2), replace(plan, seeds=1, first_seed=2)]
+    halves = [trial for part in parts for trial in part.purchases()]
+    assert set(halves) == set(replace(plan, seeds=3).purchases())
+    assert len(set(halves)) == len(halves)
+
+
 def test_more_seeds_of_either_kind_keep_what_is_done(plan: Plan) -> None:
     def done(plan: Plan) -> set[tuple[str, str, int]]:
         return {

@@ -78,6 +78,14 @@ def test_two_machines_stand_in_one_leaderboard(write: Write) -> None:
     assert rows["none"].n == 2
 
 
+def test_strategies_of_different_machines_are_named(write: Write) -> None:
+    folders = [write("a", "random", device="slow"), write("b", "entropy", device="fast")]
+    (notice,) = read_results(folders).notices
+    assert "random on slow; entropy on fast" in notice
+    both = [write(name, "random", "badge", seeds=(n,), device=name) for n, name in enumerate("cd")]
+    assert not read_results(both).notices
+
+
 def test_exact_duplicates_count_once(write: Write) -> None:
     folder = write("a", "random", "entropy")
     once, twice = read_results([folder]), read_results([folder, folder])
@@ -93,6 +101,25 @@ def test_a_trial_made_twice_counts_as_in_the_first_folder_and_that_is_said(write
     assert by_seed[1].macro_f1(("quick", 1)) == pytest.approx(0.91)
     assert len(results.notices) == 1
     assert "1 trials were left out" in results.notices[0]
+
+
+@pytest.mark.parametrize("first", ["ok", "timeout"])
+def test_a_trial_that_ended_otherwise_elsewhere_is_named(write: Write, first: str) -> None:
+    other = {"ok": "timeout", "timeout": "ok"}[first]
+    folders = [write("a", "random", status=first), write("b", "random", status=other)]
+    results = read_results(folders)
+    assert {trial.purchase["status"] for trial in results.trials if trial.purchase} == {first}
+    (notice,) = results.notices
+    assert "2 trials were left out" in notice
+    assert "another ending" in notice
+
+
+def test_an_oracle_that_lacks_a_pair_is_unfinished_there(write: Write) -> None:
+    folder = write("a", "random")
+    write("a", "oracle", seeds=(0,))
+    results = read_results([folder])
+    lacking = [trial for trial in results.trials if trial.strategy == "oracle" and trial.pair]
+    assert [(trial.pair, trial.purchase) for trial in lacking] == [(Pair(2, 1.0), None)]
 
 
 def test_a_purchase_is_scored_by_other_pipelines_elsewhere(write: Write) -> None:

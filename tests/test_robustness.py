@@ -37,6 +37,15 @@ def test_a_strategy_that_misses_a_pipeline_is_not_ranked() -> None:
     assert found.strategies == ("b", "a")
 
 
+def test_only_seeds_that_every_pipeline_has_scored_count() -> None:
+    unfinished = Row("a", "p1", {("5:1", 0, 0): 0.5, ("5:1", 1, 1): float("nan")})
+    found = across_pipelines(
+        [Row("a", "p0", {("5:1", 0, 0): 0.5, ("5:1", 1, 1): 0.9}), unfinished, *rows(b=(0.4, 0.4))]
+    )
+    assert found is not None
+    assert found.means == pytest.approx([0.5, 0.4])
+
+
 @pytest.mark.parametrize("scores", [{"a": (0.5,), "b": (0.6,)}, {"a": (0.5, 0.6)}])
 def test_nothing_is_said_where_there_is_no_order(scores: dict[str, tuple[float, ...]]) -> None:
     assert across_pipelines(rows(**scores)) is None

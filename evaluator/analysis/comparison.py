@@ -106,7 +106,10 @@ def render_comparisons(compared: Mapping[str, Comparison | None], baseline: str)
     elif known:
         parts += [_table(known, baseline), _legend(len(known))]
     if absent:
-        parts.append(f"not compared with {baseline} (failed or unfinished): {', '.join(absent)}")
+        parts.append(
+            f"not compared with {baseline} (failed or unfinished, or {baseline} itself is): "
+            f"{', '.join(absent)}"
+        )
     return "\n".join(parts)
 
 

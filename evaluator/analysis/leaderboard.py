@@ -32,17 +32,23 @@ class Row:
     pipeline: str
     runs: dict[Run, float] = field(default_factory=dict)  # NaN: not scored
     failures: list[str] = field(default_factory=list)  # "pair seed: status"
-    gap_closed: float | None = None  # share of the way from `none` to `all`
+    gap_closed: float | None = None  # share of the way from `none` up to `all`, where that is up
     against_baseline: Comparison | None = None
 
     @property
     def by_pair(self) -> dict[str, list[float]]:
-        """The scores there are, complete seeds or not."""
+        """The scores of complete seeds, as in the mean; where it has none, the scores there are."""
+        complete = {} if self.failures else seed_means(self.runs)
         scores: dict[str, list[float]] = {pair: [] for pair, _, _ in self.runs}
-        for (pair, _, _), score in self.runs.items():
-            if not math.isnan(score):
+        for (pair, seed, _), score in self.runs.items():
+            if seed in complete or (not complete and not math.isnan(score)):
                 scores[pair].append(score)
         return scores
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The purchase seeds behind the mean."""
+        return () if self.failures else tuple(seed_means(self.runs))
 
     @property
     def mean(self) -> float:
@@ -113,13 +119,29 @@ def leaderboard(results: Sequence[TrialResult], baseline: str | None = None) -> 
     return [row for name in names for row in _rows_of(results, name, baseline)]
 
 
+def uneven(rows: Sequence[Row]) -> str | None:
+    """Words for means that do not compare, because not all strategies have the same seeds yet."""
+    seeds = {row.strategy: row.seeds for row in rows if row.strategy not in REFERENCES}
+    if len({own for own in seeds.values() if own}) < 2:
+        return None
+    told = ", ".join(f"{name} {spoken_seeds(own)}" for name, own in seeds.items() if own)
+    return f"means are over different seeds and do not compare: {told}"
+
+
+def spoken_seeds(seeds: Sequence[int]) -> str:
+    """`0 to 4`, or `0, 2 and 3` as `0 2 3`."""
+    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"{seeds[0]} to {seeds[-1]}"
+    return " ".join(map(str, seeds))
+
+
 def render(rows: Sequence[Row], pairs: Iterable[Pair], baseline: str | None = None) -> str:
     """The leaderboard as text, per pipeline a table and, with a `baseline`, the comparisons."""
     columns = [str(pair) for pair in pairs]
     tables = []
     for pipeline in dict.fromkeys(row.pipeline for row in rows):
         own = [row for row in rows if row.pipeline == pipeline]
-        tables.append(_table(own, columns))
+        tables.append("\n".join(filter(None, (_table(own, columns), uneven(own)))))
         strategies = {
             row.strategy: row.against_baseline for row in own if row.strategy not in REFERENCES
         }
@@ -160,7 +182,7 @@ def _fill_comparisons(rows: dict[str, Row], baseline: str) -> None:
 def _fill_gap(rows: dict[str, Row]) -> None:
     none, everything = (rows[name].mean if name in rows else math.nan for name in ("none", "all"))
     for row in rows.values():
-        share = (row.mean - none) / (everything - none) if everything != none else math.nan
+        share = (row.mean - none) / (everything - none) if everything > none else math.nan
         row.gap_closed = _none_if_nan(share)
 
 
@@ -174,7 +196,7 @@ def _table(rows: Sequence[Row], columns: Sequence[str]) -> str:
         *columns,
         *(["AUBC"] if areas else []),  # area under the budget curve
         "gap closed",
-        "n",
+        "runs",
     ]
     lines = []
     for row in rows:

@@ -73,10 +73,10 @@ def read_results(folders: Sequence[Path]) -> Results:
     """Join the journals of evaluations that judged the same thing on several machines.
 
     Of each folder, what the newest code, judge's conditions and configuration did counts. A trial
-    that two folders hold is taken from the first, and scores of it from the other only if the same
-    was bought. A trial of the common grid that no folder holds is there as unfinished. Raises
-    ConfigurationError where the folders hold several data sets, judge's conditions, codes of
-    one strategy or configurations of one pipeline.
+    that two folders hold is taken from the first, and scores of it from the other only if it ended
+    there alike and bought the same. A trial of the common grid that no folder holds is there as
+    unfinished. Raises ConfigurationError where the folders hold several data sets, judge's
+    conditions, codes of one strategy or configurations of one pipeline.
     """
     held = [_Folder(folder) for folder in folders]
     purchases: dict[str, Record] = {}
@@ -86,7 +86,7 @@ def read_results(folders: Sequence[Path]) -> Results:
         strangers = {
             name
             for name, purchase in folder.purchases.items()
-            if purchases.setdefault(name, purchase)["purchased"] != purchase["purchased"]
+            if _outcome(purchases.setdefault(name, purchase)) != _outcome(purchase)
         }
         for (trial, training), score in folder.scores.items():
             if trial not in strangers:
@@ -94,13 +94,14 @@ def read_results(folders: Sequence[Path]) -> Results:
         if strangers:
             notices.append(
                 f"{folder.path}: {len(strangers)} trials were left out, for a folder named before "
-                "it holds the same trials with other purchases."
+                "it holds the same trials with other purchases or another ending."
             )
         if folder.outdated:
             notices.append(
                 f"{folder.path}: {folder.outdated} records by older code or settings were left out."
             )
     _refuse_mixtures(held)
+    notices += _several_machines(purchases.values())
     return Results(
         next(iter(purchases.values()))["dataset"], _grid(purchases, scores), tuple(notices)
     )
@@ -147,6 +148,10 @@ class _Folder:
         self.data = {(r["dataset"], r.get("fingerprint", "")) for r in self.purchases.values()}
 
 
+def _outcome(record: Record) -> tuple[object, object]:
+    return record["status"], record["purchased"]
+
+
 def _conditions(record: Record) -> str:
     return str(record.get("conditions", ""))
 
@@ -157,6 +162,22 @@ def _code(record: Record) -> str:
 
 def _configuration(record: Record) -> str:
     return str(record.get("configuration", ""))
+
+
+def _several_machines(purchases: Iterable[Record]) -> list[str]:
+    """A notice where one strategy had another machine than another, and so another minute."""
+    devices: dict[str, dict[str, None]] = {}
+    for purchase in purchases:
+        if purchase["strategy"] not in REFERENCES:
+            known = devices.setdefault(purchase["strategy"], {})
+            known[str(purchase.get("device") or "unknown")] = None
+    if len({frozenset(known) for known in devices.values()}) < 2:
+        return []
+    told = "; ".join(f"{name} on {' and '.join(known)}" for name, known in devices.items())
+    return [
+        f"Purchases were made on different machines: {told}. A minute is worth what a machine can "
+        "do in it, so a difference between strategies may be one between machines."
+    ]
 
 
 def _refuse_mixtures(folders: Sequence[_Folder]) -> None:
@@ -205,8 +226,13 @@ def _grid(
     seeds = sorted({seed for _, _, seed in bought})
     keys: list[Key] = []
     for strategy in strategies:
-        if strategy in REFERENCES:
-            keys += [key for key in by_key if key[0] == strategy]
+        own = [key for key in by_key if key[0] == strategy]
+        if strategy in ("none", "all"):
+            keys += own
+        elif strategy == "oracle":  # its own seeds, which are no strategy's business
+            its_pairs = dict.fromkeys([*pairs, *(pair for _, pair, _ in own)])
+            its_seeds = sorted({seed for _, _, seed in own})
+            keys += [(strategy, pair, seed) for seed in its_seeds for pair in its_pairs]
         else:
             keys += [(strategy, pair, seed) for seed in seeds for pair in pairs]
     results = []

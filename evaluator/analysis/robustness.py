@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from evaluator.analysis.comparison import seed_means
 from evaluator.analysis.leaderboard import Row
 from evaluator.analysis.statistics import kendall_tau
 from evaluator.analysis.text_table import text_table
@@ -50,14 +51,21 @@ class Robustness:
 
 
 def across_pipelines(rows: Sequence[Row]) -> Robustness | None:
-    """What `rows` say over several pipelines; None below two pipelines or two strategies."""
+    """What `rows` say over several pipelines; None below two pipelines or two strategies.
+
+    Each strategy's means are over the purchase seeds that it has complete under all of them.
+    """
     pipelines = tuple(dict.fromkeys(row.pipeline for row in rows))
-    means = {(row.strategy, row.pipeline): row.mean for row in rows}
     names = [name for name in dict.fromkeys(row.strategy for row in rows) if name not in REFERENCES]
-    table = {
-        name: [means.get((name, pipeline), math.nan) for pipeline in pipelines] for name in names
-    }
-    complete = {name: scores for name, scores in table.items() if not any(map(math.isnan, scores))}
+    complete = {}
+    for name in names:
+        own = {row.pipeline: seed_means(row.runs) for row in rows if row.strategy == name}
+        failed = any(row.failures for row in rows if row.strategy == name)
+        seeds = set.intersection(*(set(own.get(pipeline, {})) for pipeline in pipelines))
+        if seeds and not failed:
+            complete[name] = [
+                statistics.fmean(own[pipeline][seed] for seed in seeds) for pipeline in pipelines
+            ]
     if len(pipelines) < 2 or len(complete) < 2:
         return None
     order = sorted(complete, key=lambda name: -statistics.fmean(complete[name]))

@@ -96,6 +96,7 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
         flags.reference_seeds,
         conditions=conditions,
         references=tuple(dict.fromkeys(flags.references)),
+        first_seed=flags.first_seed,
     )
     with nullcontext() if flags.plan and not out.exists() else sole_writer(out):
         evaluation = Evaluation(
@@ -290,6 +291,7 @@ def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
         seconds = sum(parts.values())
         todo += f", at most {spoken(seconds)} at this machine's speed just now"
     names = ", ".join(pipeline.name for pipeline in plan.pipelines) or "own predictions"
+    first = f" (from {plan.first_seed})" if plan.first_seed else ""
     lines = [
         f"data        {splits.name}: {len(splits.training):,} training, "
         f"{len(splits.unlabelled):,} unlabelled, {len(splits.validation):,} held out; "
@@ -297,7 +299,7 @@ def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
         f"{splits.training.images.shape[1]} px",
         f"strategies  {', '.join(s or 'as the submission is set' for s in plan.strategies)}",
         f"pairs       {' '.join(map(str, plan.pairs))} (labels:minutes; {plan.conditions})",
-        f"seeds       {plan.seeds} purchase x {plan.training_seeds} training",
+        f"seeds       {plan.seeds} purchase{first} x {plan.training_seeds} training",
         f"pipelines   {names}",
         f"to do       {todo}",
     ]

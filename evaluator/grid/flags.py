@@ -5,7 +5,7 @@ from pathlib import Path
 
 from evaluator.datasets.sheets import RECIPES
 from evaluator.grid.hardware import FILE
-from evaluator.grid.plan import POOL
+from evaluator.grid.plan import ANOTHER_TRAINING, POOL
 from evaluator.grid.trial import REFERENCES
 from evaluator.training.pipelines import PIPELINES
 
@@ -77,6 +77,13 @@ def parser() -> argparse.ArgumentParser:
         "--calibration", type=Path, default=FILE, metavar="FILE", help=f"for --hardware ({FILE})"
     )
     grid.add_argument("--seeds", type=_count, default=1, metavar="N", help="purchase seeds (1)")
+    grid.add_argument(
+        "--first-seed",
+        type=_seed,
+        default=0,
+        metavar="N",
+        help="of them (0): other machines can make other seeds, and `report` joins them",
+    )
     grid.add_argument(
         "--training-seeds", type=_count, default=1, metavar="M", help="per purchase (1)"
     )
@@ -159,6 +166,14 @@ def _share(text: str) -> float:
     if not 0 <= number < float("inf") or (number > 1 and number % 1):
         raise argparse.ArgumentTypeError(f"{text!r} is no share from 0 to 1 and no whole number")
     return number
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= ANOTHER_TRAINING:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a whole number from 0 to {ANOTHER_TRAINING - 1}"
+        )
+    return int(text)
 
 
 def _count(text: str) -> int:

@@ -38,6 +38,7 @@ class Plan:
     reference_seeds: int = 1  # of the row `all`, which costs most and varies least
     conditions: str = ""  # see Trial
     references: tuple[str, ...] = REFERENCES
+    first_seed: int = 0
     code: str = field(init=False)  # of the submission as it was when the plan was made
 
     def __post_init__(self) -> None:
@@ -48,7 +49,7 @@ class Plan:
         if not self.pipelines or strategy not in self.references:
             return
         seeds = min(self.reference_seeds, self.seeds) if strategy == "all" else self.seeds
-        for seed in range(seeds):
+        for seed in range(self.first_seed, self.first_seed + seeds):
             if strategy != "oracle":
                 yield Trial(self.splits.name, self.splits.fingerprint, strategy, None, seed)
                 continue
@@ -59,7 +60,7 @@ class Plan:
 
     def purchases(self) -> Iterator[Trial]:
         """What the submission buys, seed by seed, so that comparisons stand early."""
-        for seed in range(self.seeds):
+        for seed in range(self.first_seed, self.first_seed + self.seeds):
             for pair in self.pairs:
                 for strategy in self.strategies:
                     yield Trial(

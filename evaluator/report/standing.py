@@ -17,9 +17,9 @@ from evaluator.report.views import View
 from evaluator.report.words import counted, listed, number, share, spoken
 
 INTERVALS = (
-    "The 95 % intervals are over purchase seeds: where the mean would lie if the same strategies "
-    "bought again under new seeds, on the same data set, with the same pairs and pipelines. They "
-    "say nothing about other data."
+    "The 95 % intervals are over purchase seeds: made so, 95 of 100 hold the mean that endlessly "
+    "many seeds would have, on the same data set, with the same pairs and pipelines (where scores "
+    "are about normal). They say nothing about other data."
 )
 NO_INTERVAL = "With one purchase seed there is no interval; --seeds 5 gives one."
 REFERENCE_ROWS = {
@@ -49,7 +49,7 @@ def table_of(view: View, pairs: Sequence[Pair]) -> Table:
     return Table(
         f"Macro-F1 under {view.name}: the mean over pairs, then each pair (labels:minutes).",
         ("strategy", "macro-F1", "95 % interval" if known else "sd", *map(str, pairs),
-         "gap closed", "n"),
+         "gap closed", "runs"),
         tuple(rows),
         failed=frozenset(i for i, row in enumerate(view.rows) if row.failures),
     )  # fmt: skip
@@ -106,8 +106,8 @@ def _meaning(view: View) -> str:
     references = [f"{name}: {what}" for name, what in REFERENCE_ROWS.items() if name in met]
     sentences = [f"The judge's own rows are {'; '.join(references)}."] if references else []
     if {"none", "all"} <= met:
-        sentences.append("Gap closed: how much of the way from none to all.")
-    sentences.append("n: runs behind each pair's number (purchase seeds × training seeds).")
+        sentences.append("Gap closed: how much of the way from none up to all, if that is up.")
+    sentences.append("Runs: behind each pair's number (purchase seeds × training seeds).")
     sentences.append(INTERVALS if view.seeds > 1 else NO_INTERVAL)
     return " ".join(sentences)
 

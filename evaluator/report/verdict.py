@@ -1,9 +1,10 @@
 """What can be said, in a few sentences, before anybody reads a table."""
 
 import math
+from collections.abc import Sequence
 
 from evaluator.analysis.comparison import spoken_interval
-from evaluator.analysis.leaderboard import Row
+from evaluator.analysis.leaderboard import Row, uneven
 from evaluator.analysis.statistics import CONFIDENCE
 from evaluator.report.duels import ONE_SEED
 from evaluator.report.parts import Part, Section, Text
@@ -18,16 +19,7 @@ def verdict(view: View, baseline: str) -> Section:
     parts: list[Part] = []
     scored = [row for row in view.strategies if not math.isnan(row.mean)]
     if scored:
-        first = scored[0]
-        seeds = f"n = {counted(view.seeds, 'purchase seed')}"
-        parts.append(
-            Text(
-                f"{first.strategy} has the highest macro-F1 of "
-                f"{counted(len(scored), 'strategy', 'strategies')} under {view.name}: "
-                f"{first.mean:.3f}{spoken(first.interval)}, {seeds}.",
-                "finding",
-            )
-        )
+        parts.append(_leader(scored, view.name))
     else:
         parts.append(Text("No strategy is scored in every pair yet.", "finding"))
     parts += [Text(words, tone) for words, tone in _differences(view, baseline)]
@@ -35,6 +27,19 @@ def verdict(view: View, baseline: str) -> Section:
         if row.failures:
             parts.append(Text(f"Failed: {row.strategy} ({'; '.join(row.failures)}).", "warning"))
     return Section("verdict", "In short", tuple(parts))
+
+
+def _leader(scored: Sequence[Row], name: str) -> Text:
+    """`scored` are best first."""
+    first, different = scored[0], uneven(scored)
+    if different:
+        return Text(f"Nobody leads yet: {different}.", "warning")
+    return Text(
+        f"{first.strategy} has the highest macro-F1 of "
+        f"{counted(len(scored), 'strategy', 'strategies')} under {name}: {first.mean:.3f}"
+        f"{spoken(first.interval)}, n = {counted(len(first.seeds), 'purchase seed')}.",
+        "finding",
+    )
 
 
 def _differences(view: View, baseline: str) -> list[tuple[str, str]]:
@@ -69,5 +74,5 @@ def _told(row: Row) -> str:
     one = row.against_baseline
     if one is None:
         return row.strategy
-    interval = spoken_interval(one.test.interval, signed=True)
-    return f"{row.strategy} ({one.test.difference:+.3f} {interval}, n = {one.test.n})"
+    found = f"{one.test.difference:+.3f} {spoken_interval(one.test.interval, signed=True)}".rstrip()
+    return f"{row.strategy} ({found}, n = {one.test.n})"

@@ -16,10 +16,21 @@ def test_the_leaderboard_is_that_of_the_journals(tmp_path: Path) -> None:
     assert rows["entropy"]["macro-F1"] == "0.510"
     assert rows["entropy"]["95 % interval"] == f"[{low:.3f}, {high:.3f}]"
     assert rows["entropy"]["gap closed"] == "50%"
-    assert rows["entropy"]["n"] == "3"
+    assert rows["entropy"]["runs"] == "3"
     assert f"entropy 0.510 (95 % interval {low:.3f} to {high:.3f})" in page.alt("Macro-F1")
     assert "n = 3 purchase seeds" in page.text
-    assert "new seeds, on the same data set" in page.text
+    assert "endlessly many seeds" in page.text
+
+
+def test_nobody_leads_whose_mean_is_over_other_seeds(tmp_path: Path) -> None:
+    out = write_journals(tmp_path, TWO)
+    lines = (out / "scores.jsonl").read_text().splitlines(keepends=True)
+    (out / "scores.jsonl").write_text("".join(lines[:-1]))  # entropy, seed 2
+    page = report(out)
+    assert "has the highest" not in page.text
+    assert (
+        "means are over different seeds and do not compare: entropy 0 1, random 0 to 2" in page.text
+    )
 
 
 def test_one_seed_says_nothing_about_differences(tmp_path: Path) -> None:
@@ -64,7 +75,7 @@ def test_several_trainings_say_where_the_spread_comes_from(tmp_path: Path) -> No
     out = write_journals(tmp_path, TWO, seeds=(0, 1, 2, 3))
     train_twice(out)
     page = report(out)
-    assert page.table("Macro-F1 under quick")["entropy"]["n"] == "8"
+    assert page.table("Macro-F1 under quick")["entropy"]["runs"] == "8"
     assert page.table("Each strategy against random")["entropy"]["n"] == "4", "purchases"
     spread = page.table("Standard deviation of the difference")["entropy"]
     assert spread["sd of trainings"] == "0.000", "both were trained alike"

@@ -84,7 +84,7 @@ def test_two_folders_are_one_evaluation(tmp_path: Path) -> None:
     two = write_journals(tmp_path / "two", TWO, seeds=(2, 3))
     page = report(one, two)
     row = page.table("Macro-F1 under quick")["entropy"]
-    assert (row["macro-F1"], row["n"]) == ("0.515", "4")
+    assert (row["macro-F1"], row["runs"]) == ("0.515", "4")
 
 
 def test_where_it_comes_from_and_how_to_repeat_it(tmp_path: Path) -> None:
