@@ -28,7 +28,7 @@ import time
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ PRE_TRAINING_SHARE = 0.7  # of --minutes: nothing is trained after the choice
 SEVERAL = 8  # threads that read files
 COUNTED_LABELS = re.compile(r" with_a_positive=\d+ positives_per_class=\[[^]]*\]")  # unknown here
 SPARE_PIXELS = 2  # images are read at so many times the learner's size, which it shrinks itself
+NAMED = 3  # unusable images that are told by name
 HARD_SHRINKING = 4  # how many times larger an image is, whose small defects may not survive
 
 
@@ -58,23 +59,28 @@ HARD_SHRINKING = 4  # how many times larger an image is, whose small defects may
 class Images:
     """Image files as a data set of the challenge: `{"idx", "image" (H, W, 3), "label" (C,)}`.
 
-    side : pixels of the longer side at which they are handed out, if they have more; photographs
-        would fill the memory.
+    side : pixels at which either side is handed out, if it has more: photographs would fill the
+        memory, and the learner makes a square of them anyway.
+    read : the rows that were asked for.
     """
 
     files: tuple[Path, ...]
     labels: NDArray[np.uint8]  # (N, C); zeros where nobody knows
     side: int
+    read: set[int] = field(default_factory=set)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
+        self.read.add(idx)
         try:
             with Image.open(self.files[idx]) as image:
                 image.draft("RGB", (self.side, self.side))  # a JPEG is decoded no larger
                 upright = to_rgb(image)
-                upright.thumbnail((self.side, self.side))
+                small = (min(upright.width, self.side), min(upright.height, self.side))
+                if small != upright.size:
+                    upright = upright.resize(small, reducing_gap=2.0)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DatasetError(
                 "unreadable-image",
@@ -93,6 +99,7 @@ class Choice:
     """What was chosen: rows of the pool in the order of choice, and what is thought of them.
 
     expected : row -> one probability per class; empty where the strategy looks at nothing.
+    looked : whether the strategy looks at images at all.
     f1 : the learner's F1 per class, cross-validated on what is labelled; empty where none learned.
     log : what the submission printed.
     """
@@ -101,6 +108,7 @@ class Choice:
     expected: dict[int, list[float]]
     f1: list[float]
     log: str
+    looked: bool
 
 
 def buyer_of_one_round(strategy: str, seed: int) -> ZEWDPCRun:
@@ -139,53 +147,103 @@ def choose(
     notes = buyer.purchase_notes or {}
     expected = {row: notes[row].get("probabilities", []) for row in rows}
     told = COUNTED_LABELS.sub("", log.getvalue())
-    return Choice(rows, expected, buyer.validation_f1, told)
+    looks = buyer.strategy.plan != "one"
+    if looks and not any(expected.values()):
+        raise ConfigurationError(
+            "no-time-to-look",
+            f"{buyer.strategy.spec} could not learn and look at the pool, and would have chosen by "
+            "lot. Give more --minutes, or choose --strategy random. What it did:\n"
+            f"{told.strip()}",
+        )
+    return Choice(rows, expected, buyer.validation_f1, told, looks)
 
 
 def read_labelled(folders: Sequence[Path], side: int) -> tuple[Images, tuple[str, ...]]:
     """The images of all `folders`, and the names of the classes, which must be the same in each.
 
-    Raises DatasetError with file and line where a folder is not what it must be.
+    Images that are the same to the byte count once. Raises DatasetError with file and line where a
+    folder is not what it must be, and where such images have different labels.
     """
-    parts = [read_split("labelled", folders[0] / "labels.csv")]
-    for folder in folders[1:]:
-        parts.append(read_split("labelled", folder / "labels.csv", parts[0].class_names))
+    tables = [folder if folder.is_file() else folder / "labels.csv" for folder in folders]
+    parts = [read_split("labelled", tables[0])]
+    for table in tables[1:]:
+        parts.append(read_split("labelled", table, parts[0].class_names))
     files = tuple(file for part in parts for file in part.images)
     labels = np.concatenate([part.labels for part in parts])
-    return Images(files, labels, side), parts[0].class_names
+    first: dict[Hashable, int] = {}
+    for row, content in enumerate(_contents(files)):
+        other = first.setdefault(content, row)
+        if not np.array_equal(labels[row], labels[other]):
+            raise DatasetError(
+                "labels-disagree",
+                f"{files[other]} and {files[row]} are the same image, and have different labels. "
+                "Correct one of them, or leave one out.",
+            )
+    rows = list(first.values())
+    if len(rows) < len(files):
+        _say(f"{len(files) - len(rows)} of {len(files)} labelled images stand twice and count once")
+    return Images(tuple(files[row] for row in rows), labels[rows], side), parts[0].class_names
 
 
-def read_pool(folder: Path, labelled: Images) -> Images:
-    """The images below `folder` that are not labelled yet, whatever they are called, each once.
+def read_pool(folder: Path, labelled: Images, excluded: Sequence[Path] = ()) -> Images:
+    """The images below `folder` that can be read and are not labelled yet, each once.
 
+    What they are called does not matter; nor is any chosen that lies below an `excluded` folder.
     Raises DatasetError where there is none.
     """
     if not folder.is_dir():
         raise DatasetError(
             "empty-pool", f"{folder} is not a folder. Give the one with the images to choose from."
         )
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
-    contents = _contents([*labelled.files, *files])
-    known = set(contents[: len(labelled)])
+    files = _images_below(folder)
+    not_these = [*labelled.files, *(file for one in excluded for file in _images_below(one))]
+    contents = _contents([*not_these, *files])
+    known = set(contents[: len(not_these)])
     fresh: dict[Hashable, Path] = {}
-    for file, content in zip(files, contents[len(labelled) :], strict=True):
+    for file, content in zip(files, contents[len(not_these) :], strict=True):
         if content not in known:
             fresh.setdefault(content, file)
+    if left_out := len(files) - len(fresh):
+        _say(f"{left_out} of {len(files)} images are labelled already, excluded or doubles")
+    with ThreadPoolExecutor(SEVERAL) as threads:
+        troubles = dict(zip(fresh, threads.map(_trouble, fresh.values()), strict=True))
+    bad = {content: trouble for content, trouble in troubles.items() if trouble}
+    if bad:
+        named = "; ".join(f"{str(fresh[one])!a}: {bad[one]}" for one in list(bad)[:NAMED])
+        _say(f"{len(bad)} of {len(files)} images cannot be used and are left out ({named})")
+        fresh = {content: file for content, file in fresh.items() if content not in bad}
     if not fresh:
         raise DatasetError(
             "empty-pool",
-            f"{folder} holds {len(files)} images, and none that is not labelled already. Give the "
-            "folder with the images to choose from.",
+            f"{folder} holds {len(files)} images ({', '.join(sorted(IMAGE_SUFFIXES))}), and none "
+            "that can be chosen: all are labelled already, excluded or broken. Give the folder "
+            "with the images to choose from.",
         )
-    left_out = len(files) - len(fresh)
-    if left_out:
-        _say(f"{left_out} of {len(files)} images are labelled already or doubles")
     nobody_knows = np.zeros((len(fresh), labelled.labels.shape[1]), np.uint8)
     return Images(tuple(fresh.values()), nobody_knows, labelled.side)
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """Image files at any depth, hidden ones and those in hidden folders left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
+def _trouble(file: Path) -> str:
+    """Why nothing can be done with an image, as far as its name and first bytes tell."""
+    try:
+        str(file).encode()
+        with Image.open(file):
+            return ""
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return type(error).__name__ if str(file) in str(error) else str(error)
 
 
 def hand_on(
@@ -224,6 +282,11 @@ def summary(
 ) -> str:
     """What was chosen and, per class, what the learner can do and expects to be in it."""
     lines = [f"{len(choice.rows):,} of {len(pool):,} images are in {into}: fill in labels.csv."]
+    if choice.looked and len(pool.read) < len(pool):
+        lines.append(
+            f"There was time to read {len(pool.read):,} of the {len(pool):,}, drawn by lot; the "
+            "others were no candidates. With more --minutes they are."
+        )
     expected = [choice.expected[row] for row in choice.rows if choice.expected[row]]
     if expected:
         sums = np.sum(expected, axis=0)
@@ -242,22 +305,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         buyer = buyer_of_one_round(flags.strategy, flags.seed)
         seen = buyer.learner_settings.resolved().image_size
         labelled, class_names = read_labelled(flags.labelled, SPARE_PIXELS * seen)
-        pool = read_pool(flags.pool, labelled)
+        pool = read_pool(flags.pool, labelled, flags.exclude)
         if flags.budget > len(pool):
             raise ConfigurationError(
                 "budget-past-pool",
                 f"--budget {flags.budget}: {flags.budget} labels are more than the {len(pool)} "
                 "images to choose from. Choose a smaller budget.",
             )
-        _warn_of_shrinking(labelled.files[0], seen)
+        _warn_of_shrinking([*labelled.files[:1], *pool.files[:3]], seen)
         choice = choose(buyer, labelled, pool, flags.budget, flags.minutes)
         hand_on(choice, pool, flags.pool, class_names, flags.into)
     except (ConfigurationError, DatasetError) as error:
         print(error.spoken, file=sys.stderr)
         return 2
-    except ValueError as error:  # of the buyer, in its own words: a strategy or setting
+    except (ValueError, OSError) as error:  # of the buyer, in its own words; of a disk
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped; nothing was written.", file=sys.stderr)
+        return 130
     print(summary(choice, labelled, pool, class_names, flags.into))
     return 0
 
@@ -279,6 +345,10 @@ def _parser() -> argparse.ArgumentParser:
         "--strategy", default="", metavar="NAME", help="as in local_evaluation.py --list"
         " (default: the one in submission.toml)",
     )  # fmt: skip
+    p.add_argument(
+        "--exclude", type=Path, nargs="+", default=[], metavar="DIR",
+        help="folders with images not to choose: a test sample, or what is being labelled now",
+    )  # fmt: skip
     p.add_argument("--minutes", type=float, metavar="M", help="to spend on it (default: no limit)")
     p.add_argument("--seed", type=int, default=0, metavar="N")
     return p
@@ -297,15 +367,29 @@ def _refuse_what_cannot_work(flags: argparse.Namespace) -> None:
         raise DatasetError(
             "folder-taken", f"{flags.into} exists already. Give a new folder, or remove it first."
         )
+    for folder in flags.exclude:
+        if not folder.is_dir():
+            raise DatasetError("empty-pool", f"--exclude {folder} is not a folder.")
+    try:  # before anything is learned, and leaving nothing behind
+        above = next(parent for parent in flags.into.absolute().parents if parent.exists())
+        with tempfile.TemporaryDirectory(dir=above):
+            pass
+    except OSError as error:
+        raise DatasetError(
+            "cannot-write",
+            f"--into {flags.into} cannot be written ({error}). Give a folder elsewhere.",
+        ) from error
 
 
-def _warn_of_shrinking(file: Path, seen: int) -> None:
+def _warn_of_shrinking(files: Sequence[Path], seen: int) -> None:
     """Say where images are so much larger than what the learner sees that details are lost."""
-    try:
-        with Image.open(file) as image:
-            longest = max(image.size)
-    except (OSError, Image.DecompressionBombError):  # whoever decodes it says so
-        return
+    longest = 0
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                longest = max(longest, *image.size)
+        except (OSError, Image.DecompressionBombError):
+            continue  # whoever decodes it says so
     if longest > HARD_SHRINKING * seen:
         _say(
             f"notice: images of {longest} pixels are seen with {seen}: small defects may vanish. "
@@ -333,7 +417,7 @@ def _contents(files: Sequence[Path]) -> list[Hashable]:
 
 
 def _write_table(path: Path, header: Sequence[str], rows: Iterator[list[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8-sig") as file:  # or Excel takes it for cp1252
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

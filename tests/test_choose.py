@@ -41,7 +41,7 @@ def fill_in(labels: Path) -> set[str]:
 
 
 def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 
@@ -51,7 +51,7 @@ def test_what_is_chosen_lies_ready_to_be_labelled(
 ):
     assert choose.main(flags(photos, "batch", 6, "--strategy", strategy)) == 0
     printed = capsys.readouterr()
-    assert "2 of 42 images are labelled already or doubles" in printed.err
+    assert "2 of 42 images are labelled already, excluded or doubles" in printed.err
     assert "6 of 40 images" in printed.out
     assert ("F1 so far" in printed.out) == (strategy != "random")
     batch = photos / "batch"
@@ -109,8 +109,9 @@ def test_photographs_are_read_small_and_upright(tmp_path: Path):
     Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
     images = choose.Images((tmp_path / "a.jpg",), np.zeros((1, 2), np.uint8), 100)
     image = images[0]["image"]
-    assert image.shape == (100, 50, 3)
+    assert image.shape == (100, 100, 3), "either side has what the learner's square needs"
     assert image[:40].mean() < 10 < 245 < image[60:].mean()
+    assert images.read == {0}
 
 
 def test_a_learner_that_sees_few_pixels_is_said_to(
@@ -138,6 +139,15 @@ def leave_a_cell_empty(photos: Path) -> None:
     labels.write_text("\n".join([*lines[:-1], lines[-1][:-1]]))
 
 
+def contradict_a_label(photos: Path) -> None:
+    labels, images = photos / "labelled" / "labels.csv", photos / "labelled" / "images"
+    lines = labels.read_text().splitlines()
+    name, *cells = lines[1].split(",")
+    shutil.copy(images / name, images / "copy.png")
+    others = ["0" if cell == "1" else "1" for cell in cells]
+    labels.write_text("\n".join([*lines, ",".join(["copy.png", *others]), ""]))
+
+
 def empty_the_pool(photos: Path) -> None:
     shutil.rmtree(photos / "pool")
     shutil.copytree(photos / "labelled" / "images", photos / "pool")
@@ -155,6 +165,43 @@ def take_the_folder(photos: Path) -> None:
     (photos / "batch").mkdir()
 
 
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_learned(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(choose, "read_labelled", None)
+    (photos / "file").write_text("in the way")
+    assert choose.main(flags(photos, "file/batch")) == 2
+    assert "file/batch cannot be written" in capsys.readouterr().err
+
+
+def test_what_is_excluded_or_broken_is_no_candidate(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    shutil.copytree(photos / "pool" / "monday", photos / "test sample")
+    keep = sorted((photos / "test sample").iterdir())
+    for file in keep[:12]:
+        file.unlink()
+    (photos / "pool" / "double.png").unlink()
+    (photos / "pool" / "empty.png").write_bytes(b"")
+    (photos / "pool" / "folder.png").mkdir()
+    (photos / "pool" / "gone.png").symlink_to(photos / "nowhere.png")
+    (photos / "pool" / ".thumbnails").mkdir()
+    shutil.copy(photos / "validation" / "images" / "0001.png", photos / "pool" / ".thumbnails")
+    more = ["--exclude", str(photos / "test sample"), "--strategy", "random"]
+    assert choose.main(flags(photos, "batch", 12, *more)) == 0
+    assert {row["filename"] for row in table(photos / "batch" / "labels.csv")} == {
+        f"monday/{file.name}" for file in keep[:12]
+    }
+    assert "1 of 42 images cannot be used and are left out" in capsys.readouterr().err
+
+
+def test_what_is_labelled_twice_counts_once(photos: Path, capsys: pytest.CaptureFixture[str]):
+    one = photos / "labelled"
+    images, _ = choose.read_labelled([one, one / "labels.csv"], 80)
+    assert len(images) == 24
+    assert "24 of 48 labelled images stand twice" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("spoil", "budget", "more", "said"),
     [
@@ -163,9 +210,12 @@ def take_the_folder(photos: Path) -> None:
         (spoil_nothing, 6, ["--minutes", "nan"], "--minutes nan"),
         (spoil_nothing, 6, ["--strategy", "entrpy"], "Did you mean 'entropy'?"),
         (spoil_nothing, 6, ["--strategy", "entropy:rounds=3"], "wants its labels in 3 rounds"),
-        (spoil_an_image, 6, [], "0001.png cannot be read"),
+        (spoil_an_image, 40, [], "40 labels are more than the 39 images"),
+        (spoil_nothing, 6, ["--minutes", "0.0001"], "would have chosen by lot"),
+        (spoil_nothing, 6, ["--exclude", "nowhere"], "nowhere is not a folder"),
+        (contradict_a_label, 6, [], "are the same image, and have different labels"),
         (leave_a_cell_empty, 6, [], "a label is 0 or 1"),
-        (empty_the_pool, 6, [], "none that is not labelled already"),
+        (empty_the_pool, 6, [], "and none that can be chosen"),
         (remove_the_pool, 6, [], "pool is not a folder"),
         (remove_the_labels, 6, [], "is not there, or has no labels.csv"),
         (take_the_folder, 6, [], "batch exists already"),
