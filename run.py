@@ -8,6 +8,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from base_run import RegisterProgress, ZEWDPCBaseRun, ignore_progress
 from models.configuration import settings_from_table
-from models.image_bank import ImageBank, fitting_size
+from models.image_bank import CHUNK, ImageBank, fitting_size
 from models.learner import Learner
 from models.randomness import stream
 from models.settings import LearnerSettings
@@ -32,7 +33,6 @@ from strategies.stock import CostLedger, Labelled, Pool
 CONFIG = Path(__file__).with_name("submission.toml")
 POOL_READING_SHARE = 0.25  # of the time left goes into reading the pool's images, by plan ...
 POOL_READING_OVERRUN = 1.5  # ... and at most this many times as much
-AMPLE = 2  # with time to read the pool this often, the clock has no part in what is read
 UNREAD_BLOCK = 64  # images read together when what was read does not fill the budget
 
 
@@ -228,19 +228,24 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         report("bought", round=1, n=len(labels), labels_left=purse.left)
 
     def _read_pool(self, dataset: Any, ends: float) -> Pool:
-        """Read the pool, or the share of it that there is time to read, drawn by lot."""
+        """Read the pool, or the share of it that there is time to read, drawn by lot.
+
+        There is always a deadline: the pool may lie on slower storage than the training set, by
+        whose reading the time was estimated. Sorted only inside its chunks, what was read when it
+        comes is still a random sample.
+        """
         seconds = POOL_READING_SHARE * (ends - time.monotonic())
         affordable = seconds / max(self._seconds_per_reading, 1e-9)
         order = torch.randperm(len(dataset), generator=stream(self.seed, "pool/order")).tolist()
-        unhurried = affordable > AMPLE * len(dataset)
-        positions = order if not unhurried else sorted(order)
+        wanted = order[: max(1, int(min(affordable, len(dataset))))]
+        chunks = (sorted(wanted[start : start + CHUNK]) for start in range(0, len(wanted), CHUNK))
         bank = self._read(
             dataset,
-            positions=positions[: max(1, int(min(affordable, len(dataset))))],
-            deadline=None if unhurried else time.monotonic() + POOL_READING_OVERRUN * seconds,
+            positions=list(chain.from_iterable(chunks)),
+            deadline=time.monotonic() + POOL_READING_OVERRUN * seconds,
         )
         report("pool", images=len(dataset), read=len(bank), seconds_each=bank.seconds_per_image)
-        return Pool(bank.images, bank.indices, self._unread(dataset, positions[len(bank) :]))
+        return Pool(bank.images, bank.indices, self._unread(dataset, order[len(bank) :]))
 
     def _unread(self, dataset: Any, positions: list[int]) -> Iterator[tuple[int, Tensor]]:
         for start in range(0, len(positions), UNREAD_BLOCK):

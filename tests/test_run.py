@@ -5,7 +5,9 @@ import random
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +15,10 @@ import torch
 from PIL import Image
 
 import run
+from models.image_bank import ImageBank
 from models.learner import Learner, Sight
 from models.networks import LocalLogits, Views
+from strategies.rounds import Rounds
 
 ROOT = Path(__file__).resolve().parents[1]
 N_CLASSES = 3
@@ -217,6 +221,53 @@ def test_a_real_clock_of_seconds_is_kept(strategy: str, tmp_path: Path) -> None:
     bought = submission.purchase_phase(unlabelled, training, 300, 14.0 - (time.monotonic() - began))
     assert len(bought) == 300
     assert time.monotonic() - began < 14.0
+
+
+class SlowSheets(Sheets):
+    """Every reading takes `seconds_per_reading` of the virtual time in `waited`."""
+
+    def __init__(
+        self, n: int, seed: int, *, labelled: bool, waited: list[float], seconds_per_reading: float
+    ) -> None:
+        super().__init__(n, seed, labelled=labelled)
+        self._waited, self._seconds_per_reading = waited, seconds_per_reading
+        self.read: list[int] = []
+        self.first_sold: float | None = None
+
+    def __getitem__(self, position: int) -> dict[str, object]:
+        self.read.append(position)
+        self._waited.append(self._seconds_per_reading)
+        return super().__getitem__(position)
+
+    def purchase_label(self, idx: int) -> np.ndarray:
+        self.first_sold = self.first_sold or sum(self._waited)
+        return super().purchase_label(idx)
+
+
+def test_a_pool_on_slow_storage_is_read_in_part_and_by_lot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    def clock() -> float:
+        return time.monotonic() + sum(waited)
+
+    read_on_clock = partial(ImageBank.from_dataset, clock=clock)
+    monkeypatch.setattr(run, "ImageBank", SimpleNamespace(from_dataset=read_on_clock))
+    monkeypatch.setattr(run, "Learner", partial(Learner, clock=clock))
+    monkeypatch.setattr(run, "Rounds", partial(Rounds, clock=clock))
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=clock))
+    training = SlowSheets(40, 0, labelled=True, waited=waited, seconds_per_reading=0.005)
+    unlabelled = SlowSheets(2000, 1, labelled=False, waited=waited, seconds_per_reading=0.5)
+    unlabelled.budget = 20
+    path = config(tmp_path)
+    path.write_text(path.read_text().replace("[learner]", "[learner]\nthreads = 1"))
+    submission = run.ZEWDPCRun("entropy", config=path)
+    assert len(submission.purchase_phase(unlabelled, training, 20, 900)) == 20
+    assert unlabelled.first_sold is not None
+    assert unlabelled.first_sold < 450
+    assert 500 < len(set(unlabelled.read)) == len(unlabelled.read) < 1000
+    assert np.mean(unlabelled.read) == pytest.approx(1000, rel=0.1)  # not the first files
 
 
 def test_purchase_without_pre_training_learns_first_and_buys_the_same(tmp_path: Path) -> None:
