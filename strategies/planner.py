@@ -96,7 +96,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps that spend the whole budget, and the seconds they should take."""
+    """Steps that spend the whole budget, and the seconds they should take, buying left out."""
 
     steps: tuple[Step, ...]
     seconds: float
@@ -138,7 +138,7 @@ def plan_purchase(
     settings: PlannerSettings,
     fitted: bool,
 ) -> Plan:
-    """The first of the plans, best first, that takes no more than `seconds`.
+    """The first of the plans, best first, that takes no more than `seconds`, buying included.
 
     `fitted`: the learner has been trained on all that is labelled, so that the first step can go
     without. Where not even one look at the pool fits, it looks at as much of the pool as it can;

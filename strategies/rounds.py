@@ -78,7 +78,7 @@ class Rounds:
             number += 1
             started = self._clock()
             think_until = safe_end - self._ledger.costs.buy * purse.left * ESTIMATE_ERROR
-            step = self._next_step(purse, pool, labelled, think_until - started, number)
+            step = self._next_step(purse, pool, labelled, safe_end - started, number)
             picks = self._think(step, pool, labelled, think_until, purse.left, number)
             positives = self._buy(
                 picks, min(purse.left, max(step.buy, len(picks))), purse, pool, labelled

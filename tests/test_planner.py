@@ -124,6 +124,7 @@ class Seller:
 class Outcome:
     bought: int
     left: float  # seconds left at the end
+    spare: float  # seconds left then before the safe end
     rounds: int
     learner: SimulatedLearner
 
@@ -169,7 +170,9 @@ def simulate(
     rounds.spend(purse, pool, labelled, safe_end)
     rounds.finish(labelled, safe_end)
     assert len(labelled) == n_labelled + budget
-    return Outcome(len(seller.sold), ends - clock(), strategy_rounds(learner), learner)
+    return Outcome(
+        len(seller.sold), ends - clock(), safe_end - clock(), strategy_rounds(learner), learner
+    )
 
 
 def strategy_rounds(learner: SimulatedLearner) -> int:
@@ -268,6 +271,18 @@ def test_time_is_used_where_there_is_some(
 ) -> None:
     outcome = simulate(budget, 60 * minutes, speed, kind=kind)
     assert outcome.rounds >= least, outcome.learner.log
+
+
+@pytest.mark.parametrize(
+    ("kind", "speed", "buy", "rounds"),
+    [("ladder", 3.0, 0.15, 7), ("adaptive", 1.0, 0.15, 4), ("adaptive", 3.0, 0.2, 4)],
+)
+def test_the_time_a_slow_seller_takes_is_kept_for_it_once(
+    kind: str, speed: float, buy: float, rounds: int
+) -> None:
+    outcome = simulate(2000, 900, speed, kind=kind, buy=buy, choose=0.0)
+    assert outcome.rounds == rounds, outcome.learner.log
+    assert 0 <= outcome.spare < 120
 
 
 def test_a_look_that_never_ends_still_leaves_time_to_buy_by_lot() -> None:
