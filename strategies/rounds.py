@@ -164,10 +164,16 @@ class Rounds:
             return self._by_last_look(left, pool, rng)
 
     def fit(self, epochs: int, labelled: Labelled, deadline: float | None) -> None:
-        """Train the learner on what is labelled, note what it took, and say so."""
+        """Train the learner on what is labelled, note what it took, and say so.
+
+        Training ends early enough for what follows it without a deadline: a look at what the
+        members held out, at most a look at all that is labelled.
+        """
         started = self._clock()
-        if deadline is not None and deadline <= started:
-            return
+        if deadline is not None:
+            deadline -= len(labelled) * self._ledger.costs.look * ESTIMATE_ERROR
+            if deadline <= started:
+                return
         self._learner.fit(
             labelled.images,
             labelled.labels,

@@ -79,6 +79,7 @@ class SimulatedLearner:
         while seen < total and not (deadline is not None and self.clock() >= deadline):
             self.clock.work(cost * min(self.batch, total - seen))
             seen += min(self.batch, total - seen)
+        self.clock.work(self.look_cost * len(images))  # what a lone member held out, and the rest
         self.epochs_ = seen / len(images)
         self.trained |= seen > 0
         self.log.append(f"fit {self.epochs_:.1f} of {epochs}")
@@ -283,6 +284,24 @@ def test_the_time_a_slow_seller_takes_is_kept_for_it_once(
     outcome = simulate(2000, 900, speed, kind=kind, buy=buy, choose=0.0)
     assert outcome.rounds == rounds, outcome.learner.log
     assert 0 <= outcome.spare < 120
+
+
+@pytest.mark.parametrize(("seconds", "epochs"), [(300, 4.6), (90, 1.1), (20, 0.0)])
+def test_a_fit_that_meets_its_deadline_has_measured_itself_by_then(
+    seconds: float, epochs: float
+) -> None:
+    clock = Clock(0.0, 0)
+    learner = SimulatedLearner(clock, fit_cost=0.06, look_cost=0.02, batch=16)
+    ledger = CostLedger(fit=0.02, look=0.02)  # a fit takes three times as long as was measured
+    strategy = SimulatedStrategy(clock)
+    rounds = Rounds(strategy, learner, PlannerSettings(), 0, ledger, clock=clock)
+    images = torch.zeros(1000, 3, 1, 1, dtype=torch.uint8)
+    labelled = Labelled(images, torch.zeros(1000, 3), reference=1000)
+    safe_end = clock() + seconds
+    rounds.fit(10, labelled, safe_end)
+    assert clock() <= safe_end
+    assert learner.epochs_ == pytest.approx(epochs, abs=0.1)
+    assert bool(labelled.fitted) == (epochs > 0)
 
 
 def test_a_look_that_never_ends_still_leaves_time_to_buy_by_lot() -> None:
