@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from evaluator.analysis.statistics import (
+    _power,
     area_under_budget_curve,
     half_width,
     holm,
@@ -201,6 +202,16 @@ SEEDS_NEEDED = [
 def test_seeds_needed_on_known_cases(sd: float, unpaired: int, paired: int) -> None:
     assert seeds_needed(sd, paired=False) == unpaired
     assert seeds_needed(sd) == paired
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_more_noise_never_needs_fewer_seeds(paired: bool) -> None:
+    sds = np.geomspace(0.0005, 0.05, 400)
+    needed = [seeds_needed(float(sd), paired=paired) for sd in sds]
+    assert needed == sorted(needed)
+    sides = 1 if paired else 2
+    power = [_power(n, 0.01 / sd, sides) for n, sd in zip(needed, sds, strict=True)]
+    assert min(power) >= 0.8  # a NaN is neither more nor less
 
 
 def test_about_97_a_side_at_the_challenges_seed_noise() -> None:
