@@ -211,8 +211,8 @@ def penalty_matrix(settings: Sequence[ArrayLike] | Array) -> Array:
 
     `settings` holds one (seeds, S) array per setting (pair and pipeline), each with two seeds or
     more. "Beats" is p < 0.05 in a two-sided paired t-test, uncorrected; each setting adds
-    1 / len(settings). The mean of column j says how often j is beaten: lower is better
-    (Ash et al. 2020, BADGE, section 4).
+    1 / len(settings). The mean of column j, its diagonal left out, says how often j is beaten by
+    another: lower is better (Ash et al. 2020, BADGE, section 4).
     """
     if len(settings) == 0:
         raise ValueError("A penalty matrix needs one setting or more.")

@@ -165,7 +165,7 @@ def _settings(
 
 
 def _matrix(names: Sequence[str], matrix: NDArray[np.float64], seeds: Sequence[int]) -> list[Part]:
-    beaten = matrix.mean(axis=0)
+    beaten = matrix.sum(axis=0) / (len(names) - 1)  # by the others; callers have two or more
     shown = np.vstack([matrix, beaten])
     np.fill_diagonal(shown, np.nan)
     rows = [*names, "mean: how often beaten"]
@@ -179,7 +179,7 @@ def _matrix(names: Sequence[str], matrix: NDArray[np.float64], seeds: Sequence[i
     caption = (
         f"Share of {counted(len(seeds), 'setting')} (pair and pipeline, n = {n} seeds each) in "
         "which the strategy of the row beats that of the column: p < 0.05 in a paired t-test, "
-        "uncorrected. The last row is each column's mean: lower is better."
+        "uncorrected. The last row is each column's mean over the others: lower is better."
     )
     picture = drawn(
         lambda axes: draw_matrix(axes, rows, names, shown, summary=True),

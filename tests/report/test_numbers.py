@@ -68,6 +68,8 @@ def test_differences_are_paired(tmp_path: Path) -> None:
     )
     assert page.table("The row's strategy beats")["entropy"]["worse"] == "1.00"
     assert page.table("The row's strategy beats")["worse"]["random"] == "0.00"
+    beaten = page.table("The row's strategy beats")["mean: how often beaten"]
+    assert (beaten["random"], beaten["entropy"], beaten["worse"]) == ("0.50", "0.00", "1.00")
     assert "entropy beats worse in 100%" in page.alt("Penalty matrix")
 
 
