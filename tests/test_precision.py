@@ -34,7 +34,15 @@ def test_by_hand() -> None:
         variance_components(np.array([[1.0, 2.0]]))
 
 
-COSTS = [(1e-4, 4e-4, 300, 50), (4e-4, 1e-4, 300, 50), (1e-4, 9e-4, 600, 20), (9e-4, 0, 60, 60)]
+COSTS = [
+    (1e-4, 4e-4, 300, 50),
+    (4e-4, 1e-4, 300, 50),
+    (1e-4, 9e-4, 600, 20),
+    (9e-4, 0, 60, 60),
+    (1e-6, 4e-5, 267, 120),  # two seeds of one training are more than enough
+    (0, 9e-5, 60, 300),
+    (0, 1e-3, 300, 50),
+]
 
 
 @pytest.mark.parametrize(("purchases", "trainings", "buying", "training"), COSTS)
@@ -42,12 +50,21 @@ def test_no_other_number_of_trainings_settles_it_sooner(
     purchases: float, trainings: float, buying: float, training: float
 ) -> None:
     one = Components(5, 2, purchases, trainings, buying, training)
-    cost = {m: one.variance(m) * one.seconds(m) for m in range(1, 60)}
-    assert one.best_trainings == min(cost, key=cost.__getitem__)
+    hours = []
+    for m in range(1, 11):
+        seeds = 2
+        while (purchases + trainings / m) / seeds > 0.005**2 * (1 + 1e-9):
+            seeds += 1
+        hours.append(seeds * (buying + m * training) / 3600)
+    assert one.best_trainings is not None
+    assert one.hours_to_settle(one.best_trainings) == pytest.approx(min(hours))
+    assert one.hours_to_settle(1) == pytest.approx(hours[0])
 
 
-def test_without_spread_between_purchases_only_trainings_help() -> None:
-    assert Components(5, 2, 0.0, 1e-4, 300, 50).best_trainings is None
+def test_the_best_number_of_trainings_is_never_dearer_than_one() -> None:
+    few, many = (Components(5, 2, *parts) for parts in ((1e-6, 4e-5, 267, 120), (0, 1e-3, 300, 20)))
+    assert cells(few, str)[-3:] == ("1", "0.2", "0.2")
+    assert cells(many, str)[-3:] == ("10 or more", "3.6", "0.6")
 
 
 def result(strategy: str, seed: int, scores: tuple[float, ...]) -> TrialResult:

@@ -19,6 +19,8 @@ from evaluator.analysis.results import TrialResult
 from evaluator.analysis.text_table import text_table
 from evaluator.grid.trial import REFERENCES
 
+MOST_TRAININGS = 10  # of one purchase: as far as the best number is looked for
+
 
 @dataclass(frozen=True)
 class Components:
@@ -45,25 +47,23 @@ class Components:
         return self.purchase_seconds + trainings * self.training_seconds
 
     def hours_to_settle(self, trainings: int, standard_error: float = 0.005) -> float:
-        """Computing time until the difference is known to half a point, one standard error."""
-        seeds = max(2.0, self.variance(trainings) / standard_error**2)
+        """Computing time until the difference is known to half a point, one standard error.
+
+        Of whole purchase seeds, and of two or more: one has no standard error.
+        """
+        seeds = max(2, math.ceil(round(self.variance(trainings) / standard_error**2, 6)))
         return seeds * self.seconds(trainings) / 3600
 
     @property
     def best_trainings(self) -> int | None:
-        """Trainings per purchase that buy most precision per second; None: as many as can be, or
-        not known.
+        """Trainings per purchase, up to MOST_TRAININGS, that settle it soonest; None: not known.
 
-        sqrt(c_purchase v_training / (c_training v_purchase)), the optimum of two-stage sampling
-        (Cochran 1977, Sampling Techniques, 10.6), as the better of its two whole neighbours.
+        The optimum of two-stage sampling (Cochran 1977, Sampling Techniques, 10.6), found by
+        trying: its formula knows nothing of whole seeds, nor that there are two or more.
         """
-        if self.purchases <= 0 or self.trainings is None:
+        if self.trainings is None:
             return None
-        ideal = math.sqrt(
-            self.purchase_seconds * self.trainings / (self.training_seconds * self.purchases)
-        )
-        low = max(1, math.floor(ideal))
-        return min((low, low + 1), key=lambda m: self.variance(m) * self.seconds(m))
+        return min(range(1, MOST_TRAININGS + 1), key=self.hours_to_settle)
 
 
 def variance_components(scores: np.ndarray) -> tuple[float, float]:
@@ -129,16 +129,16 @@ def render_precision(found: Mapping[str, Components], baseline: str) -> str:
 def cells(one: Components, spoken: Callable[[float], str]) -> tuple[str, ...]:
     """The numbers of a row, in the order of the table's headers; `spoken` writes seconds."""
     costs = spoken(one.purchase_seconds), spoken(one.training_seconds)
-    if one.trainings is None:
-        return "", "", *costs, "", f"{one.hours_to_settle(1):.1f}", ""
     best = one.best_trainings
+    if one.trainings is None or best is None:
+        return "", "", *costs, "", f"{one.hours_to_settle(1):.1f}", ""
     return (
         f"{math.sqrt(one.purchases):.3f}",
         f"{math.sqrt(one.trainings):.3f}",
         *costs,
-        "as many as can be" if best is None else str(best),
+        f"{best} or more" if best == MOST_TRAININGS else str(best),
         f"{one.hours_to_settle(1):.1f}",
-        f"{one.hours_to_settle(best or 10):.1f}",
+        f"{one.hours_to_settle(best):.1f}",
     )
 
 
