@@ -99,7 +99,10 @@ def test_from_journals_to_advice() -> None:
     assert (entropy.n_purchases, entropy.n_trainings) == (2, 2)
     assert (entropy.purchases, entropy.trainings) == pytest.approx((8e-4 - 1e-4, 2e-4))
     assert (entropy.purchase_seconds, entropy.training_seconds) == (600.0, 100.0)
-    assert "0.026" in render_precision(found, "random")
+    told = render_precision(found, "random")
+    assert "0.026" in told
+    assert "standard error of 0.005: one training" in told
+    assert "95 % interval is about ±0.01" in told
 
 
 def test_one_training_each_has_a_cost_and_no_parts() -> None:

@@ -82,6 +82,8 @@ def test_several_trainings_say_where_the_spread_comes_from(tmp_path: Path) -> No
     spread = page.table("Standard deviation of the difference")["entropy"]
     assert spread["sd of trainings"] == "0.000", "both were trained alike"
     assert (spread["purchase"], spread["training"]) == ("62 s", "18 s")
+    assert spread["hours to a standard error of 0.005: one training"] == "0.0"
+    assert "95 % interval is about ±0.01" in page.text
 
 
 def test_what_seeds_can_explain_is_not_settled(tmp_path: Path) -> None:
