@@ -205,6 +205,6 @@ def _legend(comparisons: int) -> str:
             + (family if comparisons > 1 else ""),
             "pairing: variance of the difference with unrelated seeds / with common ones",
             f"more seeds: until a true difference of {POINT:g} shows (p < 0.05, uncorrected, "
-            f"{100 * POWER:g} % power), with 95 % interval",
+            f"{100 * POWER:g} % power), with 95 % interval; under Holm it takes more",
         )
     )

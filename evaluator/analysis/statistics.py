@@ -146,11 +146,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def seeds_needed(sd: float, difference: float = POINT, *, paired: bool = True) -> int:
     """Seeds (a side, if not paired) at which a true `difference` shows in 80 % of evaluations.
 
-    "Shows" is a two-sided t-test with p < 0.05, before any correction for several tests. `sd` is
-    that of the paired differences or, with paired=False, of either side's scores. Starts from
-    the normal approximation n = k (z(0.975) + z(0.8))² (sd / difference)², k = 1 paired and 2
-    unpaired (Cohen 1988), which is too small at few seeds, and goes up to the first n where the
-    non-central t has the power.
+    "Shows" is a two-sided t-test with p < 0.05 of one comparison planned beforehand; under a
+    correction for several, `holm` say, it takes more. `sd` is that of the paired differences or,
+    with paired=False, of either side's scores. Starts from the normal approximation
+    n = k (z(0.975) + z(0.8))² (sd / difference)², k = 1 paired and 2 unpaired (Cohen 1988), which
+    is too small at few seeds, and goes up to the first n where the non-central t has the power.
     """
     if not (sd >= 0 and difference > 0 and math.isfinite(sd) and math.isfinite(difference)):
         raise ValueError(f"Expected sd >= 0 and difference > 0, got {sd} and {difference}.")

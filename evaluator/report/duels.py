@@ -116,7 +116,8 @@ def _legend(comparisons: int) -> str:
         "seeds. Pairing: variance "
         "of the difference with unrelated seeds over that with common ones. More seeds: until a "
         f"true difference of {POINT:g} shows (p < {1 - CONFIDENCE:.2f}, uncorrected, "
-        f"{100 * POWER:g} % power), with its 95 % interval."
+        f"{100 * POWER:g} % power), with its 95 % interval, in one comparison planned beforehand; "
+        "under Holm's correction for several it takes more."
     )
 
 
