@@ -98,6 +98,16 @@ def test_holm_keeps_false_alarms_of_the_whole_table_at_five_in_100() -> None:
     assert np.mean((corrected < 0.05).any(axis=1)) <= 0.055
 
 
+def test_stopping_as_soon_as_it_is_significant_finds_what_is_not_there() -> None:
+    """As often as holm's docstring, the report and docs/scoring.md say."""
+    differences = np.random.default_rng(0).normal(size=(DRAWS, 10))
+    alarms = np.zeros(DRAWS, dtype=bool)
+    for n in range(2, 11):
+        seen = differences[:, :n]
+        alarms |= np.abs(seen.mean(axis=1)) > half_width(seen)
+    assert np.mean(alarms) == pytest.approx(0.20, abs=0.01)
+
+
 def test_one_seed_has_no_interval() -> None:
     assert mean_interval([0.4]) is None
     assert mean_interval([]) is None

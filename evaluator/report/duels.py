@@ -117,7 +117,9 @@ def _legend(comparisons: int) -> str:
         "of the difference with unrelated seeds over that with common ones. More seeds: until a "
         f"true difference of {POINT:g} shows (p < {1 - CONFIDENCE:.2f}, uncorrected, "
         f"{100 * POWER:g} % power), with its 95 % interval, in one comparison planned beforehand; "
-        "under Holm's correction for several it takes more."
+        "under Holm's correction for several it takes more. Fix the number of seeds first: looking "
+        "after every seed from 2 to 10 and stopping at p < 0.05 raises a false alarm in 20 of 100 "
+        "evaluations."
     )
 
 
