@@ -133,6 +133,15 @@ def test_paired_test_on_a_known_case() -> None:
     assert test.n == 5
 
 
+@pytest.mark.parametrize(("n", "low", "high"), [(2, 0.5, 81), (3, 0.5, 10), (5, 0.6, 3.7)])
+def test_what_pairing_saves_is_hardly_known_at_few_seeds(n: int, low: float, high: float) -> None:
+    """Where it saves nothing: as the report and docs/scoring.md say."""
+    ours, theirs = np.random.default_rng(n).normal(size=(2, 10 * DRAWS, n))
+    unpaired = ours.var(axis=1, ddof=1) + theirs.var(axis=1, ddof=1)
+    gains = unpaired / (ours - theirs).var(axis=1, ddof=1)
+    assert np.quantile(gains, [0.05, 0.95]) == pytest.approx([low, high], rel=0.06)
+
+
 def test_wilcoxon_is_exact_where_there_are_few_seeds() -> None:
     ours = [0.5, 0.52, 0.55, 0.59, 0.64, 0.70]
     assert paired_test(ours, [0.49] * 6).p_wilcoxon == pytest.approx(2 / 2**6)

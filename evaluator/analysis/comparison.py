@@ -203,7 +203,8 @@ def _legend(comparisons: int) -> str:
         (
             "n: purchase seeds complete in both; wins-losses: single runs"
             + (family if comparisons > 1 else ""),
-            "pairing: variance of the difference with unrelated seeds / with common ones",
+            "pairing: variance of the difference with unrelated seeds / with common ones; mostly "
+            "noise at few seeds",
             f"more seeds: until a true difference of {POINT:g} shows (p < 0.05, uncorrected, "
             f"{100 * POWER:g} % power), with 95 % interval; under Holm it takes more",
         )

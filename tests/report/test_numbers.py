@@ -60,6 +60,7 @@ def test_differences_are_paired(tmp_path: Path) -> None:
     assert "entropy +0.110 (95 % interval +0.085 to +0.135)" in page.alt("Difference")
     assert "one comparison planned beforehand" in page.text
     assert "Fix the number of seeds first" in page.text
+    assert "where pairing does nothing, nine of ten lie between" in page.text
     assert (
         "Better than random, beyond what seeds explain: entropy (+0.110 [+0.085, +0.135], n = 3)"
         in page.text
