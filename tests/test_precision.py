@@ -105,6 +105,24 @@ def test_from_journals_to_advice() -> None:
     assert "95 % interval is about ±0.01" in told
 
 
+def test_few_purchase_seeds_hardly_know_the_parts() -> None:
+    hidden = Components(3, 2, *variance_components(np.array([[1.0, 3.0], [3.0, 1.0]])), 60, 60)
+    assert cells(hidden, str)[:2] == ("not seen", "1.414")
+    assert "hardly known" in render_precision({"entropy": hidden}, "random")
+    enough = Components(5, 2, 1e-4, 1e-4, 60, 60)
+    assert "hardly known" not in render_precision({"entropy": enough}, "random")
+    assert "hardly known" in render_precision({"entropy": enough, "late": hidden}, "random")
+    unsplit = Components(3, 1, 1e-4, None, 60, 60)
+    assert "hardly known" not in render_precision({"entropy": unsplit}, "random")
+
+
+def test_equal_parts_are_not_seen_as_often_as_the_caveat_says() -> None:
+    dice = np.random.default_rng(0)
+    scores = dice.normal(size=(4000, 3, 1)) + dice.normal(size=(4000, 3, 2))
+    unseen = [variance_components(one)[0] == 0 for one in scores]
+    assert np.mean(unseen) == pytest.approx(0.26, abs=0.02)
+
+
 def test_one_training_each_has_a_cost_and_no_parts() -> None:
     results = [result("random", seed, (0.5,)) for seed in (0, 1)]
     results += [result("entropy", seed, (0.51 + 0.02 * seed,)) for seed in (0, 1)]

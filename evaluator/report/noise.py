@@ -1,6 +1,6 @@
 """Where the spread of the differences comes from: purchases or trainings, and what each costs."""
 
-from evaluator.analysis.precision import INTERVAL, cells, components
+from evaluator.analysis.precision import INTERVAL, caveats, cells, components
 from evaluator.report.parts import Fold, Table, Text
 from evaluator.report.views import View
 from evaluator.report.words import NOTHING, duration
@@ -24,7 +24,8 @@ def noise(view: View, baseline: str) -> list[Fold]:
     meaning = Text(
         "More purchase seeds shrink both parts of the spread, more trainings of each purchase only "
         "the second; with one training of each they cannot be told apart. Seconds are for the "
-        f"strategy and the baseline together, over all pairs. {INTERVAL}",
+        "strategy and the baseline together, over all pairs. "
+        + " ".join((INTERVAL, *caveats(found))),
         "small",
     )
     return [Fold("Where the spread comes from, and what shrinks it", (table, meaning))]

@@ -87,6 +87,7 @@ def test_several_trainings_say_where_the_spread_comes_from(tmp_path: Path) -> No
     assert (spread["purchase"], spread["training"]) == ("62 s", "18 s")
     assert spread["hours to a standard error of 0.005: one training"] == "0.0"
     assert "95 % interval is about ±0.01" in page.text
+    assert "Below 5 purchase seeds the two parts" in page.text
 
 
 def test_what_seeds_can_explain_is_not_settled(tmp_path: Path) -> None:
