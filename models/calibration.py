@@ -65,8 +65,8 @@ def calibrate(logits: Tensor, labels: Tensor, positive_weight: float) -> Calibra
 def best_thresholds(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """For each class the threshold with the highest F1, and that F1; both (C,).
 
-    A threshold lies halfway between two neighbouring probabilities. A class without
-    positives gets 0.5 and an F1 of 0.
+    A threshold lies halfway between two neighbouring probabilities, never between equal ones. A
+    class without positives gets 0.5 and an F1 of 0.
     """
     thresholds = torch.full((labels.shape[1],), 0.5)
     f1 = torch.zeros(labels.shape[1])
@@ -77,6 +77,7 @@ def best_thresholds(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tens
         ranked, order = probabilities[:, c].sort(descending=True)
         hits = labels[order, c].cumsum(0)  # true positives if the first i + 1 are called yes
         scores = 2 * hits / (torch.arange(1, len(order) + 1) + positives)
+        scores[:-1][ranked[:-1] == ranked[1:]] = -1  # no threshold parts these
         best = int(scores.argmax())
         below = ranked[best + 1] if best + 1 < len(ranked) else ranked.new_zeros(())
         thresholds[c] = (ranked[best] + below) / 2

@@ -58,6 +58,7 @@ class Learner:
         self.members_: list[Trainee] = []
         self.calibration_ = uncalibrated(1, settings.positive_weight)
         self.folds_ = torch.empty(0, dtype=torch.long)
+        self._holds_out = True  # whether members of the last fit left anything unseen
         self.fits_ = 0
         self.batch_size_ = self.resolved.batch_size
 
@@ -88,7 +89,10 @@ class Learner:
         """
         _check_labelled(images, labels)
         started = self.clock()
+        knew_all = bool(self.members_) and not self._holds_out
         rows = self._share_out(labels)
+        if knew_all and self._holds_out:
+            self.members_ = []  # they know by heart what they are to be checked on
         self.start_members(labels.shape[1], images.shape[-1])
         images, labels = self._onto_device(images), self._onto_device(labels)
         seen = self._train(images, labels, rows, epochs, started, deadline)
@@ -121,15 +125,19 @@ class Learner:
 
     def predict(self, images: Tensor) -> Tensor:
         """uint8 (N, C) of 0/1, at the thresholds measured out of fold."""
-        return (self.look(images).probabilities > self.thresholds_).to(torch.uint8)
+        return (self.look(images).probabilities >= self.thresholds_).to(torch.uint8)
+
+    @property
+    def _n_folds(self) -> int:
+        return self.settings.members if self.settings.members > 1 else HELD_OUT_FOLDS
 
     def _share_out(self, labels: Tensor) -> list[Tensor]:
         """For each member the rows it learns from."""
-        n_members = self.settings.members
-        n_folds = n_members if n_members > 1 else HELD_OUT_FOLDS
+        n_members, n_folds = self.settings.members, self._n_folds
         rng = stream(self.seed, f"learner/folds/{len(self.folds_)}")
         self.folds_ = extend_folds(self.folds_, labels, n_folds, rng)
-        if len(labels) < 2 * n_folds:  # too few to hold any out
+        self._holds_out = len(labels) >= 2 * n_folds
+        if not self._holds_out:  # too few
             return [torch.arange(len(labels))] * n_members
         return [(self.folds_ != member).nonzero().flatten() for member in range(n_members)]
 
@@ -245,7 +253,7 @@ class Learner:
                 times[unseen] += 1
         known = times > 0
         trusted = known & torch.isfinite(logits).all(1)  # else the net has diverged
-        if reference is not None:
+        if reference is not None and reference >= 2 * self._n_folds:
             trusted[reference:] = False
         if trusted.any():
             self.calibration_ = calibrate(

@@ -78,7 +78,8 @@ def build_network(
     the backbone. The global generator is left as it was found.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))
+        seed = int(torch.randint(2**62, (), generator=rng))
+        torch.default_generator.manual_seed(seed)  # torch's own would seed the GPU's as well
         if backbone == SMALL:
             body, n_features = _small_body(SMALL_WIDTH)
             return LocalLogits(body, n_features, n_classes)

@@ -40,8 +40,11 @@ class Purse:
         self.left -= 1
         if answer is None:
             raise ValueError(f"purchase_label({idx}) returned no label.")
-        self.bought[idx] = torch.as_tensor(np.asarray(answer, dtype=np.float32)).reshape(-1)
-        return self.bought[idx]
+        label = torch.as_tensor(np.asarray(answer, dtype=np.float32)).reshape(-1)
+        if not bool(((label == 0) | (label == 1)).all()):
+            raise ValueError(f"purchase_label({idx}) returned {answer}; expected 0 or 1 per class.")
+        self.bought[idx] = label
+        return label
 
     def note(self, idx: int, number: int, probabilities: Tensor | None = None) -> None:
         """Write down the round in which `idx` was bought and what was predicted of it, (C,)."""

@@ -203,7 +203,8 @@ class Rounds:
         if n < len(rows):
             rows = rows[torch.randperm(len(rows), generator=rng)[:n].sort().values]
         started = self._clock()
-        sight = self._learner.look(pool.images[rows], deadline)
+        images = pool.images if len(rows) == len(pool.images) else pool.images[rows]
+        sight = self._learner.look(images, deadline)
         seen = (sight.probabilities, sight.embeddings, sight.committee)
         for values in (*seen, self._learner.labelled_probabilities_):
             if not bool(torch.isfinite(values).all()):

@@ -116,6 +116,19 @@ def test_out_of_fold_predictions_know_nothing_of_labels_that_are_noise(members: 
     assert honest < known_by_heart - 0.1
 
 
+def test_what_was_learned_when_nothing_was_held_out_is_forgotten() -> None:
+    """Or those first rows, known by heart, would pass for unseen ones."""
+    images, labels = spots(40)
+    learner = Learner(TINY, seed=0)
+    learner.fit(images[:3], labels[:3], epochs=2)
+    before = learner.members_
+    learner.fit(images, labels, epochs=1)
+    assert not any(member in before for member in learner.members_)
+    between = learner.members_
+    learner.fit(images, labels, epochs=1)
+    assert learner.members_ is between, "a warm start"
+
+
 def test_a_deadline_stops_a_fit_within_an_epoch_and_leaves_it_usable() -> None:
     learner = Learner(TINY, seed=0)
     images, labels = spots(300, side=32)
@@ -323,17 +336,18 @@ def test_folds_stay_put_and_share_every_class() -> None:
     assert (positives.max(0).values - positives.min(0).values)[1:].max() <= 2
 
 
-def test_thresholds_are_the_best_of_all() -> None:
+@pytest.mark.parametrize("decimals", [9, 1])  # with one, many are equal
+def test_thresholds_are_the_best_of_all(decimals: int) -> None:
     rng = torch.Generator().manual_seed(0)
     labels = (torch.rand(80, 3, generator=rng) < 0.2).float()
     labels[:, 2] = 0
-    p = (0.3 * labels + 0.7 * torch.rand(80, 3, generator=rng)).clamp(0, 1)
+    p = (0.3 * labels + 0.7 * torch.rand(80, 3, generator=rng)).clamp(0, 1).round(decimals=decimals)
     thresholds, f1 = best_thresholds(p, labels)
     for c in range(2):
         cuts = [-1.0, *p[:, c].tolist()]  # every decision that a threshold can make
         tried = [f1_score(labels[:, c], p[:, c] > cut, zero_division=0) for cut in cuts]
         assert float(f1[c]) == pytest.approx(max(tried), abs=1e-6)
-        assert f1_score(labels[:, c], p[:, c] > thresholds[c]) == pytest.approx(max(tried))
+        assert f1_score(labels[:, c], p[:, c] >= thresholds[c]) == pytest.approx(max(tried))
     assert (thresholds[2], f1[2]) == (0.5, 0.0)
 
 

@@ -121,6 +121,16 @@ class Seller:
         return [idx % 2, 0, 1]
 
 
+@pytest.mark.parametrize("label", [[0.5, 1], [float("nan"), 0], [-1, 1]])
+def test_a_label_that_is_none_is_refused(label: list[float]) -> None:
+    class Clerk:
+        def purchase_label(self, idx: int) -> list[float]:
+            return label
+
+    with pytest.raises(ValueError, match="expected 0 or 1 per class"):
+        Purse(Clerk(), 3).buy(0)
+
+
 @dataclass
 class Outcome:
     bought: int

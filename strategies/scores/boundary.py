@@ -52,7 +52,9 @@ def _optimal_separation(ranked: Tensor, labelled: Tensor, labels: Tensor) -> flo
         return float(ranked.numel())
     if positive.all():
         return 0.0
-    values, by_value = labelled.sort()
+    by_label = positive.long().argsort(stable=True)  # so that ties do not hang on their order
+    values, by_value = labelled[by_label].sort(stable=True)
+    by_value = by_label[by_value]
     signs = torch.where(positive[by_value], 1, -1).cumsum(dim=0)
     # Errors with the cut just above the i-th labelled image, and below all of them, up to a
     # constant; equal values cannot be separated.
@@ -77,7 +79,9 @@ def _bisect(
         return [float(size)], []
     if positive.all():
         return [-1.0], []
-    values, by_value = labelled.sort()
+    by_label = positive.long().argsort(stable=True)  # so that ties do not hang on their order
+    values, by_value = labelled[by_label].sort(stable=True)
+    by_value = by_label[by_value]
     places = torch.searchsorted(ranked, values).tolist()  # the labelled stand before this rank
     marks = positive[by_value].tolist()
     stretches = sorted(

@@ -23,13 +23,15 @@ def max_margin_uncertainty(probabilities: Tensor, thresholds: Tensor) -> Tensor:
     """1 / (mean signed confidence of predicted positives - that of predicted negatives).
 
     Max-margin prediction uncertainty, Li and Guo 2013, who use a support vector machine's
-    outputs; here the signed confidence is 2p - 1, and the distance is floored at 1e-3. Where all
-    or none of the classes are predicted, the missing side counts as 0, the decision boundary.
+    outputs; here the signed confidence runs from -1 at p = 0 over 0 at the threshold to 1 at p = 1
+    (2p - 1 where the threshold is 0.5), and the distance is floored at 1e-3. Where all or none of
+    the classes are predicted, the missing side counts as 0, the decision boundary.
     """
 
     def score(p: Tensor) -> Tensor:
         positive = p >= thresholds
-        confidence = 2 * p - 1
+        room = torch.where(positive, 1 - thresholds, thresholds)
+        confidence = (p - thresholds) / room.clamp(min=1e-6)
         high = (confidence * positive).sum(dim=1) / positive.sum(dim=1).clamp(min=1)
         low = (confidence * ~positive).sum(dim=1) / (~positive).sum(dim=1).clamp(min=1)
         return 1 / (high - low).clamp(min=1e-3)

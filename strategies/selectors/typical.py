@@ -43,11 +43,12 @@ def typical_of_clusters(
     taken = torch.bincount(assignment[:labelled], minlength=count)
     visits = []  # (times visited before, small, -size, cluster, position)
     for cluster, members in enumerate(torch.split(order, sizes.tolist())):
+        members = members[members >= labelled]  # as the authors: typical of what is unlabelled
         if members.numel() == 0:
             continue
         ranked = members[typicality(points, members, rng).argsort(descending=True, stable=True)]
         size, already = int(sizes[cluster]), int(taken[cluster])
-        free = ranked[ranked >= labelled][:k].tolist()
+        free = ranked[:k].tolist()
         small = size < SMALL_CLUSTER
         visits += [(small, already + i, -size, cluster, one) for i, one in enumerate(free)]
     visits.sort()

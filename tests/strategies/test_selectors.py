@@ -392,6 +392,14 @@ def test_typical_images_come_from_clusters_without_labels_first():
     assert (far[picks - 30] - far.mean(dim=0)).norm() < 0.1
 
 
+def test_typical_are_only_those_among_the_unlabelled() -> None:
+    """Next to a crowd of labelled images lies a copy of one; the crowd does not speak for it."""
+    crowd, copy = torch.zeros(21, 8), torch.zeros(1, 8)
+    elsewhere = torch.eye(8) + 10
+    points = EmbeddingPoints(torch.cat([crowd, copy, elsewhere]))
+    assert typical_of_clusters(points, 21, 1, generator(), clusters=1).tolist() != [0]
+
+
 @pytest.mark.parametrize("positions", [random_k(30, 7, generator()), random_k(7, 7, generator())])
 def test_random_k_are_distinct(positions: Tensor):
     assert len(set(positions.tolist())) == 7
