@@ -19,6 +19,7 @@ from evaluator.datasets.dataset import (
     instantiate_purchased_dataset,
     open_splits,
 )
+from evaluator.datasets.layout import read_split
 from evaluator.errors import DatasetError, OutOfBudgetError, ZEWDPCRuntimeError
 from evaluator.submission.vault import LabelVault
 from tests.conftest import CLASSES, SIZES, write_split
@@ -103,6 +104,10 @@ REFUSALS: dict[str, tuple[Spoil, str]] = {
         edit("training/labels.csv", "filename", "picture"),
         r"line 1: no column `filename`",
     ),
+    "no filename column among semicolons": (
+        lambda root: (root / "training/labels.csv").write_text("picture;dark\n0000.png;1\n"),
+        r"line 1: no column `filename`; the columns are picture, dark\.",
+    ),
     "no such split": (
         lambda root: (root / "validation").rename(root / "elsewhere"),
         r"no labels\.csv for the split 'validation'",
@@ -128,6 +133,28 @@ def test_layout_is_read_tolerantly(tmp_path: Path) -> None:
     assert splits.class_names == CLASSES
     # The first images show one class each, named by the split's own header.
     assert splits.unlabelled.labels[0].tolist() == [0, 0, 1]
+
+
+AS_SAVED: dict[str, Callable[[str], bytes]] = {
+    "with semicolons": lambda text: text.replace(",", ";").encode(),
+    "with semicolons, all quoted": lambda text: (
+        re.sub(r"[^,\r\n]+", r'"\g<0>"', text).replace(",", ";").encode()
+    ),
+    "with tabs": lambda text: text.replace(",", "\t").encode(),
+}
+
+
+@pytest.mark.parametrize("case", AS_SAVED)
+def test_a_table_is_read_as_a_spreadsheet_saves_it(
+    case: str, make_data: Callable[[], Path]
+) -> None:
+    labels_csv = make_data() / "training/labels.csv"
+    before = read_split("training", labels_csv)
+    labels_csv.write_bytes(AS_SAVED[case](labels_csv.read_bytes().decode()))
+    after = read_split("training", labels_csv)
+    assert after.class_names == before.class_names
+    assert (after.images, after.lines) == (before.images, before.lines)
+    assert np.array_equal(after.labels, before.labels)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16", "1", "CMYK"])

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
 from evaluator.datasets.archive import unpack
-from evaluator.datasets.layout import SplitFiles, read_split
+from evaluator.datasets.layout import SEPARATORS, SplitFiles, read_split
 from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.grid.journal import Journal, read_records
 from tests.fuzz import BOUNDED, FEW, JSON, spoiled, tried
@@ -61,8 +61,9 @@ def tables(draw: st.DrawFn) -> tuple[list[str], list[str], list[list[int]], byte
     place = draw(st.integers(0, len(classes)))
     quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
     end, spell = draw(st.sampled_from(["\n", "\r\n"])), draw(st.sampled_from(["{}", "{}.0", " {}"]))
+    separator = draw(st.sampled_from(SEPARATORS))
     text = io.StringIO()
-    writer = csv.writer(text, quoting=quoting, lineterminator=end)
+    writer = csv.writer(text, quoting=quoting, lineterminator=end, delimiter=separator)
     writer.writerow([*classes[:place], "filename", *classes[place:]])
     for name, values in zip(names, labels, strict=True):
         cells = [spell.format(value) for value in values]

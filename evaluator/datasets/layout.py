@@ -5,7 +5,8 @@ class name. What is written in them is read strictly: every refusal names the fi
 """
 
 import csv
-from collections.abc import Iterable
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ SPELLINGS = {
     "validation": ("validation", "valid", "val", "test"),
 }
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+SEPARATORS = (",", ";", "\t")  # what a German Excel saves as CSV; what any saves as "Unicode text"
 ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 
 
@@ -71,7 +73,8 @@ def read_split(
     """Read one split, its columns put in the order of `class_names` where given."""
     try:
         with labels_csv.open(newline="", encoding="utf-8-sig") as file:
-            rows = _numbered_rows(file)
+            text = file.read()
+        rows = list(_numbered_rows(text, _separator(text)))
     except FileNotFoundError as error:
         raise DatasetError(
             "labels-unreadable",
@@ -86,7 +89,7 @@ def read_split(
         raise DatasetError(
             "labels-unreadable", f"{labels_csv} is empty; its first line must name the columns."
         )
-    header = [column.strip() for column in rows[0][1]]
+    header = _columns(rows[0][1])
     columns = _class_columns(labels_csv, header, class_names)
     folder = _images_folder(labels_csv)
     names, lines, labels = _parse_rows(labels_csv, header, columns, rows[1:])
@@ -115,9 +118,24 @@ def _split_of(path: Path) -> str | None:
     return None
 
 
-def _numbered_rows(file: Iterable[str]) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(file)
-    return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+def _separator(text: str) -> str:
+    """What the cells of `text` stand between: where in doubt, what makes most columns of line 1."""
+
+    def fit(separator: str) -> tuple[bool, int]:
+        _, header = next(_numbered_rows(text, separator), (1, []))
+        return "filename" in _columns(header), len(header)
+
+    return max(SEPARATORS, key=fit)  # the first of those that fit alike
+
+
+def _numbered_rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, each with the number of its line."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    return ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
+
+
+def _columns(header: list[str]) -> list[str]:
+    return [column.strip() for column in header]
 
 
 def _class_columns(
