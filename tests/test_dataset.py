@@ -157,6 +157,20 @@ def test_a_table_is_read_as_a_spreadsheet_saves_it(
     assert np.array_equal(after.labels, before.labels)
 
 
+def test_blanks_around_a_name_belong_to_it_only_where_such_a_file_exists(tmp_path: Path) -> None:
+    names = [" lead.png", "trail.png ", "plain.png"]
+    (tmp_path / "images").mkdir()
+    for name in names:
+        (tmp_path / "images" / name).touch()
+    labels_csv = tmp_path / "labels.csv"
+    labels_csv.write_text("filename,dark\n lead.png,0\ntrail.png ,1\n plain.png ,1\n")
+    assert [path.name for path in read_split("training", labels_csv).images] == names
+    with labels_csv.open("a") as file:
+        file.write("plain.png  ,1\n")
+    with pytest.raises(DatasetError, match=r"line 5: plain\.png stands on line 4 already"):
+        read_split("training", labels_csv)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16", "1", "CMYK"])
 def test_any_mode_and_size_becomes_rgb_of_one_size(
     mode: str, make_data: Callable[[], Path], tmp_path: Path

@@ -92,7 +92,7 @@ def read_split(
     header = _columns(rows[0][1])
     columns = _class_columns(labels_csv, header, class_names)
     folder = _images_folder(labels_csv)
-    names, lines, labels = _parse_rows(labels_csv, header, columns, rows[1:])
+    names, lines, labels = _parse_rows(labels_csv, folder, header, columns, rows[1:])
     _check_files(labels_csv, folder, names, lines)
     return SplitFiles(
         name,
@@ -194,6 +194,7 @@ def _images_folder(labels_csv: Path) -> Path:
 
 def _parse_rows(
     labels_csv: Path,
+    folder: Path,
     header: list[str],
     columns: dict[str, int],
     rows: list[tuple[int, list[str]]],
@@ -210,7 +211,9 @@ def _parse_rows(
             raise DatasetError(
                 "labels-row", f"{where}: {len(row)} cells where the header has {len(header)}."
             )
-        name = row[header.index("filename")].strip()
+        name = row[header.index("filename")]
+        if name != name.strip() and not _is_file(folder / name):
+            name = name.strip()
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
             raise DatasetError("labels-row", f"{where}: {name!r} is no file name inside images/.")
         name = Path(name).as_posix()  # "./a.png" and "a.png" are one image
