@@ -96,6 +96,16 @@ REFUSALS: dict[str, tuple[Spoil, str]] = {
         ),
         r"training/labels\.csv is not a readable CSV file",
     ),
+    "written in cp1252": (
+        lambda root: (root / "training/labels.csv").write_bytes(
+            "filename,Löcher\n".encode("cp1252")
+        ),
+        r'training/labels\.csv is not UTF-8 text: .* 0xf6 .*\. Save it as "CSV UTF-8"\.',
+    ),
+    "UTF-16 cut short": (
+        lambda root: (root / "training/labels.csv").write_bytes("filename".encode("utf-16")[:-1]),
+        r"is not UTF-8 text: .* truncated data",
+    ),
     "short line": (
         edit("training/labels.csv", r"0004\.png.*\r?\n", "0004.png,1\n"),
         r"line 6: 2 cells where the header has 4",
@@ -140,6 +150,8 @@ AS_SAVED: dict[str, Callable[[str], bytes]] = {
     "with semicolons, all quoted": lambda text: (
         re.sub(r"[^,\r\n]+", r'"\g<0>"', text).replace(",", ";").encode()
     ),
+    "as Unicode text": lambda text: text.replace(",", "\t").encode("utf-16"),
+    "in UTF-16, the high byte first": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
     "with tabs": lambda text: text.replace(",", "\t").encode(),
 }
 

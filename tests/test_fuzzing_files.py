@@ -71,7 +71,7 @@ def tables(draw: st.DrawFn) -> tuple[list[str], list[str], list[list[int]], byte
     return names, classes, labels, text.getvalue().encode(draw(st.sampled_from(ENCODINGS)))
 
 
-ENCODINGS = ["utf-8", "utf-8-sig"]
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16"]
 
 
 def is_sound(split: SplitFiles) -> None:

@@ -4,6 +4,7 @@ The challenge's archives are read tolerantly: `labels.csv` at any depth, columns
 class name. What is written in them is read strictly: every refusal names the file and line.
 """
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
@@ -72,8 +73,7 @@ def read_split(
 ) -> SplitFiles:
     """Read one split, its columns put in the order of `class_names` where given."""
     try:
-        with labels_csv.open(newline="", encoding="utf-8-sig") as file:
-            text = file.read()
+        text = _decoded(labels_csv.read_bytes())
         rows = list(_numbered_rows(text, _separator(text)))
     except FileNotFoundError as error:
         raise DatasetError(
@@ -81,7 +81,12 @@ def read_split(
             f"{labels_csv.parent} is not there, or has no labels.csv; expected a folder with "
             "images/ and labels.csv.",
         ) from error
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            "labels-unreadable",
+            f'{labels_csv} is not UTF-8 text: {error}. Save it as "CSV UTF-8".',
+        ) from error
+    except (OSError, csv.Error) as error:
         raise DatasetError(
             "labels-unreadable", f"{labels_csv} is not a readable CSV file: {error}"
         ) from error
@@ -116,6 +121,11 @@ def _split_of(path: Path) -> str | None:
             if word in spellings:
                 return split
     return None
+
+
+def _decoded(content: bytes) -> str:
+    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf_16 else "utf-8-sig")
 
 
 def _separator(text: str) -> str:
