@@ -150,6 +150,7 @@ AS_SAVED: dict[str, Callable[[str], bytes]] = {
     "with semicolons, all quoted": lambda text: (
         re.sub(r"[^,\r\n]+", r'"\g<0>"', text).replace(",", ";").encode()
     ),
+    "with a capital": lambda text: text.replace("filename", "Filename").encode(),
     "as Unicode text": lambda text: text.replace(",", "\t").encode("utf-16"),
     "in UTF-16, the high byte first": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
     "with tabs": lambda text: text.replace(",", "\t").encode(),

@@ -145,7 +145,9 @@ def _numbered_rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]
 
 
 def _columns(header: list[str]) -> list[str]:
-    return [column.strip() for column in header]
+    """The names of the columns, `filename` in lower case however it is spelt."""
+    names = [column.strip() for column in header]
+    return ["filename" if name.lower() == "filename" else name for name in names]
 
 
 def _class_columns(
