@@ -114,6 +114,16 @@ REFUSALS: dict[str, tuple[Spoil, str]] = {
         edit("training/labels.csv", "filename", "picture"),
         r"line 1: no column `filename`",
     ),
+    "a value in a column without a name": (
+        lambda root: (root / "training/labels.csv").write_text(
+            "filename,a,\nb.png,1,\nc.png,1,0\n"
+        ),
+        r"line 1: column 3 has no name",
+    ),
+    "a cell too many": (
+        edit("training/labels.csv", r"(0004\.png.*)\r?\n", r"\1,\n"),
+        r"line 6: 5 cells where the header has 4",
+    ),
     "no filename column among semicolons": (
         lambda root: (root / "training/labels.csv").write_text("picture;dark\n0000.png;1\n"),
         r"line 1: no column `filename`; the columns are picture, dark\.",
@@ -151,6 +161,7 @@ AS_SAVED: dict[str, Callable[[str], bytes]] = {
         re.sub(r"[^,\r\n]+", r'"\g<0>"', text).replace(",", ";").encode()
     ),
     "with a capital": lambda text: text.replace("filename", "Filename").encode(),
+    "with blank columns": lambda text: text.replace("\r\n", ",, \r\n").encode(),
     "as Unicode text": lambda text: text.replace(",", "\t").encode("utf-16"),
     "in UTF-16, the high byte first": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
     "with tabs": lambda text: text.replace(",", "\t").encode(),

@@ -74,7 +74,7 @@ def read_split(
     """Read one split, its columns put in the order of `class_names` where given."""
     try:
         text = _decoded(labels_csv.read_bytes())
-        rows = list(_numbered_rows(text, _separator(text)))
+        rows = _without_blank_columns(list(_numbered_rows(text, _separator(text))))
     except FileNotFoundError as error:
         raise DatasetError(
             "labels-unreadable",
@@ -142,6 +142,17 @@ def _numbered_rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]
     """The rows that are not blank, each with the number of its line."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     return ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
+
+
+def _without_blank_columns(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Without the last columns, if they have no name and no value: a spreadsheet's leavings."""
+    width = len(rows[0][1]) if rows else 0
+    named = width
+    while named and not rows[0][1][named - 1].strip():
+        named -= 1
+    if any(cell.strip() for _, row in rows for cell in row[named:width]):
+        return rows
+    return [(line, row[:named] + row[width:]) for line, row in rows]
 
 
 def _columns(header: list[str]) -> list[str]:
