@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import shutil
 import struct
 import threading
 from collections.abc import Callable
@@ -46,6 +47,13 @@ def test_a_sample_is_what_the_contract_says(squares: Path) -> None:
     np.testing.assert_array_equal(sample["image"], pixels)
     assert sample["idx"] == 1
     assert sample["label"].tolist() == [0, 1, 0]
+
+
+def name_a_copy_as_windows_does(root: Path) -> None:
+    images = root / "training/images"
+    (images / "b").mkdir()
+    shutil.copy(images / "0004.png", images / "b")
+    edit("training/labels.csv", r"0004\.png", r"b\\0004.png")(root)
 
 
 REFUSALS: dict[str, tuple[Spoil, str]] = {
@@ -123,6 +131,19 @@ REFUSALS: dict[str, tuple[Spoil, str]] = {
     "a cell too many": (
         edit("training/labels.csv", r"(0004\.png.*)\r?\n", r"\1,\n"),
         r"line 6: 5 cells where the header has 4",
+    ),
+    "a path from the data set's folder": (
+        edit("training/labels.csv", r"0004\.png", "images/0004.png"),
+        r"line 6: the image images/0004\.png is missing from .*training/images\. "
+        r"Did you mean '0004\.png'\?",
+    ),
+    "a path of Windows": (
+        name_a_copy_as_windows_does,
+        r"line 6: the image b\\0004\.png is missing .* Did you mean 'b/0004\.png'\?",
+    ),
+    "a name in capitals": (
+        edit("training/labels.csv", r"0004\.png", "0004.PNG"),
+        r"0004\.PNG is missing from .* Did you mean '0004\.png'\?",
     ),
     "no filename column among semicolons": (
         lambda root: (root / "training/labels.csv").write_text("picture;dark\n0000.png;1\n"),

@@ -271,7 +271,9 @@ def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[i
     for name, line in zip(names, lines, strict=True):
         if name not in present and not _is_file(folder / name):
             raise DatasetError(
-                "missing-image", f"{labels_csv}, line {line}: the image {folder / name} is missing."
+                "missing-image",
+                f"{labels_csv}, line {line}: the image {name} is missing from {folder}."
+                + _did_you_mean(name, present),
             )
     unlabelled = sorted(present.difference(Path(name).as_posix() for name in names))
     if unlabelled:
@@ -280,3 +282,12 @@ def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[i
             f"{folder / unlabelled[0]} has no line in {labels_csv} "
             f"({len(unlabelled)} such images). Add the lines or move the images away.",
         )
+
+
+def _did_you_mean(name: str, present: set[str]) -> str:
+    """The image that may have been meant by a path from elsewhere, or from Windows."""
+    path = name.replace("\\", "/")
+    last = path.rpartition("/")[2].lower()
+    alike = sorted(image for image in present if image.rpartition("/")[2].lower() == last)
+    nearest = max(alike, key=lambda image: len(image) * path.endswith(image), default="")
+    return f" Did you mean {nearest!r}?" if nearest else ""
