@@ -87,7 +87,8 @@ REFUSALS: dict[str, tuple[Spoil, str]] = {
     ),
     "class missing from one split": (
         edit("unlabelled/labels.csv", "striped", "spotted"),
-        r"unlabelled/labels\.csv, line 1: .*lacks striped; has spotted besides",
+        r"unlabelled/labels\.csv, line 1: the classes of the training split are .*; this file "
+        r"lacks striped; has spotted besides",
     ),
     "file outside": (
         edit("training/labels.csv", r"0004\.png", "../secret.png"),
@@ -214,6 +215,13 @@ def test_blanks_around_a_name_belong_to_it_only_where_such_a_file_exists(tmp_pat
         file.write("plain.png  ,1\n")
     with pytest.raises(DatasetError, match=r"line 5: plain\.png stands on line 4 already"):
         read_split("training", labels_csv)
+
+
+def test_folders_that_are_no_splits_are_not_called_so(make_data: Callable[[], Path]) -> None:
+    labels_csv = make_data() / "training/labels.csv"
+    with pytest.raises(DatasetError, match="the classes of the first folder are dark") as refusal:
+        read_split("labelled", labels_csv, ("dark", "bright"))
+    assert "split" not in str(refusal.value).removeprefix(str(labels_csv))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16", "1", "CMYK"])

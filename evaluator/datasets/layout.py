@@ -71,7 +71,10 @@ def find_splits(root: Path) -> dict[str, Path]:
 def read_split(
     name: str, labels_csv: Path, class_names: tuple[str, ...] | None = None
 ) -> SplitFiles:
-    """Read one split, its columns put in the order of `class_names` where given."""
+    """Read one split, its columns put in the order of `class_names` where given.
+
+    A `name` that is none of SPLITS says that folders of other kinds are read one after another.
+    """
     try:
         text = _decoded(labels_csv.read_bytes())
         rows = _without_blank_columns(list(_numbered_rows(text, _separator(text))))
@@ -95,7 +98,7 @@ def read_split(
             "labels-unreadable", f"{labels_csv} is empty; its first line must name the columns."
         )
     header = _columns(rows[0][1])
-    columns = _class_columns(labels_csv, header, class_names)
+    columns = _class_columns(name, labels_csv, header, class_names)
     folder = _images_folder(labels_csv)
     names, lines, labels = _parse_rows(labels_csv, folder, header, columns, rows[1:])
     _check_files(labels_csv, folder, names, lines)
@@ -162,7 +165,7 @@ def _columns(header: list[str]) -> list[str]:
 
 
 def _class_columns(
-    labels_csv: Path, header: list[str], class_names: tuple[str, ...] | None
+    split: str, labels_csv: Path, header: list[str], class_names: tuple[str, ...] | None
 ) -> dict[str, int]:
     """Class name -> column number, in the order wanted."""
     where = f"{labels_csv}, line 1"
@@ -190,9 +193,10 @@ def _class_columns(
     missing = [name for name in wanted if name not in found]
     extra = [name for name in found if name not in wanted]
     if missing or extra:
+        first = "the training split" if split in SPLITS else "the first folder"
         raise DatasetError(
             "classes-differ",
-            f"{where}: the classes of the training split are {', '.join(wanted)}; this split "
+            f"{where}: the classes of {first} are {', '.join(wanted)}; this file "
             + "; ".join(
                 part
                 for part in (
@@ -201,7 +205,7 @@ def _class_columns(
                 )
                 if part
             )
-            + ". Every split must have the same classes.",
+            + ". Every labels.csv must have the same classes.",
         )
     return {name: header.index(name) for name in wanted}
 
