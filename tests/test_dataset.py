@@ -224,6 +224,17 @@ def test_folders_that_are_no_splits_are_not_called_so(make_data: Callable[[], Pa
     assert "split" not in str(refusal.value).removeprefix(str(labels_csv))
 
 
+@pytest.mark.parametrize("hidden", [".thumbnails/0004.png", "a/.cache/b/0004.png", "a/.0004.png"])
+def test_what_is_hidden_among_the_images_needs_no_line(
+    hidden: str, make_data: Callable[[], Path]
+) -> None:
+    labels_csv = make_data() / "training/labels.csv"
+    copy = labels_csv.parent / "images" / hidden
+    copy.parent.mkdir(parents=True)
+    shutil.copy(labels_csv.parent / "images/0004.png", copy)
+    assert len(read_split("training", labels_csv).images) == 24
+
+
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16", "1", "CMYK"])
 def test_any_mode_and_size_becomes_rgb_of_one_size(
     mode: str, make_data: Callable[[], Path], tmp_path: Path

@@ -267,10 +267,12 @@ def _is_file(path: Path) -> bool:
 
 
 def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[int]) -> None:
+    below = (path.relative_to(folder) for path in folder.rglob("*"))
     present = {
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        path.as_posix()
+        for path in below
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.parts)
     }
     for name, line in zip(names, lines, strict=True):
         if name not in present and not _is_file(folder / name):
