@@ -90,5 +90,8 @@ def render_robustness(found: Robustness) -> str:
     parts = [text_table(lines, headers)]
     if found.least_agreement:
         tau, one, other = found.least_agreement
-        parts.append(f"least agreement on the order: Kendall's tau {tau:+.2f}, {one} and {other}")
+        parts.append(
+            f"least agreement on the order: Kendall's tau {tau:+.2f}, {one} and {other} "
+            "(noise of seeds alone lowers the least of several)"
+        )
     return "\n".join(parts)

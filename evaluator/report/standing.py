@@ -133,7 +133,8 @@ def _agreement(single: Sequence[View]) -> list[Part]:
             ),
         ),
         Text(
-            "Kendall's tau is 1 for the same order, 0 for unrelated ones and -1 for the reverse; "
+            "Kendall's tau is 1 for the same order, 0 for unrelated ones and -1 for the reverse. "
+            "The noise of seeds alone lowers it, most of all the least of several; "
             f"here it is {span}, over {counted(len(found.strategies), 'strategy', 'strategies')} "
             f"({listed(found.strategies)}). The judge's own rows are left out: they would make any "
             "two pipelines agree.",
