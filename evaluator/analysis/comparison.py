@@ -203,9 +203,9 @@ def _legend(comparisons: int) -> str:
         (
             "n: purchase seeds complete in both; wins-losses: single runs"
             + (family if comparisons > 1 else ""),
-            "pairing: variance of the difference with unrelated seeds / with common ones; mostly "
-            "noise at few seeds",
-            f"more seeds: until a true difference of {POINT:g} shows (p < 0.05, uncorrected, "
-            f"{100 * POWER:g} % power), with 95 % interval; under Holm it takes more",
+            "pairing: variance of the difference with unrelated seeds / with common ones; at few "
+            "seeds mostly noise",
+            f"more seeds: until a true difference of {POINT:g} shows (p < 0.05 uncorrected, more "
+            f"under Holm; {100 * POWER:g} % power), with 95 % interval",
         )
     )
