@@ -41,7 +41,7 @@ try:
     from tabulate import tabulate
 
     from evaluator.datasets.cache import to_rgb
-    from evaluator.datasets.layout import IMAGE_SUFFIXES, read_split
+    from evaluator.datasets.layout import IMAGE_SUFFIXES, images_below, read_split
     from run import ZEWDPCRun
 except ImportError as missing:
     print(missing_requirement("choose.py", missing).spoken, file=sys.stderr)
@@ -224,14 +224,8 @@ def read_pool(folder: Path, labelled: Images, excluded: Sequence[Path] = ()) -> 
 
 
 def _images_below(folder: Path) -> list[Path]:
-    """Image files at any depth, hidden ones and those in hidden folders left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    """Image files, sorted: no folders that are called so, and no links to nowhere."""
+    return sorted(path for path in images_below(folder) if path.is_file())
 
 
 def _trouble(file: Path) -> str:

@@ -116,6 +116,14 @@ def _wanted() -> str:
     return ", ".join(f"{split}/" for split in SPLITS)
 
 
+def images_below(folder: Path) -> Iterator[Path]:
+    """What is called like an image, at any depth; nothing hidden, nor in a hidden folder."""
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in IMAGE_SUFFIXES and not hidden:
+            yield path
+
+
 def _split_of(path: Path) -> str | None:
     """The split whose name the folders of `path` carry, the innermost first."""
     for part in reversed(path.parts[:-1]):
@@ -267,13 +275,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[int]) -> None:
-    below = (path.relative_to(folder) for path in folder.rglob("*"))
-    present = {
-        path.as_posix()
-        for path in below
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.parts)
-    }
+    present = {path.relative_to(folder).as_posix() for path in images_below(folder)}
     for name, line in zip(names, lines, strict=True):
         if name not in present and not _is_file(folder / name):
             raise DatasetError(
