@@ -292,10 +292,8 @@ class Learner:
                 if not views:
                     self._halve_batch(min(size, len(images) - start))
                     continue
-                before, ahead = (
-                    ahead,
-                    Fetch(torch.stack([v.logits for v in views]), views[0].features),
-                )
+                logits = torch.stack([view.logits for view in views])
+                before, ahead = ahead, Fetch(logits, views[0].features)
                 if before is not None:  # waited for only now: the device has its next batch to do
                     found.append(before.arrived())
                 start += len(batch)

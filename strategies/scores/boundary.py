@@ -52,9 +52,7 @@ def _optimal_separation(ranked: Tensor, labelled: Tensor, labels: Tensor) -> flo
         return float(ranked.numel())
     if positive.all():
         return 0.0
-    by_label = positive.long().argsort(stable=True)  # so that ties do not hang on their order
-    values, by_value = labelled[by_label].sort(stable=True)
-    by_value = by_label[by_value]
+    values, by_value = labelled.sort()
     signs = torch.where(positive[by_value], 1, -1).cumsum(dim=0)
     # Errors with the cut just above the i-th labelled image, and below all of them, up to a
     # constant; equal values cannot be separated.
@@ -81,9 +79,8 @@ def _bisect(
         return [-1.0], []
     by_label = positive.long().argsort(stable=True)  # so that ties do not hang on their order
     values, by_value = labelled[by_label].sort(stable=True)
-    by_value = by_label[by_value]
     places = torch.searchsorted(ranked, values).tolist()  # the labelled stand before this rank
-    marks = positive[by_value].tolist()
+    marks = positive[by_label][by_value].tolist()
     stretches = sorted(
         (right - left, left, right, rising)
         for left, right, rising, falling in zip(
