@@ -224,9 +224,7 @@ def limit(bench: Bench) -> float:
         return loss.detach()
 
     started = 0.0
-    with recorded(
-        step, network, sorted(set(sizes)), images.shape[1:], labels.shape[1], device
-    ) as replayed:
+    with recorded(step, network, [(at_rest[n], labels[:n]) for n in set(sizes)]) as replayed:
         for epoch in range(bench.epochs + 1):
             if epoch == 1:
                 synchronise(device)

@@ -46,10 +46,10 @@ def step_of(net: nn.Module) -> Step:
     return step
 
 
-def sheets(n: int) -> tuple[Tensor, Tensor]:
+def sheets(n: int, device: torch.device = GPU) -> tuple[Tensor, Tensor]:
     dice = torch.Generator().manual_seed(1)
-    images = torch.randn(n, *SHAPE, generator=dice).to(GPU)
-    return images, (torch.rand(n, 3, generator=dice) < 0.5).float().to(GPU)
+    images = torch.randn(n, *SHAPE, generator=dice).to(device)
+    return images, (torch.rand(n, 3, generator=dice) < 0.5).float().to(device)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_on_a_cpu_nothing_is_recorded():
     net = build_network("local_logits", 3)
     step = step_of(net)
-    with recorded(step, net, [8], SHAPE, 3, torch.device("cpu")) as replayed:
+    with recorded(step, net, [sheets(8, torch.device("cpu"))]) as replayed:
         assert replayed is step
 
 
@@ -132,7 +132,7 @@ def test_losses_and_gradients_are_those_of_the_step(n):
     """Seven is a size that was not recorded."""
     net, (images, targets) = network(), sheets(n)
     step = step_of(net)
-    with recorded(step, net, [8, 5], SHAPE, 3, GPU) as replayed:
+    with recorded(step, net, [sheets(8), sheets(5)]) as replayed:
         replayed(*sheets(8))
         found = replayed(images, targets).item(), [p.grad.clone() for p in net.parameters()]
     expected = step(images, targets).item(), [p.grad.clone() for p in net.parameters()]
@@ -144,7 +144,7 @@ def test_recording_changes_neither_weights_nor_statistics_nor_dice():
     net = network("efficientnet_b0")
     before = {name: value.clone() for name, value in net.state_dict().items()}
     dice = torch.cuda.get_rng_state()
-    with recorded(step_of(net), net, [8, 5], SHAPE, 3, GPU):
+    with recorded(step_of(net), net, [sheets(8), sheets(5)]):
         after = net.state_dict()
         assert all(torch.equal(after[name], value) for name, value in before.items())
         assert torch.equal(torch.cuda.get_rng_state(), dice)
@@ -155,7 +155,7 @@ def test_recording_changes_neither_weights_nor_statistics_nor_dice():
 def test_dropout_draws_anew_at_every_replay():
     images, targets = sheets(4)
     net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(images[0].numel(), 3)).to(GPU)
-    with recorded(step_of(net), net, [4], SHAPE, 3, GPU) as replayed:
+    with recorded(step_of(net), net, [(images, targets)]) as replayed:
         losses = {replayed(images, targets).item() for _ in range(3)}
     assert len(losses) == 3
 
@@ -169,7 +169,7 @@ def test_the_memory_comes_back(ending):
     def whole() -> int:
         with (
             contextlib.suppress(FloatingPointError),
-            recorded(step_of(net), net, [64, 63], SHAPE, 3, GPU) as replayed,
+            recorded(step_of(net), net, [sheets(64), sheets(63)]) as replayed,
         ):
             held.append(replayed)  # as the traceback of an error would
             replayed(images, targets)
@@ -189,7 +189,7 @@ def test_with_too_little_memory_steps_are_launched(monkeypatch):
     monkeypatch.setattr(recording, "_MEMORY", 1e9)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", None)
     net = network()
-    with recorded(step_of(net), net, [8], SHAPE, 3, GPU) as replayed:
+    with recorded(step_of(net), net, [sheets(8)]) as replayed:
         assert replayed(*sheets(8)).isfinite()
 
 
@@ -208,7 +208,7 @@ def step(batch, targets):
     return loss.detach()
 
 try:
-    with recorded(step, net, [8], (1, 1, 4), 3, torch.device("cuda")):
+    with recorded(step, net, [(torch.zeros(8, 1, 1, 4).cuda(), torch.zeros(8, 3).cuda())]):
         pass
 except ConfigurationError as error:
     print(error.code, error)

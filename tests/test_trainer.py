@@ -108,7 +108,7 @@ class Spy(ZEWDPCTrainer):
 
     def _train(self, network, *rest):
         self.first_ = {key: value.clone() for key, value in network.state_dict().items()}
-        self.held_out_ = rest[-1]
+        self.held_out_ = rest[-1].held_out_rows
         super()._train(network, *rest)
 
     def _loss(self, network, batch, targets):

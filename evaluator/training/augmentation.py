@@ -1,7 +1,7 @@
 """Images as batches: brought to size once, then turned, mirrored and blurred in batches.
 
-Parameters are drawn per image on the CPU, so that one seed augments alike on every device; the
-work itself happens where the batch lies.
+What befalls each image is drawn on the CPU, so that one seed augments alike on every device; the
+work itself happens where the batch lies, and can be recorded with the step it belongs to.
 """
 
 import warnings
@@ -11,8 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-
-from evaluator.training.device import sent
 
 _CHUNK = 256  # images resized at a time: bounds the memory beyond the result itself
 _BLUR_RADIUS = 2  # pixels: a kernel of 5 x 5
@@ -75,36 +73,39 @@ def _mean_and_std(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def mirror_and_turn(
-    batch: torch.Tensor, generator: torch.Generator, *, flips: bool, quarter_turns: bool
+    batch: torch.Tensor, dice: torch.Tensor, *, flips: bool, quarter_turns: bool
 ) -> torch.Tensor:
-    """`batch` (B, C, H, W) of any type, each image mirrored and turned by its own dice.
+    """`batch` (B, C, H, W) of any type, each image mirrored and turned by its own `dice`.
 
-    With both, the eight symmetries of a square are equally likely; images that are not square are
-    never turned by a quarter. `generator` lives on the CPU and advances by 3 B draws, whatever
-    the images and the flags.
+    `dice`, bool (B, 3), say for each image whether it is mirrored left to right, top to bottom and
+    along its diagonal; `flips` allows the first two, `quarter_turns` the third. With both, the
+    eight symmetries of a square come up; images that are not square are never turned by a quarter.
     """
-    dice = torch.rand(3, len(batch), generator=generator) < 0.5  # (3, B)
-    dice = sent(dice, batch.device)[:, :, None, None, None]
+    across, down, diagonal = dice.T[:, :, None, None, None]
     if flips:
-        batch = torch.where(dice[0], batch.flip(3), batch)
-        batch = torch.where(dice[1], batch.flip(2), batch)
+        batch = torch.where(across, batch.flip(3), batch)
+        batch = torch.where(down, batch.flip(2), batch)
     if quarter_turns and batch.shape[2] == batch.shape[3]:
-        batch = torch.where(dice[2], batch.transpose(2, 3), batch)
+        batch = torch.where(diagonal, batch.transpose(2, 3), batch)
     return batch
 
 
-def random_blur(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """`batch` float (B, C, H, W), each image blurred by a Gaussian of its own width."""
+def random_blur(n: int, generator: torch.Generator) -> torch.Tensor:
+    """`blur_taps` (n, 5) of as many random widths."""
     low, high = _BLUR_SIGMA
-    return gaussian_blur(batch, low + (high - low) * torch.rand(len(batch), generator=generator))
+    return blur_taps(low + (high - low) * torch.rand(n, generator=generator))
 
 
-def gaussian_blur(batch: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """`batch` float (B, C, H, W) blurred with a 5 x 5 Gaussian of `sigma` (B,) pixels each."""
-    n, channels = batch.shape[:2]
+def blur_taps(sigma: torch.Tensor) -> torch.Tensor:
+    """Weights (B, 5) of Gaussians of `sigma` (B,) pixels, each over five pixels in a row."""
     offsets = torch.arange(-_BLUR_RADIUS, _BLUR_RADIUS + 1, dtype=torch.float32)  # (5,)
-    taps = torch.exp(-0.5 * (offsets / sigma.cpu()[:, None]) ** 2)  # (B, 5)
-    taps = sent((taps / taps.sum(1, keepdim=True)).to(batch.dtype), batch.device)
+    taps = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2)  # (B, 5)
+    return taps / taps.sum(1, keepdim=True)
+
+
+def gaussian_blur(batch: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
+    """`batch` float (B, C, H, W), each image blurred by its own `taps` (B, 5), both ways."""
+    n, channels = batch.shape[:2]
     taps = taps.repeat_interleave(channels, 0)  # (B C, 5)
     # One grouped convolution over all images and channels at once: each plane has its own kernel.
     planes = F.pad(batch, [_BLUR_RADIUS] * 4, mode="reflect")  # (B, C, H + 4, W + 4)

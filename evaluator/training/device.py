@@ -74,20 +74,13 @@ def resident(images: torch.Tensor, device: torch.device) -> torch.Tensor:
     return images.to(device) if images.nbytes <= free // 2 else images
 
 
-def take(images: torch.Tensor, rows: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """`images[rows]` uint8 (B, 3, H, W) on `device`; `rows` live on the CPU."""
-    if images.device.type == device.type:
-        return images[sent(rows, device)]
-    return sent(images[rows], device)
-
-
 def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """`tensor`, which lives on the CPU, on `device`.
+    """`tensor` on `device`, where it may lie already.
 
     A plain copy to a GPU waits until the GPU has done all that it was told before, so that a few
     small ones in each step keep it from ever having the next step ready. This one queues.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 

@@ -15,23 +15,16 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from sklearn.exceptions import NotFittedError
-from torch import nn
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from evaluator.randomness import stream, stream_seed
-from evaluator.training.augmentation import mirror_and_turn, normalise, random_blur, resize_images
+from evaluator.randomness import stream_seed
+from evaluator.training.augmentation import normalise, resize_images
+from evaluator.training.batches import PREDICTION_BATCH, Batches, augmented
 from evaluator.training.compilation import compiled
-from evaluator.training.device import (
-    autocast,
-    half_precision,
-    resident,
-    sent,
-    take,
-    thread_limit,
-    usable_device,
-)
+from evaluator.training.device import autocast, half_precision, thread_limit, usable_device
 from evaluator.training.inputs import check_images, checked_labels
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.optimisation import build_optimisers, build_schedule
@@ -41,9 +34,7 @@ from evaluator.training.weights import load_weights
 
 __all__ = ["ZEWDPCTrainer", "resize_images"]
 
-Forward = Callable[[torch.Tensor], torch.Tensor]  # normalised batch to logits (B, C)
-
-_PREDICTION_BATCH = 128
+Forward = Callable[[Tensor], Tensor]  # normalised batch to logits (B, C)
 
 
 class ZEWDPCTrainer:
@@ -81,7 +72,7 @@ class ZEWDPCTrainer:
         self.compile = compile
         self.record = record
 
-    def fit(self, images: torch.Tensor, labels: npt.ArrayLike | torch.Tensor) -> Self:
+    def fit(self, images: Tensor, labels: npt.ArrayLike | Tensor) -> Self:
         """Train on `images` uint8 (N, 3, S, S) and 0/1 `labels` (N, C).
 
         The rows' order matters to the seed's random choices: give them in a canonical one. Raises
@@ -91,7 +82,6 @@ class ZEWDPCTrainer:
         """
         check_images(images, self.pipeline)
         targets = checked_labels(labels, len(images), len(self.class_names))
-        rows, held_out = self._split(len(images))
         if self.pipeline.frozen_features and self.weights == "none":
             warnings.warn(
                 f"pipeline {self.pipeline.name!r} with weights none: frozen features drawn at "
@@ -99,22 +89,22 @@ class ZEWDPCTrainer:
                 stacklevel=2,
             )
         device = usable_device(self.device)
+        batches = Batches(self.pipeline, self.seed, images, targets, device)
         with thread_limit(self.max_threads), self._own_randomness(device):
             network = build_network(self.pipeline.architecture, len(self.class_names))
             if self.pipeline.pretrained:
                 load_weights(network, self.pipeline.architecture, self.weights)
             network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             set_training(network, frozen_features=self.pipeline.frozen_features)
-            images, targets = resident(images, device), targets.to(device)
             scaler = GradScaler(device.type, enabled=half_precision(device) is torch.float16)
-            with self._in_steps(network, scaler, len(rows), images.shape[1:], device) as step:
-                self._train(network, step, scaler, images, targets, rows, held_out)
+            with self._in_steps(network, scaler, batches) as step:
+                self._train(network, step, scaler, batches)
         self.network_: nn.Module = network.eval()
         self.device_ = device
         return self
 
     @torch.no_grad()
-    def predict_probabilities(self, images: torch.Tensor) -> torch.Tensor:
+    def predict_probabilities(self, images: Tensor) -> Tensor:
         """Probabilities float32 (M, C), on the CPU, for `images` uint8 (M, 3, S, S)."""
         if not hasattr(self, "network_"):
             raise NotFittedError("predict was called before fit; call fit(images, labels) first")
@@ -123,27 +113,16 @@ class ZEWDPCTrainer:
         check_images(images, self.pipeline)
         parts = []
         with thread_limit(self.max_threads):
-            for start in range(0, len(images), _PREDICTION_BATCH):
-                batch = images[start : start + _PREDICTION_BATCH].to(self.device_)
+            for start in range(0, len(images), PREDICTION_BATCH):
+                batch = images[start : start + PREDICTION_BATCH].to(self.device_)
                 with autocast(self.device_):
                     logits = self.network_(normalise(batch))
                 parts.append(logits.float().sigmoid().cpu())
         return torch.cat(parts)
 
-    def predict(self, images: torch.Tensor) -> torch.Tensor:
+    def predict(self, images: Tensor) -> Tensor:
         """0/1 predictions uint8 (M, C): 1 where the probability is at least 0.5."""
         return (self.predict_probabilities(images) >= 0.5).to(torch.uint8)
-
-    def _split(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Row numbers to train on and to hold out, in ascending order; depends on `n` only."""
-        n_held_out = int(n * self.pipeline.validation_share)
-        if n - n_held_out < 2:
-            raise ValueError(
-                f"{n} images came, {n - n_held_out} of them to train on; batch normalisation "
-                f"needs at least 2"
-            )
-        shuffled = torch.randperm(n, generator=stream(self.seed, "post-purchase validation split"))
-        return shuffled[n_held_out:].sort().values, shuffled[:n_held_out].sort().values
 
     @contextmanager
     def _own_randomness(self, device: torch.device) -> Iterator[None]:
@@ -158,76 +137,45 @@ class ZEWDPCTrainer:
             yield
 
     @contextmanager
-    def _in_steps(
-        self,
-        network: nn.Module,
-        scaler: GradScaler,
-        n: int,
-        shape: Sequence[int],
-        device: torch.device,
-    ) -> Iterator[Step]:
-        """A step forward and back over a batch out of `n` rows: compiled, or recorded if it pays.
+    def _in_steps(self, network: nn.Module, scaler: GradScaler, batches: Batches) -> Iterator[Step]:
+        """A step forward and back over a batch: compiled if wanted, recorded if it pays.
 
         `network` must be in training mode.
         """
-        sizes = self._batch_sizes(n)
         with compiled(network, self.compile) as forward:
 
-            def step(batch: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            def step(images: Tensor, targets: Tensor, *dice: Tensor) -> Tensor:
                 network.zero_grad()
-                loss = self._loss(forward, batch, targets)
+                loss = self._loss(forward, augmented(self.pipeline, images, *dice), targets)
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 return loss.detach()
 
-            n_steps = self.pipeline.epochs_for(len(sizes)) * len(sizes)
-            if self.compile or not self.record or n_steps < WORTH_RECORDING:
+            n_steps = self.pipeline.epochs_for(len(batches.sizes)) * len(batches.sizes)
+            if not self.record or n_steps < WORTH_RECORDING:
                 yield step
                 return
-            n_classes = len(self.class_names)
-            with recorded(step, network, sorted(set(sizes)), shape, n_classes, device) as replayed:
+            with recorded(step, network, batches.examples()) as replayed:
                 yield replayed
 
-    def _batch_sizes(self, n: int) -> list[int]:
-        """Of an epoch over `n` rows: at most `batch_size` each, nearly equal, never one alone."""
-        n_batches = min(math.ceil(n / self.pipeline.batch_size), n // 2)  # batch norm needs two
-        return [n // n_batches + (number < n % n_batches) for number in range(n_batches)]
-
-    def _train(
-        self,
-        network: nn.Module,
-        step: Step,
-        scaler: GradScaler,
-        images: torch.Tensor,
-        targets: torch.Tensor,
-        rows: torch.Tensor,
-        held_out: torch.Tensor,
-    ) -> None:
-        """Run the pipeline's epochs over `rows` of `images` and `targets` (N, C)."""
+    def _train(self, network: nn.Module, step: Step, scaler: GradScaler, batches: Batches) -> None:
+        """Run the pipeline's epochs over `batches`."""
         pipeline = self.pipeline
-        device = targets.device
-        sizes = self._batch_sizes(len(rows))
-        n_batches = len(sizes)
+        n_batches = len(batches.sizes)
         epochs = pipeline.epochs_for(n_batches)
         n_steps = epochs * n_batches
         optimisers = build_optimisers(network, pipeline)
         schedules = [build_schedule(optimiser, pipeline, n_steps) for optimiser in optimisers]
         n_averaged = math.ceil(n_steps * pipeline.averaged_share)
         average = AveragedModel(network) if n_averaged else None
-        order = stream(self.seed, "post-purchase batch order")
-        mirrors = stream(self.seed, "post-purchase mirrors")
-        blurs = stream(self.seed, "post-purchase blurs")
         for epoch in range(epochs):
-            total = torch.zeros((), device=device)
-            shuffled = rows[torch.randperm(len(rows), generator=order)]
-            for number, chosen in enumerate(torch.split(shuffled, sizes), start=1):
-                batch = self._augmented(take(images, chosen, device), mirrors, blurs)
-                loss = step(batch, targets[sent(chosen, device)])
+            total = torch.zeros((), device=batches.device)
+            for number, batch in enumerate(batches.epoch(), start=1):
+                total += step(*batch)
                 for optimiser, schedule in zip(optimisers, schedules, strict=True):
                     scaler.step(optimiser)
                     if isinstance(schedule, LambdaLR):
                         schedule.step()
                 scaler.update()
-                total += loss
                 done = epoch * n_batches + number
                 if average is not None and done > n_steps - n_averaged:
                     average.update_parameters(network)
@@ -240,40 +188,14 @@ class ZEWDPCTrainer:
                     f"epoch {epoch + 1}; lower the learning rate"
                 )
             if pipeline.schedule == "plateau":
-                held_out_loss = self._held_out_loss(network, images, targets, held_out, mean_loss)
+                held_out_loss = self._held_out_loss(network, batches)
                 for schedule in schedules:
                     if isinstance(schedule, ReduceLROnPlateau):
-                        schedule.step(held_out_loss)
+                        schedule.step(mean_loss if held_out_loss is None else held_out_loss)
         if average is not None:
-            self._adopt(average, network, images, torch.split(rows, sizes), device)
+            _adopt(average, network, batches)
 
-    def _adopt(
-        self,
-        average: AveragedModel,
-        network: nn.Module,
-        images: torch.Tensor,
-        batches: Sequence[torch.Tensor],
-        device: torch.device,
-    ) -> None:
-        """Give `network` the averaged weights, and the batch-norm statistics that belong to them.
-
-        Averaged filters answer more weakly than any of the filters they come from, so their
-        statistics are no average either: they are taken anew over `batches` of rows, which come as
-        they are predicted, neither turned nor blurred.
-        """
-        network.load_state_dict(average.module.state_dict())
-        update_bn((normalise(take(images, chosen, device)) for chosen in batches), network)
-
-    def _augmented(
-        self, batch: torch.Tensor, mirrors: torch.Generator, blurs: torch.Generator
-    ) -> torch.Tensor:
-        """uint8 `batch` (B, 3, H, W) as the network is trained on it, float32."""
-        flips, quarter_turns = self.pipeline.flips, self.pipeline.quarter_turns
-        batch = mirror_and_turn(batch, mirrors, flips=flips, quarter_turns=quarter_turns)
-        batch = normalise(batch)
-        return random_blur(batch, blurs) if self.pipeline.blur else batch
-
-    def _loss(self, forward: Forward, batch: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _loss(self, forward: Forward, batch: Tensor, targets: Tensor) -> Tensor:
         with autocast(batch.device):
             logits = forward(batch)
         return F.binary_cross_entropy_with_logits(
@@ -283,22 +205,25 @@ class ZEWDPCTrainer:
         )
 
     @torch.no_grad()
-    def _held_out_loss(
-        self,
-        network: nn.Module,
-        images: torch.Tensor,
-        targets: torch.Tensor,
-        held_out: torch.Tensor,
-        training_loss: float,
-    ) -> float:
-        """Mean loss of the held-out rows; the training loss where too few came to hold any out."""
-        if len(held_out) == 0:
-            return training_loss
+    def _held_out_loss(self, network: nn.Module, batches: Batches) -> float | None:
+        """Mean loss of the held-out rows; None where too few came to hold any out."""
+        n = len(batches.held_out_rows)
+        if n == 0:
+            return None
         network.eval()
         total = 0.0
-        for chosen in torch.split(held_out, _PREDICTION_BATCH):
-            batch = normalise(take(images, chosen, targets.device))
-            loss = self._loss(network, batch, targets[chosen.to(targets.device)])
-            total += loss.item() * len(chosen)
+        for images, targets in batches.held_out():
+            total += self._loss(network, images, targets).item() * len(images)
         set_training(network, frozen_features=self.pipeline.frozen_features)
-        return total / len(held_out)
+        return total / n
+
+
+def _adopt(average: AveragedModel, network: nn.Module, batches: Batches) -> None:
+    """Give `network` the averaged weights, and the batch-norm statistics that belong to them.
+
+    Averaged filters answer more weakly than any of the filters they come from, so their statistics
+    are no average either: they are taken anew over what was trained on, which comes as images are
+    predicted, neither turned nor blurred.
+    """
+    network.load_state_dict(average.module.state_dict())
+    update_bn(batches.as_predicted(), network)
