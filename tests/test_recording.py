@@ -100,8 +100,8 @@ def test_a_recorded_training_learns_what_a_launched_one_learns(name, half, weigh
     monkeypatch.setattr(trainer, "half_precision", lambda _: half)
     monkeypatch.setattr(trainer, "WORTH_RECORDING", 0)
     dice = torch.Generator().manual_seed(1)
-    images = torch.randint(0, 256, (150, *SHAPE), dtype=torch.uint8, generator=dice)
-    labels = torch.randint(0, 2, (150, 3), generator=dice)
+    images = torch.randint(0, 256, (151, *SHAPE), dtype=torch.uint8, generator=dice)
+    labels = torch.randint(0, 2, (151, 3), generator=dice)
     made = []
 
     def watched(*arguments):
