@@ -41,6 +41,7 @@ class Bench:
     splits: Splits
     device: torch.device
     n: int  # images, some of them held out
+    least_epochs: int = 2  # that are timed
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -62,7 +63,7 @@ class Bench:
     @property
     def epochs(self) -> int:
         """How many are timed."""
-        return max(2, math.ceil(TIMED_STEPS / self.batches))
+        return max(self.least_epochs, math.ceil(TIMED_STEPS / self.batches))
 
     def images(self) -> Tensor:
         return resize_images(self.splits.training.images[: self.n], self.pipeline.size)

@@ -163,6 +163,7 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--quick", action="store_true", help="64 px; 128 images for EfficientNets")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each")
+    parser.add_argument("--epochs", type=int, default=2, help="timed in a turn, at least")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--scores", type=int, metavar="SEEDS", help="compare macro-F1 instead")
     instead.add_argument("--compile", action="store_true", help="launched, recorded, compiled")
@@ -192,7 +193,7 @@ def main() -> None:
             n = min(flags.images, len(splits.training))
             if flags.quick and name != "quick":
                 n = min(n, 128)
-            bench = Bench(PIPELINES[name], splits, device, n)
+            bench = Bench(PIPELINES[name], splits, device, n, flags.epochs)
             if flags.scores:
                 found = compare_scores(bench, flags.scores)
                 print(f"{name}, {n:,} images, {flags.scores} seeds: {found}", flush=True)
