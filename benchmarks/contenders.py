@@ -25,7 +25,7 @@ from evaluator.training.device import autocast, half_precision
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.optimisation import build_optimisers
 from evaluator.training.pipelines import Pipeline
-from evaluator.training.recording import recorded
+from evaluator.training.recording import Steps, recorded
 from evaluator.training.trainer import ZEWDPCTrainer, resize_images
 
 TIMED_STEPS = 8  # at least: fewer, and one stall decides
@@ -85,11 +85,11 @@ def kit(bench: Bench) -> float:
     return fit_kit(bench).speed
 
 
-def fit_kit(bench: Bench, *, compile: bool = False, record: bool = True) -> Fit:
+def fit_kit(bench: Bench, steps: Steps = "recorded") -> Fit:
     """Train with the judge's trainer for `bench.epochs` timed epochs, and one before and after.
 
-    With `record` its steps are recorded where the device is a GPU, however few they are: these
-    trainings are shorter than real ones.
+    Steps to be recorded are, where the device is a GPU, however few they are: these trainings are
+    shorter than real ones.
     """
     first_steps: list[float] = []  # when the first batch of each epoch was done
     seen = 0
@@ -101,7 +101,7 @@ def fit_kit(bench: Bench, *, compile: bool = False, record: bool = True) -> Fit:
             first_steps.append(time.perf_counter())
         seen += 1
 
-    trainer = trainer_of(bench, bench.epochs + 2, watch, compile=compile, record=record)
+    trainer = trainer_of(bench, bench.epochs + 2, watch, steps)
     images, labels = bench.images(), bench.labels()
     started = time.perf_counter()
     with patch.object(training, "WORTH_RECORDING", 0):
@@ -116,9 +116,7 @@ def trainer_of(
     bench: Bench,
     epochs: int,
     progress: Callable[[float], None],
-    *,
-    compile: bool = False,
-    record: bool = True,
+    steps: Steps = "recorded",
 ) -> ZEWDPCTrainer:
     """The judge's trainer, for so many epochs, from weights drawn at random."""
     return ZEWDPCTrainer(
@@ -128,8 +126,7 @@ def trainer_of(
         device=bench.device,
         weights="none",
         progress=progress,
-        compile=compile,
-        record=record,
+        steps=steps,
     )
 
 

@@ -3,7 +3,7 @@
     python benchmarks/training.py --quick                       # small, for a CPU: minutes
     python benchmarks/training.py --size 256                    # a GPU: the sizes of the challenge
     python benchmarks/training.py --scores 5 --pipelines quick  # do kit and plain loop score alike?
-    python benchmarks/training.py --compile --pipelines quick   # from when does compiling pay?
+    python benchmarks/training.py --steps --pipelines quick     # from when does compiling pay?
     python benchmarks/training.py --profile --pipelines quick   # where does a step's time go?
 
 Side by side in one run, for each pipeline:
@@ -18,7 +18,7 @@ The three take turns, `--repeats` times, each after an epoch that warms it up; a
 of its turns, a ratio the median of the ratios within a turn, so that a machine that is busy for a
 while slows all three. An epoch is the images trained on, and the look at those held out after it.
 
-With `--compile` the kit is compared with itself: its steps launched kernel by kernel, recorded (as
+With `--steps` the kit is compared with itself: its steps launched kernel by kernel, recorded (as
 they are on a GPU), and under `torch.compile`. How much longer does a way take to start, how fast is
 it then, and from how many images, each counted once per epoch, does the one outweigh the other?
 Recording is measured against launching, compiling against what is usual on the device.
@@ -37,6 +37,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median, stdev
+from typing import get_args
 
 import torch
 
@@ -51,6 +52,7 @@ from evaluator.training.augmentation import normalise
 from evaluator.training.device import chosen_device
 from evaluator.training.metrics import score
 from evaluator.training.pipelines import PIPELINES
+from evaluator.training.recording import Steps
 from evaluator.training.trainer import ZEWDPCTrainer, resize_images
 
 NAMES = ("organiser", "unfrozen", "b0-unfrozen", "quick")
@@ -101,14 +103,12 @@ def compare_speeds(bench: Bench, repeats: int) -> str:
 def compare_ways(bench: Bench, repeats: int) -> str:
     """Rows of the table: the kit with its steps launched, recorded and compiled."""
     on_gpu = bench.device.type == "cuda"
-    ways = {"launched": (False, False), "recorded": (False, True), "compiled": (True, False)}
-    if not on_gpu:
-        del ways["recorded"]
+    ways = [way for way in get_args(Steps) if on_gpu or way != "recorded"]
     fits: dict[str, list[Fit]] = {way: [] for way in ways}
-    fit_kit(bench, record=False)  # the first network of a process is slow, however it steps
+    fit_kit(bench, "launched")  # the first network of a process is slow, however it steps
     for _ in range(repeats):
-        for way, (compile, record) in ways.items():
-            fits[way].append(fit_kit(bench, compile=compile, record=record))
+        for way in ways:
+            fits[way].append(fit_kit(bench, way))
     usual = fits["recorded" if on_gpu else "launched"]
     rows = [f"| `{bench.pipeline.name}` | launched | {median_speed(fits['launched']):,.0f}/s | | |"]
     if on_gpu:
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="timed in a turn, at least")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--scores", type=int, metavar="SEEDS", help="compare macro-F1 instead")
-    instead.add_argument("--compile", action="store_true", help="launched, recorded, compiled")
+    instead.add_argument("--steps", action="store_true", help="launched, recorded, compiled")
     instead.add_argument("--profile", action="store_true", help="what a step is spent on")
     flags = parser.parse_args()
     warnings.filterwarnings("ignore", message="pipeline .* frozen features drawn at random")
@@ -174,7 +174,7 @@ def main() -> None:
     device = chosen_device(flags.device)
     header = HEADER
     row: Callable[[Bench], str] = partial(compare_speeds, repeats=flags.repeats)
-    if flags.compile:
+    if flags.steps:
         header, row = WAYS_HEADER, partial(compare_ways, repeats=flags.repeats)
     elif flags.profile:
         header, row = PROFILE_HEADER, profile

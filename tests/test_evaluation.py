@@ -215,7 +215,7 @@ def test_what_a_killed_run_left_in_the_vault_is_not_read(
 def test_compiled_trainings_are_not_taken_for_others(evaluation: Evaluation) -> None:
     evaluation.run()
     assert not list(evaluation.missing())
-    evaluation.scorer.compile = True
+    evaluation.scorer.steps = "compiled"
     trainings = [pipeline for _, pipeline in evaluation.missing()]
     assert trainings
     assert None not in trainings, "a purchase does not depend on it"

@@ -22,7 +22,7 @@ def test_every_step_calls_what_is_there_and_keeps_what_it_says(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     said = {path.stem: path.read_text().split() for path in tmp_path.glob("*.txt")}
     assert set(said) == {
-        "tests", "calibrate", "training", "profile", "purchase", "scores", "compile", "leaderboard"
+        "tests", "calibrate", "training", "profile", "purchase", "scores", "steps", "leaderboard"
     }  # fmt: skip
     for words in said.values():
         assert words[0] == "-m" or (HOUSE / words[0]).is_file()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from evaluator.training import device, recording, trainer
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.pipelines import PIPELINES
-from evaluator.training.recording import Step, recorded
+from evaluator.training.recording import Step, Steps, recorded
 from evaluator.training.trainer import ZEWDPCTrainer
 
 SHAPE = (3, 64, 64)
@@ -110,18 +110,18 @@ def test_a_recorded_training_learns_what_a_launched_one_learns(name, half, weigh
 
     monkeypatch.setattr(trainer, "recorded", watched)
 
-    def fitted(rate: float = 1.0, *, record: bool) -> Tensor:
+    def fitted(rate: float = 1.0, *, steps: Steps) -> Tensor:
         pipeline = replace(LEARNING[name], learning_rate=rate * LEARNING[name].learning_rate)
         trained = ZEWDPCTrainer(
-            pipeline, ["a", "b", "c"], seed=0, device="cuda", weights=weights, record=record
+            pipeline, ["a", "b", "c"], seed=0, device="cuda", weights=weights, steps=steps
         )
         network = trained.fit(images, labels).network_
         return torch.cat([p.detach().flatten() for p in network.parameters()])
 
-    replayed, launched = fitted(record=True), fitted(record=False)
+    replayed, launched = fitted(steps="recorded"), fitted(steps="launched")
     assert len(made) == 1
     assert len(made[0]) == 2  # sizes of batches
-    another = fitted(1.1, record=False)
+    another = fitted(1.1, steps="launched")
     assert (replayed - launched).norm() < 0.3 * (another - launched).norm()
 
 

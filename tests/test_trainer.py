@@ -480,12 +480,12 @@ def test_a_gpu_learns_what_it_is_shown(pipeline):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_it_learns_the_same_and_leaves_a_plain_network():
     pipeline = replace(TINY, epochs=1)
-    trainer = fitted(pipeline, n=15, compile=True)  # batches of 8 and 7 images
+    trainer = fitted(pipeline, n=15, steps="compiled")  # batches of 8 and 7 images
     assert type(trainer.network_) is type(fitted(pipeline, n=15).network_)
     images = sheets(16, seed=9)[0]
     found = trainer.predict_probabilities(images)
     torch.testing.assert_close(found, probabilities(pipeline, n=15), rtol=0, atol=1e-3)
-    assert torch.equal(found, probabilities(pipeline, n=15, compile=True))
+    assert torch.equal(found, probabilities(pipeline, n=15, steps="compiled"))
 
 
 def test_where_nothing_can_be_compiled_it_says_so_and_trains_without(tmp_path, monkeypatch):
@@ -494,7 +494,7 @@ def test_where_nothing_can_be_compiled_it_says_so_and_trains_without(tmp_path, m
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(config, "force_disable_caches", True)
     monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
-    with pytest.raises(ConfigurationError, match="leave --compile out") as caught:
-        fitted(TINY, compile=True)
+    with pytest.raises(ConfigurationError, match=r"--steps compiled: .* leave it out") as caught:
+        fitted(TINY, steps="compiled")
     assert caught.value.code == "compile-failed"
-    fitted(TINY, compile=False)
+    fitted(TINY)

@@ -102,7 +102,7 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
         evaluation = Evaluation(
             plan,
             out,
-            Scorer(splits, weights=flags.weights, device=flags.device, compile=flags.compile),
+            Scorer(splits, weights=flags.weights, device=flags.device, steps=flags.steps),
             limits,
             progress=not flags.quiet,
         )

@@ -2,12 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from evaluator.datasets.sheets import RECIPES
 from evaluator.grid.hardware import FILE
 from evaluator.grid.plan import ANOTHER_TRAINING, POOL
 from evaluator.grid.trial import REFERENCES
 from evaluator.training.pipelines import PIPELINES
+from evaluator.training.recording import Steps
 
 EPILOG = """examples:
   python local_evaluation.py --recipe demo --pipeline quick --strategy random entropy \\
@@ -115,10 +117,11 @@ def parser() -> argparse.ArgumentParser:
     )
     score.add_argument("--device", help="where the judge trains, e.g. cpu or cuda:0")
     score.add_argument(
-        "--compile",
-        action="store_true",
-        help="train through torch.compile: slow to start, faster from then on; its scores are not "
-        "mixed with others",
+        "--steps",
+        choices=get_args(Steps),
+        default="recorded",
+        help="of a training: recorded on a GPU where it pays (default), launched kernel by kernel, "
+        "or compiled by torch, which is slow to start and whose scores are not mixed with others",
     )
     score.add_argument(
         "--memory", type=_gibibytes, default=16.0, metavar="GIB", help="of a submission (16)"

@@ -35,7 +35,7 @@ class KnownScorer(Scorer):
 
     def __init__(self, scorer: Scorer, configurations: Mapping[str, str]) -> None:
         super().__init__(
-            scorer.splits, weights=scorer.weights, device=scorer.device, compile=scorer.compile
+            scorer.splits, weights=scorer.weights, device=scorer.device, steps=scorer.steps
         )
         self._configurations = configurations
 
@@ -206,7 +206,7 @@ def _job(evaluation: Evaluation, resources: Resources) -> Job:
         shipment,
         fields | {"submission": plan.submission.resolve()},
         evaluation.scorer.weights,
-        evaluation.scorer.compile,
+        evaluation.scorer.steps,
         evaluation.scorer.device,
         replace(evaluation.limits, cpus=resources.cpus),
         resources.cpus,

@@ -22,11 +22,12 @@ from evaluator.grid.purchases import Purchase, buy
 from evaluator.grid.trial import Trial
 from evaluator.submission.watch import Limits
 from evaluator.training.pipelines import Pipeline
+from evaluator.training.recording import Steps
 from evaluator.training.scoring import Scorer
 
 FOLDERS = ("logs", "notes", "vault")  # what a purchase writes besides its record
 
-_SCORERS: dict[tuple[str, str, str | None, bool], Scorer] = {}  # of this worker process
+_SCORERS: dict[tuple[str, str, str | None, Steps], Scorer] = {}  # of this worker process
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Job:
     shipment: Shipment
     plan: Mapping[str, Any]  # the fields of the plan but for its splits
     weights: str
-    compile: bool
+    steps: Steps
     device: str | None
     limits: Limits
     threads: int  # that torch may use; part of a score's configuration on a CPU
@@ -115,13 +116,13 @@ def _plan(job: Job) -> Plan:
 
 def _scorer(job: Job) -> Scorer:
     torch.set_num_threads(job.threads)
-    key = job.shipment.fingerprint, job.weights, job.device, job.compile
+    key = job.shipment.fingerprint, job.weights, job.device, job.steps
     if key not in _SCORERS:  # a worker serves many tasks; its images are resized once
         _SCORERS[key] = Scorer(
             _splits_here(job.shipment),
             weights=job.weights,
             device=job.device,
-            compile=job.compile,
+            steps=job.steps,
         )
     return _SCORERS[key]
 

@@ -31,6 +31,6 @@ def compiled(network: nn.Module, wanted: bool) -> Iterator[Callable[[torch.Tenso
         said = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
         raise ConfigurationError(
             "compile-failed",
-            f"--compile: torch.compile failed here ({said}); leave --compile out, or install what "
+            f"--steps compiled: torch.compile failed here ({said}); leave it out, or install what "
             "it needs: a C++ compiler, on a GPU Triton",
         ) from error

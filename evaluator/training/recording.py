@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,10 @@ from evaluator.errors import ConfigurationError
 # Of a batch, tensors with a row for each image: the loss, detached. Gradients are left in the
 # parameters, in place of any that were there.
 Step = Callable[..., Tensor]
+
+# How steps are carried out: recorded on a GPU where it pays, launched kernel by kernel, or launched
+# as torch.compile made them.
+Steps = Literal["recorded", "launched", "compiled"]
 
 WORTH_RECORDING = 40  # steps; on an H200 ten of EfficientNet-b0 win back what recording takes
 _WARM_UPS = 2  # steps before each recording, in which cuDNN and cuBLAS set themselves up
@@ -111,7 +115,7 @@ def _record(step: Step, network: nn.Module, batch: list[Tensor], pool: Any) -> _
         raise ConfigurationError(
             "recording-failed",
             f"the training step could not be recorded as a CUDA graph on {batch[0].device} "
-            f"({str(error).splitlines()[0]}); --device cpu trains without",
+            f"({str(error).splitlines()[0]}); --steps launched does without",
         ) from error
     return _Recording(graph, batch, loss, [(p, p.grad) for p in network.parameters()])
 

@@ -27,6 +27,7 @@ from evaluator.training.device import (
 )
 from evaluator.training.metrics import score
 from evaluator.training.pipelines import Pipeline
+from evaluator.training.recording import Steps
 from evaluator.training.trainer import ZEWDPCTrainer, resize_images
 
 # What a score depends on besides the data and the pipeline's fields.
@@ -35,6 +36,7 @@ SOURCES = (
     "datasets/dataset.py",
     "datasets/layout.py",
     "training/augmentation.py",
+    "training/batches.py",
     "training/compilation.py",
     "training/device.py",
     "training/inputs.py",
@@ -65,16 +67,21 @@ class Scorer:
     ----------
     weights : `imagenet`, `none` or a file, for pipelines that start from weights.
     device : where to train; the trainer's own choice where None.
-    compile : train through `torch.compile`.
+    steps : how the trainer carries them out.
     """
 
     def __init__(
-        self, splits: Splits, *, weights: str, device: str | None = None, compile: bool = False
+        self,
+        splits: Splits,
+        *,
+        weights: str,
+        device: str | None = None,
+        steps: Steps = "recorded",
     ) -> None:
         self.splits = splits
         self.weights = weights
         self.device = device
-        self.compile = compile
+        self.steps = steps
         self._known: dict[Hashable, Any] = {}
         self._resized: dict[tuple[int, int | None], Tensor] = {}
 
@@ -137,7 +144,7 @@ class Scorer:
             device=self.device,
             weights=self.weights,
             progress=progress,
-            compile=self.compile,
+            steps=self.steps,
         )
         try:
             trainer.fit(
@@ -176,7 +183,7 @@ class Scorer:
             where += str(torch.get_num_threads())
         elif torch.cuda.is_available():  # else the driver of a cluster, which asks its workers
             where += f" {half_precision(device)}"
-        where += "|compiled" if self.compile else ""
+        where += "|compiled" if self.steps == "compiled" else ""
         settings = (
             f"{pipeline.fingerprint()}|{weights}|{where}|{torch.__version__}|{source_digest()}"
         )

@@ -29,7 +29,7 @@ from evaluator.training.inputs import check_images, checked_labels
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.optimisation import build_optimisers, build_schedule
 from evaluator.training.pipelines import Pipeline
-from evaluator.training.recording import WORTH_RECORDING, Step, recorded
+from evaluator.training.recording import WORTH_RECORDING, Step, Steps, recorded
 from evaluator.training.weights import load_weights
 
 __all__ = ["ZEWDPCTrainer", "resize_images"]
@@ -43,10 +43,11 @@ class ZEWDPCTrainer:
     `device` None takes the GPU where there is one. `weights` is "imagenet", "none" or the path of
     a state dict, and is ignored by pipelines that start from scratch. `progress` is called after
     every batch with the share of the training done, 0 to 1. `max_threads` bounds the CPU threads
-    while fitting and predicting; None leaves them as they are. `compile` trains through
-    `torch.compile`, which takes a while before it is faster; `record` records steps on a GPU where
-    that pays. What is fitted is the plain network all the same. On a CPU the same rows, seed and
-    number of threads give bit-identical probabilities. Fitted: `network_`, `device_`.
+    while fitting and predicting; None leaves them as they are. `steps` are recorded on
+    a GPU where that pays (what they learn is the same), launched kernel by kernel, or compiled by
+    torch, which takes a while. What is fitted is the plain network all the same. On a CPU the
+    same rows, seed and number of threads give bit-identical probabilities. Fitted: `network_`,
+    `device_`.
     """
 
     def __init__(
@@ -59,8 +60,7 @@ class ZEWDPCTrainer:
         weights: str = "imagenet",
         progress: Callable[[float], None] | None = None,
         max_threads: int | None = None,
-        compile: bool = False,
-        record: bool = True,
+        steps: Steps = "recorded",
     ) -> None:
         self.pipeline = pipeline
         self.class_names = class_names
@@ -69,8 +69,7 @@ class ZEWDPCTrainer:
         self.weights = weights
         self.progress = progress
         self.max_threads = max_threads
-        self.compile = compile
-        self.record = record
+        self.steps = steps
 
     def fit(self, images: Tensor, labels: npt.ArrayLike | Tensor) -> Self:
         """Train on `images` uint8 (N, 3, S, S) and 0/1 `labels` (N, C).
@@ -138,11 +137,11 @@ class ZEWDPCTrainer:
 
     @contextmanager
     def _in_steps(self, network: nn.Module, scaler: GradScaler, batches: Batches) -> Iterator[Step]:
-        """A step forward and back over a batch: compiled if wanted, recorded if it pays.
+        """A step forward and back over a batch, carried out as `steps` says.
 
         `network` must be in training mode.
         """
-        with compiled(network, self.compile) as forward:
+        with compiled(network, self.steps == "compiled") as forward:
 
             def step(images: Tensor, targets: Tensor, *dice: Tensor) -> Tensor:
                 network.zero_grad()
@@ -151,7 +150,7 @@ class ZEWDPCTrainer:
                 return loss.detach()
 
             n_steps = self.pipeline.epochs_for(len(batches.sizes)) * len(batches.sizes)
-            if not self.record or n_steps < WORTH_RECORDING:
+            if self.steps != "recorded" or n_steps < WORTH_RECORDING:
                 yield step
                 return
             with recorded(step, network, batches.examples()) as replayed:
