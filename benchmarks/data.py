@@ -26,8 +26,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.tables import hardware, print_table
-from evaluator.datasets.cache import cached_images
-from evaluator.datasets.dataset import load_images
+from evaluator.datasets.cache import cached_images, load_images
 from evaluator.datasets.layout import SPLITS, SplitFiles, find_splits, read_split
 from evaluator.datasets.sheets import RECIPES, generate
 

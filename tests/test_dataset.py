@@ -1,5 +1,7 @@
 """Data sets are read tolerantly in layout and strictly in content, and decoded once."""
 
+import errno
+import gc
 import os
 import pickle
 import re
@@ -20,7 +22,7 @@ from evaluator.datasets.dataset import (
     instantiate_purchased_dataset,
     open_splits,
 )
-from evaluator.datasets.layout import read_split
+from evaluator.datasets.layout import find_splits, read_split
 from evaluator.errors import DatasetError, OutOfBudgetError, ZEWDPCRuntimeError
 from evaluator.submission.vault import LabelVault
 from tests.conftest import CLASSES, SIZES, write_split
@@ -298,7 +300,9 @@ def test_a_tag_of_another_type_beside_the_orientation_does_no_harm(tmp_path: Pat
         assert to_rgb(image).size == (16, 24)
 
 
-def test_decoded_once_and_again_when_a_file_changes(make_data: Callable[[], Path]) -> None:
+def test_decoded_once_and_again_when_a_file_changes_but_what_is_in_use_stays(
+    make_data: Callable[[], Path],
+) -> None:
     root = make_data()
     first = open_splits(root, progress=False)
     stamp = first.image_files["training"].stat().st_mtime_ns
@@ -310,7 +314,106 @@ def test_decoded_once_and_again_when_a_file_changes(make_data: Callable[[], Path
     changed = open_splits(root, progress=False)
     assert changed.training[3]["image"].reshape(-1, 3).max(0).tolist() == [255, 0, 0]
     assert changed.fingerprint != first.fingerprint
-    assert not first.image_files["training"].exists(), "the stale cache is removed"
+    stale = first.image_files["training"]
+    assert stale.exists(), "it is in use"
+    del first, again
+    gc.collect()
+    open_splits(root, progress=False)
+    assert not stale.exists()
+
+
+def test_the_fingerprint_is_of_what_is_seen_and_not_of_where_and_when(
+    make_data: Callable[[], Path], tmp_path: Path
+) -> None:
+    """Or results of two machines, each with its copy, could not be joined."""
+    root = make_data()
+    copy = shutil.copytree(root, tmp_path / "elsewhere" / root.name, copy_function=shutil.copyfile)
+    os.utime(copy / "training/images/0003.png", (0, 0))
+    first, second = (open_splits(one, progress=False) for one in (root, copy))
+    assert first.fingerprint == second.fingerprint
+    Image.new("RGB", (16, 16), "red").save(copy / "unlabelled/images/0003.png")
+    assert open_splits(copy, progress=False).fingerprint != first.fingerprint
+
+
+def test_an_image_in_the_place_of_another_of_its_size_and_time_is_seen(
+    make_data: Callable[[], Path],
+) -> None:
+    root = make_data()
+    image = root / "training/images/0003.bmp"
+    labels_csv = root / "training/labels.csv"
+    labels_csv.write_text(labels_csv.read_text().replace("0003.png", "0003.bmp"))
+    (root / "training/images/0003.png").unlink()
+    for colour, seen in (("white", 255), ("black", 0)):
+        Image.new("RGB", (16, 16), colour).save(image)
+        os.utime(image, (0, 0))
+        assert open_splits(root, progress=False).training.images[3].max() == seen
+
+
+def test_images_of_one_name_in_two_folders_stay_with_their_labels(tmp_path: Path) -> None:
+    for split in ("training", "unlabelled", "validation"):
+        for side, colour in (("left", "white"), ("right", "black")):
+            image = tmp_path / split / "images" / side / "0.bmp"
+            image.parent.mkdir(parents=True)
+            Image.new("RGB", (16, 16), colour).save(image)
+            os.utime(image, (0, 0))
+    for sides in (("left", "right"), ("right", "left")):
+        lines = [f"{side}/0.bmp,{int(side == 'left')}\n" for side in sides]
+        for split in ("training", "unlabelled", "validation"):
+            (tmp_path / split / "labels.csv").write_text("filename,bright\n" + "".join(lines))
+        data = open_splits(tmp_path, progress=False).training
+        assert (data.images[:, 0, 0, 0] > 0).tolist() == (data.labels[:, 0] > 0).tolist()
+
+
+def test_all_splits_have_the_training_sets_commonest_size(
+    make_data: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_data()
+    for path in (root / "unlabelled/images").iterdir():
+        with Image.open(path) as image:
+            image.resize((20, 24)).save(path)
+    splits = open_splits(root, progress=False)
+    assert splits.unlabelled.images.shape[1:] == splits.training.images.shape[1:] == (16, 16, 3)
+    assert "images of another size resized to 16 x 16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keep", [0, 60, 500])
+def test_a_cache_that_was_cut_short_is_made_anew(keep: int, make_data: Callable[[], Path]) -> None:
+    root = make_data()
+    file = open_splits(root, progress=False).image_files["training"]
+    whole = file.read_bytes()
+    file.write_bytes(whole[:keep])
+    assert open_splits(root, progress=False).image_files["training"].read_bytes() == whole
+
+
+def test_a_full_disk_is_told_before_anything_is_decoded(
+    make_data: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    root = make_data()
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DatasetError, match="has no room for them") as caught:
+        open_splits(root, progress=False)
+    assert caught.value.code == "disk-full"
+    assert [path.name for path in (root / ".zewdpc-cache").iterdir()] == []
+
+
+def test_splits_are_found_behind_links_and_not_among_what_is_hidden(
+    make_data: Callable[[], Path], tmp_path: Path
+) -> None:
+    root = make_data()
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for split in ("training", "unlabelled", "validation"):
+        (linked / split).symlink_to(root / split)
+    (linked / "round").symlink_to(linked)
+    for left in (".unpacking-abc", "__MACOSX"):
+        shutil.copytree(root / "training", linked / left / "training")
+    found = find_splits(linked)
+    assert {split: path.parent.name for split, path in found.items()} == {
+        split: split for split in found
+    }
 
 
 def test_a_changed_label_changes_the_fingerprint(make_data: Callable[[], Path]) -> None:

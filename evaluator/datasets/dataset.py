@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from torch.utils.data import ConcatDataset, Dataset
 
-from evaluator.datasets.cache import cache_folder, cached_images, split_digest
+from evaluator.datasets.cache import cache_folder, cached_images, image_digests, load_images
 from evaluator.datasets.layout import SPLITS, find_splits, read_split
 from evaluator.errors import DatasetError, OutOfBudgetError, ZEWDPCRuntimeError
 
@@ -153,7 +153,7 @@ class Splits:
     unlabelled: ZEWDPCBaseDataset
     validation: ZEWDPCBaseDataset
     image_files: Mapping[str, Path]  # split -> .npy of its decoded images
-    fingerprint: str  # of images and labels
+    fingerprint: str  # of pixels and labels, wherever they lie
 
 
 def open_splits(
@@ -165,21 +165,25 @@ def open_splits(
 ) -> Splits:
     """Open a data set in the challenge's layout, decoding its images the first time.
 
-    Raises DatasetError, naming file and line, for anything that is not what it must be.
+    All images have the training set's commonest size. Raises DatasetError, naming file and line,
+    for anything that is not what it must be.
     """
     root = Path(root)
     found = find_splits(root)
     class_names: tuple[str, ...] | None = None
     datasets, files = {}, {}
+    size: tuple[int, int] | None = None
     digest = hashlib.blake2b(digest_size=8)
     folder = cache_folder(root)
     for split in SPLITS:
         read = read_split(split, found[split], class_names)
         class_names = read.class_names
-        files[split] = cached_images(read, folder, workers=workers, progress=progress)
+        files[split] = cached_images(read, folder, size=size, workers=workers, progress=progress)
         images = load_images(files[split])
+        size = images.shape[2], images.shape[1]
         datasets[split] = ZEWDPCBaseDataset(images, read.labels, class_names)
-        digest.update(f"{split}{class_names}{split_digest(read)}".encode() + read.labels.tobytes())
+        digest.update(f"{split}{class_names}{images.shape}".encode() + read.labels.tobytes())
+        digest.update(b"".join(image_digests(files[split])))
     return Splits(
         name=name or root.resolve().name,
         root=root,
@@ -188,11 +192,6 @@ def open_splits(
         fingerprint=digest.hexdigest(),
         **datasets,
     )
-
-
-def load_images(path: Path) -> np.ndarray:
-    """Decoded images, (N, H, W, 3) uint8, mapped read-only."""
-    return cast(np.ndarray, np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def instantiate_purchased_dataset(

@@ -7,6 +7,7 @@ class name. What is written in them is read strictly: every refusal names the fi
 import codecs
 import csv
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ def find_splits(root: Path) -> dict[str, Path]:
             "missing-split", f"{root} is not a folder. Give the folder that holds {_wanted()}."
         )
     found: dict[str, list[Path]] = {split: [] for split in SPLITS}
-    for labels_csv in sorted(root.rglob("labels.csv")):
+    for labels_csv in sorted(_labels_below(root)):
         split = _split_of(labels_csv.relative_to(root))
         if split:
             found[split].append(labels_csv)
@@ -110,6 +111,20 @@ def read_split(
         tuple(lines),
         np.array(labels, dtype=np.uint8).reshape(len(labels), len(columns)),
     )
+
+
+def _labels_below(root: Path) -> Iterator[Path]:
+    """Every labels.csv, behind links too; nothing hidden, nor what a Mac leaves in archives."""
+    seen: set[Path] = set()
+    for folder, names, files in os.walk(root, followlinks=True):
+        real = Path(folder).resolve()
+        if real in seen:  # a link that leads back
+            names.clear()
+            continue
+        seen.add(real)
+        names[:] = [name for name in names if not name.startswith(".") and name != "__MACOSX"]
+        if "labels.csv" in (*files, *names):
+            yield Path(folder) / "labels.csv"
 
 
 def _wanted() -> str:

@@ -14,7 +14,8 @@ import ray
 import torch
 from numpy.typing import NDArray
 
-from evaluator.datasets.dataset import Splits, ZEWDPCBaseDataset, load_images
+from evaluator.datasets.cache import load_images
+from evaluator.datasets.dataset import Splits, ZEWDPCBaseDataset
 from evaluator.datasets.layout import SPLITS
 from evaluator.grid.journal import Record
 from evaluator.grid.plan import Plan

@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 import base_run
-from evaluator.datasets.dataset import ZEWDPCBaseDataset, ZEWDPCProtectedDataset, load_images
+from evaluator.datasets.cache import load_images
+from evaluator.datasets.dataset import ZEWDPCBaseDataset, ZEWDPCProtectedDataset
 from evaluator.errors import OutOfBudgetError, ZEWDPCRuntimeError
 from evaluator.submission.contract import bind, describe
 from evaluator.submission.processes import die_with_parent
