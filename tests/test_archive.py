@@ -1,8 +1,10 @@
 """The organisers' archives unpack into a data set; dangerous ones do not unpack at all."""
 
 import io
+import shutil
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,23 @@ def test_the_command_says_what_is_in_a_data_set(
     printed = capsys.readouterr().out
     assert "24 images of 16 x 16" in printed
     assert "striped" in printed
+    assert "warning" not in printed
+
+
+def test_the_command_warns_of_images_that_are_in_two_splits(
+    make_data: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_data()
+    for name, source in (
+        ("validation/images/0002", "training/images/0001"),
+        ("unlabelled/images/0003", "unlabelled/images/0004"),
+    ):
+        shutil.copy(root / f"{source}.png", root / f"{name}.png")
+    assert main(["data", "check", str(root)]) == 0
+    leak, twice = capsys.readouterr().out.splitlines()[-2:]
+    assert leak.startswith("warning: 1 of ")
+    assert "validation images are in training, too, pixel for pixel; the first is image 3" in leak
+    assert "unlabelled images are there before" in twice
 
 
 def test_the_command_ends_with_an_error_code(capsys: pytest.CaptureFixture[str]) -> None:

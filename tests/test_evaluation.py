@@ -26,7 +26,7 @@ from evaluator.grid.plan import Plan
 from evaluator.grid.provenance import device_name
 from evaluator.grid.purchases import Purchase, buy
 from evaluator.grid.references import reference_purchase
-from evaluator.grid.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial
+from evaluator.grid.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial, digest_of
 from evaluator.submission.vault import LabelVault
 from evaluator.submission.watch import Limits, Outcome
 from evaluator.training.pipelines import PIPELINES, Pipeline
@@ -117,6 +117,20 @@ def test_equal_purchases_are_trained_once(evaluation: Evaluation) -> None:
     assert [score["macro_f1"] for score in first] == [0.02, 0.02]
     assert "copied_from" not in first[0]
     assert first[1]["copied_from"] == first[0]["trial"]
+
+
+def test_a_purchase_that_is_made_anew_is_trained_anew(evaluation: Evaluation) -> None:
+    """Its line was taken out of the journal, as the page says, and it came out otherwise."""
+    trial = next(trial for trial in evaluation.plan.trials() if trial.strategy == "first")
+    score = evaluation.scorer.score(trial.identity, [0, 1], PIPELINES["quick"], 0).as_json()
+    evaluation.scores.append({**score, "bought": digest_of([1, 0])})
+    evaluation.run()
+    assert evaluation.score(trial, "quick", 0) == {**score, "bought": digest_of([0, 1])}
+    purchase = evaluation.purchase(trial)
+    assert purchase
+    evaluation.purchases.append({**purchase, "purchased": [0, 2]})
+    assert (trial, PIPELINES["quick"]) in list(evaluation.missing())
+    assert evaluation.outdated() == 1
 
 
 def test_a_training_that_fails_fails_its_strategy_and_the_others_go_on(

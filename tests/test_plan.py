@@ -118,10 +118,11 @@ def test_the_submissions_fingerprint_covers_code_and_configuration(tmp_path: Pat
     (tmp_path / "strategies").mkdir()
     (tmp_path / "tests").mkdir()
     known = {submission_fingerprint(run_py)}
-    for path in ("run.py", "submission.toml", "strategies/mine.py"):
+    for path in ("run.py", "submission.toml", "strategies/mine.py", "strategies/data/read.py"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text("changed = 1")
         known.add(submission_fingerprint(run_py))
-    assert len(known) == 4
+    assert len(known) == 5
     (tmp_path / "tests" / "test_it.py").write_text("changed = 1")
     (tmp_path / "notes.txt").write_text("changed")
     assert submission_fingerprint(run_py) in known

@@ -144,7 +144,7 @@ def test_of_one_folder_the_newest_code_and_settings_count(write: Write) -> None:
     results = read_results([write("a", "random", code="new", configuration="c9", score=0.8)])
     assert {trial.macro_f1(("quick", trial.seed)) for trial in results.trials} == {0.8, 0.81}
     (notice,) = results.notices
-    assert "older code or settings" in notice
+    assert "4 records by other code" in notice
 
 
 def test_of_one_folder_the_newest_conditions_count(write: Write) -> None:
@@ -155,7 +155,17 @@ def test_of_one_folder_the_newest_conditions_count(write: Write) -> None:
     own = [trial for trial in results.trials if trial.strategy == "random"]
     assert [trial.macro_f1(("quick", trial.seed)) for trial in own] == [0.8, 0.81]
     (notice,) = results.notices
-    assert "4 records by older code or settings" in notice
+    assert "4 records by other code, settings" in notice
+
+
+def test_of_one_folder_the_newest_data_count(write: Write) -> None:
+    """Else a label that was corrected would leave a folder that can never be reported again."""
+    write("a", "random", "entropy", score=0.1)
+    results = read_results([write("a", "random", fingerprint="mended", score=0.8)])
+    assert {trial.macro_f1(("quick", trial.seed)) for trial in results.trials} == {0.8, 0.81}
+    assert results.strategies == ("random",)
+    (notice,) = results.notices
+    assert "of other data" in notice
 
 
 MIXTURES = [

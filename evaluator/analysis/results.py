@@ -14,6 +14,7 @@ from evaluator.grid.trial import (
     SCORE_FIELDS,
     SCORE_KEY,
     Pair,
+    is_score_of,
 )
 
 Training = tuple[str, int]  # pipeline, training seed
@@ -72,10 +73,10 @@ class Results:
 def read_results(folders: Sequence[Path]) -> Results:
     """Join the journals of evaluations that judged the same thing on several machines.
 
-    Of each folder, what the newest code, judge's conditions and configuration did counts. A trial
-    that two folders hold is taken from the first, and scores of it from the other only if it ended
-    there alike and bought the same. A trial of the common grid that no folder holds is there as
-    unfinished. Raises ConfigurationError where the folders hold several data sets, judge's
+    Of each folder, what the newest data, code, judge's conditions and configuration did counts. A
+    trial that two folders hold is taken from the first, and scores of it from the other only if it
+    ended there alike and bought the same. A trial of the common grid that no folder holds is there
+    as unfinished. Raises ConfigurationError where the folders hold several data sets, judge's
     conditions, codes of one strategy or configurations of one pipeline.
     """
     held = [_Folder(folder) for folder in folders]
@@ -98,7 +99,8 @@ def read_results(folders: Sequence[Path]) -> Results:
             )
         if folder.outdated:
             notices.append(
-                f"{folder.path}: {folder.outdated} records by older code or settings were left out."
+                f"{folder.path}: {folder.outdated} records by other code, settings or threads, or "
+                "of other data, were left out."
             )
     _refuse_mixtures(held)
     notices += _several_machines(purchases.values())
@@ -119,12 +121,14 @@ class _Folder:
             )
         scores = path / "scores.jsonl"
         made = read_records(scores, SCORE_KEY, SCORE_FIELDS) if scores.exists() else []
+        self.data = _data(bought[-1])
         judged = [_conditions(record) for record in bought if record["strategy"] not in REFERENCES]
         self.conditions = set(judged[-1:])
         like_newest = [
             record
             for record in bought
-            if record["strategy"] in REFERENCES or _conditions(record) in self.conditions
+            if _data(record) == self.data
+            and (record["strategy"] in REFERENCES or _conditions(record) in self.conditions)
         ]
         self.newest_code = {record["strategy"]: _code(record) for record in like_newest}
         self.configurations = {record["pipeline"]: _configuration(record) for record in made}
@@ -138,6 +142,7 @@ class _Folder:
             for record in made
             if record["trial"] in self.purchases
             and _configuration(record) == self.configurations[record["pipeline"]]
+            and is_score_of(record, self.purchases[record["trial"]]["purchased"])
         }
         current = {record["trial"] for record in self.purchases.values()}
         self.outdated = sum(record["trial"] not in current for record in bought) + sum(
@@ -145,11 +150,14 @@ class _Folder:
             and _configuration(record) != self.configurations[record["pipeline"]]
             for record in made
         )
-        self.data = {(r["dataset"], r.get("fingerprint", "")) for r in self.purchases.values()}
 
 
 def _outcome(record: Record) -> tuple[object, object]:
     return record["status"], record["purchased"]
+
+
+def _data(record: Record) -> tuple[object, object]:
+    return record["dataset"], record.get("fingerprint", "")
 
 
 def _conditions(record: Record) -> str:
@@ -182,7 +190,7 @@ def _several_machines(purchases: Iterable[Record]) -> list[str]:
 
 def _refuse_mixtures(folders: Sequence[_Folder]) -> None:
     """Raise ConfigurationError where numbers would stand side by side that do not compare."""
-    _one_only("data sets", folders, [folder.data for folder in folders])
+    _one_only("data sets", folders, [{folder.data} for folder in folders])
     _one_only("judge's conditions", folders, [folder.conditions for folder in folders])
     for what, by_name in (
         ("codes of the strategy", [folder.newest_code for folder in folders]),

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from evaluator.datasets.archive import unpack
-from evaluator.datasets.dataset import open_splits
+from evaluator.datasets.dataset import open_splits, repeated_images
 from evaluator.datasets.layout import SPLITS
 from evaluator.datasets.sheets import RECIPES, contact_sheet, generate
 
@@ -64,6 +64,8 @@ def _check(flags: argparse.Namespace) -> int:
         print(
             f"{name:11} {len(split):7,} images of {width} x {height}; {positives}; none {none:.1%}"
         )
+    for line in repeated_images(splits):
+        print(f"warning: {line}")
     return 0
 
 

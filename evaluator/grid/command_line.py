@@ -19,7 +19,7 @@ from evaluator.analysis.leaderboard import leaderboard, render
 from evaluator.analysis.precision import components, render_precision
 from evaluator.analysis.results import Results
 from evaluator.analysis.robustness import across_pipelines, render_robustness
-from evaluator.datasets.dataset import Splits, open_splits
+from evaluator.datasets.dataset import Splits, open_splits, repeated_images
 from evaluator.datasets.sheets import RECIPES, Recipe, generate
 from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.grid.estimate import estimate_seconds, pipelines_of, seconds_per_image, spoken
@@ -303,6 +303,12 @@ def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
         f"pipelines   {names}",
         f"to do       {todo}",
     ]
+    lines += [f"warning     {line}" for line in repeated_images(splits)]
+    if again := evaluation.outdated():
+        lines.append(
+            f"            {again} trainings of these were made before by other code, settings or "
+            f"threads (now: {device_name(flags.device)})"
+        )
     if flags.plan and seconds:
         lines += [
             f"            {what}: {spoken(part)} ({part / seconds:.0%})"

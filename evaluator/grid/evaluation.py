@@ -21,6 +21,7 @@ from evaluator.grid.trial import (
     SCORE_KEY,
     PurchaseRecord,
     Trial,
+    is_score_of,
 )
 from evaluator.submission.isolation import last_lines
 from evaluator.submission.watch import Limits
@@ -106,13 +107,25 @@ class Evaluation:
         return list(purchase["purchased"]) if purchase else []
 
     def score(self, trial: Trial, pipeline: str, seed: int) -> Record | None:
-        """What the journal holds of one post-purchase training, by this code and settings."""
+        """What the journal holds of one post-purchase training, by this code and settings.
+
+        A score of what the trial bought before it was made anew is none.
+        """
         found = self.scores.last(trial.identity, pipeline, seed)
         known = {p.name: p for p in self.plan.pipelines}
         if found and pipeline in known:
             current = found.get("configuration") == self.scorer.configuration(known[pipeline])
-            return found if current else None
+            return found if current and is_score_of(found, self.bought(trial)) else None
         return found
+
+    def outdated(self) -> int:
+        """How many trainings to do were made before: by other code, settings or threads."""
+        return sum(
+            self.is_due(trial, pipeline, seed)
+            and self.scores.last(trial.identity, pipeline.name, seed) is not None
+            for trial in self.plan.trials()
+            for pipeline, seed in self.plan.trainings(trial)
+        )
 
     def results(self) -> list[TrialResult]:
         """Every trial of the plan with what the journals hold of it."""

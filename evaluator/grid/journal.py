@@ -4,7 +4,7 @@ import fcntl
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def read_records(path: Path, key: Sequence[str] = (), needed: Sequence[str] = ()
             "no-results",
             f"{path} is not there. Name a folder that local_evaluation.py wrote (its --out).",
         )
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    whole, _ = _without_torn_line(path.read_bytes())
     return list(_parsed(path, whole, key, needed))
 
 
@@ -80,14 +80,25 @@ class Journal:
 
 
 def _read(path: Path, key: Sequence[str], needed: Sequence[str]) -> Iterator[Record]:
-    content = path.read_bytes()
-    whole, newline, torn = content.rpartition(b"\n")
+    whole, torn = _without_torn_line(path.read_bytes())
+    if whole and not whole.endswith(b"\n"):
+        with path.open("ab") as file:
+            file.write(b"\n")
     if torn:
         notice = f"{path}: dropped a torn last line of {len(torn)} bytes (the run was killed)."
         tqdm.write(notice, file=sys.stderr)
         with path.open("rb+") as file:
-            file.truncate(len(content) - len(torn))
-    yield from _parsed(path, whole + newline, key, needed)
+            file.truncate(len(whole))
+    yield from _parsed(path, whole, key, needed)
+
+
+def _without_torn_line(content: bytes) -> tuple[bytes, bytes]:
+    """A journal's whole lines, and what is left of a last one; one may lack nothing but its end."""
+    end = content.rfind(b"\n") + 1
+    with suppress(ValueError, RecursionError):
+        if isinstance(json.loads(content[end:]), dict):
+            return content, b""
+    return content[:end], content[end:]
 
 
 def _parsed(

@@ -120,7 +120,7 @@ def submission_fingerprint(run_py: Path) -> str:
     """Changes when the code or configuration beside `run_py` changes.
 
     Covers the .py and .toml files in its folder and up to three levels of packages below,
-    leaving out the judge, tests and hidden folders.
+    leaving out what is hidden and, beside `run_py`, the judge, tests, data and results.
     """
     folder = run_py.resolve().parent
     skipped = {"evaluator", "tests", "benchmarks", "docs", "data", "results"}
@@ -129,7 +129,7 @@ def submission_fingerprint(run_py: Path) -> str:
     for depth in range(4):
         for path in sorted(folder.glob("*/" * depth + "*")):
             parts = path.relative_to(folder).parts
-            hidden = any(part.startswith(".") or part in skipped for part in parts)
+            hidden = parts[0] in skipped or any(part.startswith(".") for part in parts)
             if path.suffix in (".py", ".toml") and path.is_file() and not hidden:
                 digest.update("/".join(parts).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -19,6 +20,17 @@ SCORE_KEY = ("trial", "pipeline", "training_seed")
 SCORE_FIELDS = ("status", "macro_f1", "f1_per_class", "seconds")
 
 LONGEST_NAME = 120  # characters of a trial's name before its digest; it names files
+
+
+def digest_of(rows: Iterable[int]) -> str:
+    """What a set of rows of the pool is known by, in whatever order they were bought."""
+    text = " ".join(map(str, sorted(set(rows))))
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def is_score_of(score: Mapping[str, Any], purchased: Iterable[int]) -> bool:
+    """Whether a record of scores.jsonl is of this purchase, and not of one that was made before."""
+    return not score.get("bought") or score["bought"] == digest_of(purchased)
 
 
 @dataclass(frozen=True, order=True)
@@ -133,6 +145,7 @@ class ScoreRecord:
     seconds: float
     configuration: str = ""  # of the trainer: a score made by other code is not this score
     reason: str = ""  # why it failed
+    bought: str = ""  # `digest_of` the purchase that was trained on; "" in older journals
     device: str = ""
     revision: str = ""  # of the judge's folder in git
     versions: dict[str, str] = field(default_factory=dict)

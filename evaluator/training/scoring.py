@@ -18,7 +18,7 @@ from evaluator.datasets.dataset import (
     instantiate_purchased_dataset,
 )
 from evaluator.grid.provenance import device_name, git_revision, library_versions
-from evaluator.grid.trial import ScoreRecord
+from evaluator.grid.trial import ScoreRecord, digest_of
 from evaluator.training.device import (
     chosen_device,
     half_precision,
@@ -35,6 +35,7 @@ SOURCES = (
     "datasets/cache.py",
     "datasets/dataset.py",
     "datasets/layout.py",
+    "randomness.py",
     "training/augmentation.py",
     "training/batches.py",
     "training/compilation.py",
@@ -44,6 +45,7 @@ SOURCES = (
     "training/muon.py",
     "training/networks.py",
     "training/optimisation.py",
+    "training/pipelines.py",
     "training/recording.py",
     "training/scoring.py",
     "training/trainer.py",
@@ -118,6 +120,7 @@ class Scorer:
             n_purchased=len(set(purchased)),
             seconds=round(time.monotonic() - started, 3),
             configuration=self.configuration(pipeline),
+            bought=digest_of(purchased),
             device=device_name(self.device),
             revision=git_revision(Path(__file__).parent),
             versions=library_versions(),
