@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -112,7 +113,9 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
         if any(evaluation.missing()):
             began = datetime.now(UTC).isoformat(timespec="seconds")
             command = ["python", "local_evaluation.py", *words]
-            Journal(out / "commands.jsonl").append({"command": command, "started": began})
+            Journal(out / "commands.jsonl").append(
+                {"command": command, "started": began, "threads": torch.get_num_threads()}
+            )
         return _run(evaluation, baseline, flags)
 
 
@@ -303,6 +306,12 @@ def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
         f"pipelines   {names}",
         f"to do       {todo}",
     ]
+    busy, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if missing and busy > cores and torch.get_num_threads() > 1:
+        lines.append(
+            f"            other work runs here (load {busy:.1f}, cores {cores}): "
+            "OMP_NUM_THREADS=1 is often faster then; its scores are kept apart"
+        )
     lines += [f"warning     {line}" for line in repeated_images(splits)]
     if again := evaluation.outdated():
         lines.append(

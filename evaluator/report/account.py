@@ -152,7 +152,9 @@ def _commands(folder: Path) -> Iterator[str]:
     for record in records:
         words = record.get("command")
         if isinstance(words, list) and words and all(isinstance(word, str) for word in words):
-            lines[shlex.join(words)] = record.get("started")
+            threads = record.get("threads")  # another number sums in another order
+            prefix = f"OMP_NUM_THREADS={threads} " if isinstance(threads, int) else ""
+            lines[prefix + shlex.join(words)] = record.get("started")
         else:
             yield f"# {path}: {json.dumps(record)[:200]} holds no command"
     for line, started in lines.items():

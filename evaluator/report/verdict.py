@@ -12,6 +12,7 @@ from evaluator.report.views import View
 from evaluator.report.words import counted, listed, spoken
 
 ALPHA = 1 - CONFIDENCE
+FEW = 5  # seeds: with fewer, whether differences are distributed as the test supposes is a guess
 
 
 def verdict(view: View, baseline: str) -> Section:
@@ -57,7 +58,19 @@ def _differences(view: View, baseline: str) -> list[tuple[str, str]]:
         (f"Worse than {baseline}, beyond what seeds explain: {listed(worse)}.", worse),
         (f"Not settled against {baseline}: {listed(open_)}.", open_),
     ]
-    return [(words, "finding") for words, rows in lines if rows]
+    told = [(words, "finding") for words, rows in lines if rows]
+    fewest = min(
+        (row.against_baseline.test.n for row in settled if row.against_baseline), default=FEW
+    )
+    if fewest < FEW:
+        told.append(
+            (
+                f"{counted(fewest, 'purchase seed').capitalize()} are few to settle anything on: "
+                f"take this for a hint, and go on with --seeds {FEW}.",
+                "warning",
+            )
+        )
+    return told
 
 
 def _p(row: Row) -> float:

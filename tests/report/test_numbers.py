@@ -69,6 +69,7 @@ def test_differences_are_paired(tmp_path: Path) -> None:
         "Worse than random, beyond what seeds explain: worse (-0.010 [-0.010, -0.010], n = 3)"
         in page.text
     )
+    assert "3 purchase seeds are few to settle anything on" in page.text
     assert page.table("The row's strategy beats")["entropy"]["worse"] == "1.00"
     assert page.table("The row's strategy beats")["worse"]["random"] == "0.00"
     beaten = page.table("The row's strategy beats")["mean: how often beaten"]

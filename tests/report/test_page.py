@@ -96,6 +96,8 @@ def test_where_it_comes_from_and_how_to_repeat_it(tmp_path: Path) -> None:
     (out / "commands.jsonl").write_text(2 * line)
     page = report(out)
     assert page.text.count("local_evaluation.py --strategy 'entropy:rounds=3 x'") == 1
+    (out / "commands.jsonl").write_text(json.dumps({"command": command, "threads": 2}) + "\n")
+    assert "OMP_NUM_THREADS=2 local_evaluation.py --strategy" in report(out).text
     facts = page.table("What the journals say")
     assert facts["revision of the submission"]["value"] == "abc123"
     assert facts["torch"]["value"] == "2.10.0"
@@ -105,7 +107,7 @@ def test_where_it_comes_from_and_how_to_repeat_it(tmp_path: Path) -> None:
 NEW_FIELDS = {
     "purchases.jsonl": ("fingerprint", "code", "conditions", "revision", "versions", "warnings",
                         "peak_memory", "refused", "left_running"),
-    "scores.jsonl": ("configuration", "reason", "device", "revision", "versions"),
+    "scores.jsonl": ("configuration", "reason", "bought", "device", "revision", "versions"),
 }  # fmt: skip
 
 
