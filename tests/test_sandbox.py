@@ -163,8 +163,8 @@ def world(tmp_path: Path) -> World:
         write_split(folder / "pool" / split, n, seed)
     (folder / "results").mkdir()
     (folder / "results" / "purchases.jsonl").write_text("{}\n")
-    (folder / "copies" / "old").mkdir(parents=True)
-    for copy in (folder / "labels.csv", folder / "copies" / "old" / "labels.csv"):
+    for copy in (folder, folder / "copies" / "old", folder / ".cache" / "old"):
+        copy.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "pool" / "unlabelled" / "labels.csv", copy)
     splits = open_splits(folder / "pool", progress=False)
     vault = LabelVault(splits.unlabelled.labels, BUDGET)
@@ -234,7 +234,7 @@ def test_the_same_search_without_the_sandbox_finds_it_all(world: World, search: 
     outcome = world.run(isolated=False, purchase=f"START = {str(world.folder)!r}\n" + search)
     assert outcome.status == "ok", outcome.reason
     found = findings(world.log)
-    assert len(found["labels"]) == 5  # three splits and two copies
+    assert len(found["labels"]) == 6  # three splits and three copies
     assert len(found["journals"]) == 1
     processes = found["processes"]
     assert isinstance(processes, list)
@@ -405,13 +405,35 @@ def test_the_deeper_path_decides(case: str, tmp_path: Path) -> None:
     assert steps == expected
 
 
-def test_a_kits_own_data_results_and_history_are_secrets(tmp_path: Path) -> None:
-    for name in ("data/zew/unlabelled", "results", ".git", "mine", ".venv/tests"):
+def test_a_kits_own_data_results_history_and_labels_are_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = ("data", "results", ".git", "theirs/.git", "mine/labels.csv", ".cache/d/labels.csv")
+    for name in ("data/zew", "results", ".git", "theirs/.git", "mine", ".cache/d", ".venv"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("data/zew/unlabelled/labels.csv", "mine/labels.csv", "local_evaluation.py"):
-        (tmp_path / name).touch()
-    expected = {tmp_path / name for name in ("data", "results", ".git", "mine/labels.csv")}
-    assert set(_secrets(tmp_path)) == expected
+    for name in ("data/zew", "mine", ".cache/d", "theirs/.git", ".venv"):
+        (tmp_path / name / "labels.csv").touch()
+    (tmp_path / "local_evaluation.py").touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))  # in use, so not searched
+    assert set(_secrets(tmp_path)) == {tmp_path / name for name in secret}
+
+
+@pytest.mark.parametrize(
+    "target", ["truth.txt", "../pool/training/labels.csv", "/etc/fstab", "gone.csv"]
+)
+def test_a_link_to_labels_is_covered_where_it_leads(
+    target: str, permitted: None, world: World
+) -> None:
+    (world.folder / "mine").mkdir()
+    (world.folder / "mine" / "truth.txt").write_text("dark,bright")
+    (world.folder / "mine" / "labels.csv").symlink_to(target)
+    outcome = world.run(
+        purchase="""
+            link = os.path.join(os.path.dirname(__file__), "mine", "labels.csv")
+            assert not os.path.exists(link) or not open(link).read()
+        """
+    )
+    assert (outcome.status, outcome.reason) == ("ok", "")
 
 
 WEIGHTS = [

@@ -40,6 +40,7 @@ KEPT_VARIABLES = frozenset(
         *("PYTORCH_CUDA_ALLOC_CONF", "TZ"),
     ]
 )
+SECRETS = (".git", "labels.csv")  # names, anywhere in the submission's folder
 PACKAGES = ("site-packages", "dist-packages")
 USER_NAMESPACE_SWITCHES = {  # file below /proc/sys: the value that forbids user namespaces
     "kernel/unprivileged_userns_clone": "0",
@@ -187,15 +188,15 @@ def _mounts(shown: set[Path], hidden: set[Path], empty: Path) -> Iterator[str]:
 
 def _secrets(submission: Path) -> Iterator[Path]:
     """What a submission's own folder may hold of data sets: label files, a kit's data, history."""
-    names = [".git"]
+    environment = set(_python())  # large, and shown as a whole
+    names = {*SECRETS}
     if (submission / "local_evaluation.py").is_file():
-        names += ["data", "results"]
-    covered = {submission / name for name in names if (submission / name).exists()}
-    yield from (path.resolve() for path in covered)
+        names |= {"data", "results"}
     for folder, inside, files in os.walk(submission):
-        inside[:] = [n for n in inside if not n.startswith(".") and Path(folder, n) not in covered]
-        if "labels.csv" in files:
-            yield Path(folder, "labels.csv")
+        found = [Path(folder, name) for name in names.intersection((*inside, *files))]
+        yield from (path.resolve() for path in found if path.exists())
+        inside[:] = [n for n in inside if n not in names and Path(folder, n) not in environment]
+        names = {*SECRETS}  # `data` is the kit's at the top only
 
 
 def _python() -> Iterator[Path]:
