@@ -3,6 +3,7 @@
 The same search runs once without the sandbox, where it must find what it looks for.
 """
 
+import ctypes
 import json
 import os
 import shutil
@@ -322,6 +323,33 @@ def test_a_preflight_is_isolated_as_well(permitted: None, world: World) -> None:
     with pytest.raises(ConfigurationError, match="Read-only file system"):
         preflight(submission, [{}], Limits(sandbox=world.sandbox))
     assert not (world.folder / "was-here").exists()
+
+
+KEYRING_CALLS = {"x86_64": (250, 248), "aarch64": (219, 217)}  # keyctl, add_key
+LEAVE_A_KEY = """
+import ctypes
+libc = ctypes.CDLL(None)
+print(libc.syscall(KEYCTL, 10, -3, b"user", b"labels", 0) > 0)  # found in the session's keyring
+libc.syscall(ADD_KEY, b"user", b"labels", b"0101", 4, -3)
+"""
+
+
+def test_no_key_goes_from_one_trial_to_the_next(permitted: None, tmp_path: Path) -> None:
+    keyctl, add_key = KEYRING_CALLS[os.uname().machine]
+    if ctypes.CDLL(None).syscall(keyctl, 1, None) < 0:  # as a login does
+        pytest.skip("the kernel allows no keyrings here")
+    code = LEAVE_A_KEY.replace("KEYCTL", str(keyctl)).replace("ADD_KEY", str(add_key))
+    inner = [sys.executable, "-I", "-S", "-c", code]
+    (tmp_path / "submission").mkdir()
+
+    def trial(name: str) -> str:
+        (tmp_path / name).mkdir()
+        command = Sandbox().command(inner, tmp_path / "submission", [], tmp_path / name)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert [trial("first"), trial("second")] == ["False", "False"]
+    plain = [subprocess.run(inner, capture_output=True, text=True, check=True) for _ in range(2)]
+    assert [done.stdout.strip() for done in plain] == ["False", "True"], "the test tests nothing"
 
 
 JUDGE = """
