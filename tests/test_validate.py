@@ -214,10 +214,25 @@ def test_promises_are_judged_one_by_one(case: str) -> None:
     assert [check.name for check in checks.values() if check.status != "ok"] in ([], [name])
 
 
-def test_two_runs_with_one_seed_are_compared() -> None:
-    other = replace(GOOD, spelling="kit", purchased=(1, 2, 3, 9))
+@pytest.mark.parametrize(
+    ("purchased", "words"),
+    [((1, 2, 3, 9), "2 of 5 only one"), ((1, 2, 3, 7, 9), "1 of 5"), ((1, 2, 3), "1 of 4")],
+)
+def test_two_runs_with_one_seed_are_compared(purchased: tuple[int, ...], words: str) -> None:
+    other = replace(GOOD, spelling="kit", purchased=purchased)
     (found,) = (c for c in verdicts(BOTH, [GOOD, other], LIMITS) if c.name == "same seed")
-    assert (found.status, found.detail.split("(")[1]) == ("warn", "1 of 4)")
+    assert (found.status, words in found.detail) == ("warn", True), found.detail
+
+
+@pytest.mark.parametrize("case", [case for case in VERDICTS if VERDICTS[case][3] != "ok"])
+def test_the_second_run_is_judged_as_the_first(case: str) -> None:
+    changes, of_the_outcome, name, status, words = VERDICTS[case]
+    outcome = replace(GOOD.outcome, **of_the_outcome)
+    other = replace(GOOD, spelling="kit", outcome=outcome, **changes)
+    checks = {check.name: check for check in verdicts(BOTH, [GOOD, other], LIMITS)}
+    assert (checks[name].status, words in checks[name].detail) == (status, True), checks[name]
+    if name in ("returned", "purchases"):
+        assert "(run 2 of 2, as purchase_budget/compute_budget)" in checks[name].detail
 
 
 def test_a_run_that_failed_is_all_there_is_to_say() -> None:

@@ -1,12 +1,12 @@
 """What rehearsals show of a submission: each promise of the contract, kept or not, and the fix."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from evaluator.errors import ConfigurationError
 from evaluator.grid.trial import Pair, Status
-from evaluator.readiness.checks import Check
+from evaluator.readiness.checks import SHOWN, Check
 from evaluator.submission.answers import check_claim
 from evaluator.submission.contract import METHODS, SPELLED, Contract, Spelling
 from evaluator.submission.watch import Limits, Outcome
@@ -119,17 +119,27 @@ def verdicts(contract: Contract, runs: Sequence[Rehearsal], limits: Limits) -> l
     failed = [failure(run) for run in runs if run.outcome.status != "ok"]
     if failed:
         return failed
-    first = runs[0]
     return [
         _arguments(contract, runs),
-        _returned(first),
-        _purchases(first),
-        _predictions(first),
+        _worst(_returned, runs),
+        _worst(_purchases, runs),
+        _worst(_predictions, runs),
         _deadline(runs),
         _same_seed(runs),
         _processes(runs),
         _memory(runs, limits),
     ]
+
+
+def _worst(judged: Callable[[Rehearsal], Check], runs: Sequence[Rehearsal]) -> Check:
+    """What is worst of all runs, and in which of them where they differ."""
+    checks = [judged(run) for run in runs]
+    worst = max(checks, key=lambda check: list(SHOWN).index(check.status))
+    if worst.status == "ok" or checks.count(worst) == len(checks):
+        return worst
+    number = checks.index(worst)
+    where = f"run {number + 1} of {len(runs)}, as {_spelled(runs[number].spelling)}"
+    return replace(worst, detail=f"{worst.detail} ({where})")
 
 
 def _arguments(contract: Contract, runs: Sequence[Rehearsal]) -> Check:
@@ -181,11 +191,13 @@ def _deadline(runs: Sequence[Rehearsal]) -> Check:
 
 
 def _same_seed(runs: Sequence[Rehearsal]) -> Check:
-    first, *others = (set(run.purchased) for run in runs)
-    differing = max((len(first - other) for other in others), default=0)
+    bought = [set(run.purchased) for run in runs]
+    images = set[int]().union(*bought)
+    differing = len(images - images.intersection(*bought))
     if differing:
         detail = (
-            f"two runs with the same seed bought different images ({differing} of {len(first)})"
+            f"two runs with the same seed bought different images: {differing} of {len(images)} "
+            "only one of them bought"
         )
         fix = (
             "draw every random number from a generator made from `seed`, an argument of __init__; "
