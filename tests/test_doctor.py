@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,6 +239,13 @@ def cut_the_first_image(root: Path) -> None:
     path.write_bytes(path.read_bytes()[:60])
 
 
+def swell_the_first_image(root: Path) -> None:
+    path = root / "training" / "images" / "0000.png"
+    size = struct.pack(">4sII5B", b"IHDR", 30_000, 30_000, 8, 2, 0, 0, 0)
+    header = struct.pack(">I", 13) + size + struct.pack(">I", zlib.crc32(size))
+    path.write_bytes(path.read_bytes()[:8] + header + path.read_bytes()[33:])
+
+
 def write_a_label_that_is_none(root: Path) -> None:
     path = root / "training" / "labels.csv"
     path.write_text(path.read_text().replace("0000.png,1", "0000.png,7"))
@@ -250,7 +259,8 @@ def lose_the_labels(root: Path) -> None:
 DATA = {
     spoil_nothing: ("ok", "24 training, 40 unlabelled, 16 validation; 3 classes; 16 x 16 px"),
     lose_an_image: ("fail", "0003.png is missing"),
-    cut_the_first_image: ("fail", "image"),
+    cut_the_first_image: ("fail", "0000.png cannot be read"),
+    swell_the_first_image: ("fail", "0000.png cannot be read"),
     write_a_label_that_is_none: ("fail", "line 2: dark is '7'"),
     lose_the_labels: ("warn", "no labels.csv in it"),
 }

@@ -41,6 +41,9 @@ def _read(root: Path) -> list[SplitFiles]:
 
 
 def _size(path: Path) -> str:
-    with Image.open(path) as image:
-        image.load()
-        return f"{image.width} x {image.height}"
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return f"{image.width} x {image.height}"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise OSError(f"the image {path} cannot be read ({error})") from error
