@@ -1,5 +1,6 @@
 """The grid: pairs read strictly, trials named by everything that makes them what they are."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +127,14 @@ def test_the_submissions_fingerprint_covers_code_and_configuration(tmp_path: Pat
     (tmp_path / "tests" / "test_it.py").write_text("changed = 1")
     (tmp_path / "notes.txt").write_text("changed")
     assert submission_fingerprint(run_py) in known
+
+
+def test_a_file_name_of_any_bytes_has_a_fingerprint(tmp_path: Path) -> None:
+    known = {submission_fingerprint(tmp_path / "run.py")}
+    for name in (b"\xff.py", b"\xfe.py"):
+        (tmp_path / os.fsdecode(name)).touch()
+        known.add(submission_fingerprint(tmp_path / "run.py"))
+    assert len(known) == 3
 
 
 def test_the_oracle_buys_per_pair_and_the_others_once(plan: Plan) -> None:

@@ -1,6 +1,7 @@
 """The grid of an evaluation: which submissions buy with which budgets and seeds, scored how."""
 
 import hashlib
+import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -131,7 +132,7 @@ def submission_fingerprint(run_py: Path) -> str:
             parts = path.relative_to(folder).parts
             hidden = parts[0] in skipped or any(part.startswith(".") for part in parts)
             if path.suffix in (".py", ".toml") and path.is_file() and not hidden:
-                digest.update("/".join(parts).encode() + b"\0" + path.read_bytes())
+                digest.update(os.fsencode("/".join(parts)) + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
