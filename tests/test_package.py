@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -15,13 +16,15 @@ import torch
 
 from evaluator.errors import ConfigurationError
 from evaluator.readiness import package as packaging
-from evaluator.readiness.imports import unlisted_packages
+from evaluator.readiness.imports import UnreadableError, unlisted_packages
 from evaluator.readiness.package import (
     aicrowd_check,
     build,
     committed_check,
     package,
     refusal_checks,
+    requirements_check,
+    run_check,
 )
 from evaluator.readiness.refusals import LARGEST, secret_in, weights_in
 from tests.repositories import AICROWD, HOUSE, RUN, commit, git, make_repository, write
@@ -253,6 +256,65 @@ def test_what_is_imported_is_in_the_requirements(case: str, tmp_path: Path) -> N
     files, unlisted = IMPORTS[case]
     write(tmp_path, files)
     assert unlisted_packages(tmp_path) == unlisted
+
+
+UNREADABLE: dict[str, tuple[dict[str, str | bytes], str, str]] = {
+    # case: (files, words of what is wrong, of the fix)
+    "UTF-16": (
+        {"requirements.txt": "numpy".encode("utf-16")},
+        "requirements.txt is not UTF-8 text",
+        "save it as UTF-8",
+    ),
+    "a Latin-1 comment": (
+        {"requirements.txt": b"numpy  # f\xfcr alle"},
+        "requirements.txt is not UTF-8 text",
+        "save it as UTF-8",
+    ),
+    "a Latin-1 module": ({"a/b.py": b"x = 'f\xfcr'"}, "a/b.py is not Python", "as UTF-8"),
+    "a UTF-16 module": ({"a/b.py": "x".encode("utf-16")}, "a/b.py is not Python", "as UTF-8"),
+    "no Python": ({"a/b.py": "def f(:"}, "a/b.py is not Python: invalid syntax", "mend it"),
+    "a link that leads nowhere": ({}, "a/b.py cannot be read: No such file", "commit a/b.py"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_a_file_that_cannot_be_read_is_named(case: str, tmp_path: Path) -> None:
+    files, words, fix = UNREADABLE[case]
+    write(tmp_path, {"run.py": "import a", "a/__init__.py": "", **files})
+    if not files:
+        (tmp_path / "a" / "b.py").symlink_to("/nowhere/b.py")
+    with pytest.raises(UnreadableError) as caught:
+        unlisted_packages(tmp_path)
+    assert str(caught.value).startswith(words)
+    assert fix in caught.value.fix
+    assert caught.value.fix in requirements_check(tmp_path).fix
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    write(tmp_path, {"run.py": "import numpy", "requirements.txt": b"\xef\xbb\xbfnumpy"})
+    assert unlisted_packages(tmp_path) == []
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_an_evaluator_that_is_no_folder_is_refused(link: bool, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "repository")
+    if link:
+        (repository / "evaluator").symlink_to(HOUSE / "evaluator")
+    else:
+        (repository / "evaluator").touch()
+    commit(repository)
+    with pytest.raises(ConfigurationError, match="git rm evaluator"):
+        build(repository, tmp_path / "out")
+
+
+def test_what_is_printed_at_exit_does_not_hide_that_all_went_well(tmp_path: Path) -> None:
+    goodbye = "import atexit\natexit.register(print, 'bye\\n' * 30)\nprint('bought ', end='')\n"
+    write(tmp_path, {"run.py": goodbye + RUN})
+    shutil.copy(HOUSE / "base_run.py", tmp_path)
+    write(tmp_path, {"evaluator/__main__.py": packaging.STAND_IN.read_bytes()})
+    found = run_check(tmp_path)
+    assert found.status == "ok", found
+    assert found.detail.startswith("bought 10 of 10 labels in")
 
 
 def checks_of(repository: Path, folder: Path) -> dict[str, Any]:

@@ -8,10 +8,26 @@ from importlib import metadata
 from pathlib import Path
 
 
+class UnreadableError(ValueError):
+    """A file of the submission cannot be read; `fix` says what to do."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
 def unlisted_packages(folder: Path) -> list[str]:
-    """What run.py and the modules it imports from `folder` need and requirements.txt lacks."""
+    """What run.py and the modules it imports from `folder` need and requirements.txt lacks.
+
+    Raises UnreadableError where that cannot be known.
+    """
     requirements = folder / "requirements.txt"
-    text = requirements.read_text() if requirements.is_file() else ""
+    try:
+        text = requirements.read_text("utf-8-sig") if requirements.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise UnreadableError(
+            f"requirements.txt is not UTF-8 text: {error}", "save it as UTF-8"
+        ) from error
     listed = _with_what_they_require(re.findall(r"^\s*([A-Za-z][\w.-]*)", text, re.MULTILINE))
     providers = metadata.packages_distributions()
     needed = {name: providers.get(name, [name]) for name in sorted(_foreign_imports(folder))}
@@ -50,8 +66,20 @@ def _foreign_imports(folder: Path) -> set[str]:
             foreign.add(name)
             continue
         for source in [*package.rglob("*.py"), *([module] if module.is_file() else [])]:
-            waiting += _imported(ast.parse(source.read_bytes(), str(source)))
+            waiting += _imported(_parsed(source, folder))
     return foreign
+
+
+def _parsed(source: Path, folder: Path) -> ast.Module:
+    name = source.relative_to(folder)
+    try:
+        return ast.parse(source.read_bytes(), str(name))
+    except SyntaxError as error:
+        fix = "mend it; where it is an encoding, save it as UTF-8"
+        raise UnreadableError(f"{name} is not Python: {error}", fix) from error
+    except OSError as error:
+        fix = f"commit {name} itself, if it is a link to another file"
+        raise UnreadableError(f"{name} cannot be read: {error.strerror}", fix) from error
 
 
 def _imported(node: ast.AST) -> Iterator[str]:

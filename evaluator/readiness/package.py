@@ -20,7 +20,7 @@ from typing import Any
 from evaluator.datasets.sheets import RECIPES, generate
 from evaluator.errors import ConfigurationError
 from evaluator.readiness.checks import Check, add_json_flag, show
-from evaluator.readiness.imports import unlisted_packages
+from evaluator.readiness.imports import UnreadableError, unlisted_packages
 from evaluator.readiness.pushed import (
     Blob,
     check_out_head,
@@ -35,7 +35,7 @@ from evaluator.submission.processes import ProcessTree
 STAND_IN = Path(__file__).with_name("stand_in.py")
 BUDGET, SECONDS = 10, 60.0  # labels of the 40 in the pool; of compute
 PATIENCE = 300.0  # seconds for the whole run
-DONE = "bought "  # how the stand-in's last line begins; a submission can exit with code 0 as well
+DONE = "stand-in: "  # begins what it says at the end; a submission can exit with code 0 as well
 PLACEHOLDER = "your-aicrowd-username"
 SHOWN = 5  # files named per refusal
 LOG_LINES = 20  # shown of a run that failed
@@ -71,10 +71,19 @@ def package(repository: Path, folder: Path) -> list[Check]:
 
 
 def build(repository: Path, folder: Path) -> None:
-    """Write the files of HEAD into `folder`, with the stand-in in the place of `evaluator/`."""
+    """Write the files of HEAD into `folder`, with the stand-in in the place of `evaluator/`.
+
+    Raises ConfigurationError where `evaluator` is committed and no folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     check_out_head(repository, folder)
     theirs = folder / "evaluator"
+    if theirs.is_symlink() or theirs.is_file():
+        raise ConfigurationError(
+            "evaluator-no-folder",
+            "`evaluator` is committed as a file or a link, and the platform puts a folder of that "
+            f"name in its place. Remove it: git rm evaluator, and {COMMIT}",
+        )
     shutil.rmtree(theirs, ignore_errors=True)
     theirs.mkdir()
     (theirs / "__init__.py").write_text('"""A stand-in for the organisers\' evaluator."""\n')
@@ -136,8 +145,8 @@ def requirements_check(folder: Path) -> Check:
     name = "requirements"
     try:
         unlisted = unlisted_packages(folder)
-    except SyntaxError as error:
-        return Check(name, "fail", f"{error.filename} is not Python: {error}", "mend that file")
+    except UnreadableError as error:
+        return Check(name, "fail", str(error), f"{error.fix}, and {COMMIT}")
     if unlisted:
         detail = f"imported, but not in requirements.txt: {', '.join(unlisted)}"
         return Check(name, "warn", detail, f"a line each in requirements.txt, and {COMMIT}")
@@ -154,10 +163,11 @@ def run_check(folder: Path) -> Check:
         data = generate(RECIPES["debug"], Path(scratch) / "debug", workers=1, progress=False)
         log = Path(scratch) / "log"
         code = _stand_in(folder, data, log)
-        said = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-    *_, last = ["", *said.splitlines()]
-    if code == 0 and last.startswith(DONE):
-        return Check("run", "ok", last)
+        said = log.read_text(errors="replace")
+    _, done, result = said.rpartition(DONE)  # more may follow, from what a submission does at exit
+    if code == 0 and done:
+        return Check("run", "ok", result.splitlines()[0])
+    said = "\n".join(said.splitlines()[-LOG_LINES:])
     ended = f"took more than {PATIENCE:g} s" if code is None else f"ended with exit code {code}"
     fix = "python -m evaluator validate   # missing here: what is not committed, and our evaluator"
     return Check("run", "fail", f"the packaged submission {ended}\n{said}", fix)
