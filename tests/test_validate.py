@@ -134,6 +134,29 @@ def test_what_cannot_run_is_told_before_anything_runs(case: str, tmp_path: Path)
     assert fix in checks[name].fix
 
 
+NAMES = {
+    # the file's name: words of the refusal, none where it is fine
+    "random.py": "`import random` finds another module than random.py: /",
+    "time.py": "finds another module than time.py: a part of Python itself. Rename time.py",
+    "numpy.py": "finds another module than numpy.py",
+    "base_run.py": "finds another module than base_run.py",
+    "evaluator.py": "finds another module than evaluator.py",
+    "my.run.py": "`import my.run` does not find my.run.py. Rename it",
+    "baseline-v2.py": "",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_submission_named_like_another_module_is_refused(name: str, tmp_path: Path) -> None:
+    submission = write_submission(tmp_path).rename(tmp_path / name)
+    if not NAMES[name]:
+        assert contract_of(submission, {}).class_name == "Mine"
+        return
+    with pytest.raises(ConfigurationError) as caught:
+        contract_of(submission, {})
+    assert NAMES[name] in str(caught.value)
+
+
 ENDINGS: dict[str, tuple[dict[str, str], str, str]] = {
     # status: (what is put where, the promise that is broken, words of the fix)
     "timeout": ({"pre_training": "time.sleep(60)"}, "deadline", "--minutes 5"),
@@ -260,6 +283,7 @@ HINTED = {
     "purchase: the submission's process ended with exit code 3 before": "sys.exit",
     "run.py did not start within 300 s.": "do no work at import",
     "run.py has no name `ZEWDPCBaseRun`.": "ZEWDPCBaseRun = YourClass",
+    "ImportError: `import random` finds another module than random.py: /x. Rename": "mv that file",
     "TypeError: Can't instantiate abstract class Mine with": "the phases it still lacks",
     "TypeError: <run.Mine object> is not a callable object": "the class, uncalled",
     "KeyError: 'x'": "the traceback above",

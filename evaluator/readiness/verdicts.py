@@ -46,6 +46,7 @@ REASONS: tuple[tuple[str, str], ...] = (
         "run.py, committed",
     ),
     ("no name `ZEWDPCBaseRun`", "add at the end of run.py: ZEWDPCBaseRun = YourClass"),
+    ("finds another module|does not find", "mv that file to a name of its own, such as run.py"),
     ("is not a callable object", "ZEWDPCBaseRun is instantiated: bind it to the class, uncalled"),
     (
         "abstract class",

@@ -171,11 +171,27 @@ def load_submission(run_py: Path, arguments: Mapping[str, Any]) -> Any:
 
 
 def import_run(run_py: Path) -> Any:
-    """`import run` with the submission's folder first on the path."""
+    """`import run` with the submission's folder first on the path.
+
+    Raises ImportError where that name does not lead to `run_py`.
+    """
+    name = run_py.stem
     # Ours is imported already; what else the submission imports must be its own.
     house = str(Path(base_run.__file__).parent)
     sys.path[:] = [str(run_py.parent), *(path for path in sys.path if path != house)]
-    return importlib.import_module(run_py.stem)
+    if run_py.suffix != ".py" or "." in name:
+        raise ImportError(
+            f"`import {name}` does not find {run_py.name}. Rename it: one name without a dot, and "
+            ".py, such as run.py or baseline-v2.py."
+        )
+    module = importlib.import_module(name)
+    found = getattr(module, "__file__", None) or "a part of Python itself"
+    if found != str(run_py):
+        raise ImportError(
+            f"`import {name}` finds another module than {run_py.name}: {found}. Rename "
+            f"{run_py.name}, for example to run.py."
+        )
+    return module
 
 
 def _claimed_indices(returned: Any) -> list[int] | None:
