@@ -4,9 +4,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 import torch
 
-from evaluator.grid.provenance import device_name, git_revision, library_versions
+from evaluator.grid.provenance import FETCH_NOTHING, device_name, git_revision, library_versions
 
 
 def git(folder: Path, *words: str) -> str:
@@ -31,17 +32,44 @@ def test_the_revision_says_when_files_were_changed(tmp_path: Path) -> None:
     assert git_revision(fresh) == commit[:12] + "+changes"
 
 
-def test_a_repository_that_is_not_trusted_has_nothing_of_its_own_run(tmp_path: Path) -> None:
-    """Comparing files makes git run the program that the repository's own settings name."""
-    git(tmp_path, "init", "--quiet")
-    program, ran = tmp_path / "program", tmp_path / "ran"
+def repository_with_a_program(folder: Path) -> tuple[Path, Path, str]:
+    """A commit, a program, and the file that the program makes when it runs."""
+    git(folder, "init", "--quiet")
+    program, ran = folder / "program", folder / "ran"
     program.write_text(f"#!/bin/sh\ntouch {ran}\n")
     program.chmod(0o755)
-    git(tmp_path, "add", ".")
-    git(tmp_path, "commit", "--quiet", "--message", "first")
-    commit = git(tmp_path, "rev-parse", "HEAD")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", "first")
+    return program, ran, git(folder, "rev-parse", "HEAD")
+
+
+def test_a_repository_that_is_not_trusted_has_nothing_of_its_own_run(tmp_path: Path) -> None:
+    """Comparing files makes git run the program that the repository's own settings name."""
+    program, ran, commit = repository_with_a_program(tmp_path)
     git(tmp_path, "config", "core.fsmonitor", str(program))
     assert git_revision(tmp_path, trusted=False) == commit[:12]
+    assert not ran.exists()
+    git_revision(tmp_path)
+    assert ran.exists(), "else this test would have shown nothing"
+
+
+@pytest.mark.parametrize("old_git", [False, True])
+def test_a_repository_that_lacks_its_commit_has_no_program_of_its_own_fetch_it(
+    old_git: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, ran, commit = repository_with_a_program(tmp_path)
+    (tmp_path / ".git" / "objects" / commit[:2] / commit[2:]).unlink()
+    for name, value in {
+        "core.repositoryFormatVersion": "1",
+        "extensions.partialClone": "origin",
+        "remote.origin.promisor": "true",
+        "remote.origin.url": str(tmp_path),
+        "remote.origin.uploadpack": str(program),
+    }.items():
+        git(tmp_path, "config", name, value)
+    if old_git:
+        monkeypatch.delitem(FETCH_NOTHING, "GIT_NO_LAZY_FETCH")
+    assert git_revision(tmp_path, trusted=False) == ""
     assert not ran.exists()
     git_revision(tmp_path)
     assert ran.exists(), "else this test would have shown nothing"

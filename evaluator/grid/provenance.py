@@ -4,6 +4,7 @@ Written into every line of the journals, so that journals of several machines ca
 side and a number can be had again. No host or user name is recorded.
 """
 
+import os
 import platform
 import subprocess
 from functools import cache
@@ -15,6 +16,10 @@ import torch
 from evaluator.training.device import chosen_device
 
 LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "timm")
+
+# A repository can name a program by which git fetches objects that it misses. The second is known
+# to newer gits only; without it they still try, by no protocol.
+FETCH_NOTHING = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
 
 Versions = dict[str, str]
 
@@ -56,13 +61,17 @@ def git_revision(folder: Path, *, trusted: bool = True) -> str:
     """The commit that `folder` stands at, with "+changes" where files differ from it.
 
     Empty where git is missing or the folder is under no version control. A repository can name
-    programs that git runs when it compares files; in one that is not `trusted` none are compared.
+    programs that git runs when it compares files or misses an object; in one that is not `trusted`
+    nothing is compared or fetched.
     """
     command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--exclude=*"]
     if trusted:
         command.append("--dirty=+changes")
+    environment = {**os.environ, **({} if trusted else FETCH_NOTHING)}
     try:
-        described = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        described = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return described.stdout.strip() if described.returncode == 0 else ""
