@@ -14,7 +14,7 @@ import pytest
 
 from evaluator.submission import memory
 from evaluator.submission.memory import private_memory, resident_memory
-from evaluator.submission.processes import ProcessTree, task_limit
+from evaluator.submission.processes import ProcessTree, number_inside, task_limit
 from evaluator.submission.shared_memory import Shared, existing
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -51,6 +51,16 @@ def wait_for(what: Callable[[], object], patience: float = PATIENCE) -> None:
         time.sleep(0.05)
 
 
+def planted(code: str, folder: Path, *arguments: str) -> ProcessTree:
+    return ProcessTree(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        env=os.environ,
+        output=subprocess.DEVNULL,
+        pass_fds=[],
+    )
+
+
 def test_workers_in_other_sessions_do_not_outlive_a_killed_judge(tmp_path: Path) -> None:
     told = tmp_path / "pid"
     judge = subprocess.Popen(
@@ -67,16 +77,54 @@ def test_workers_in_other_sessions_do_not_outlive_a_killed_judge(tmp_path: Path)
 
 
 def test_a_tree_that_was_ended_leaves_no_guardian(tmp_path: Path) -> None:
-    tree = ProcessTree(
-        [sys.executable, "-c", "import time; time.sleep(600)"],
-        cwd=tmp_path,
-        env=os.environ,
-        output=subprocess.DEVNULL,
-        pass_fds=[],
-    )
+    tree = planted("import time; time.sleep(600)", tmp_path)
     assert [process.pid for process in tree.members()] == [tree.leader.pid]
     assert tree.kill() == 0
     assert psutil.Process().children(recursive=True) == []
+
+
+def test_a_count_that_fails_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = planted("import time; time.sleep(600)", tmp_path)
+
+    def fails() -> list[psutil.Process]:
+        raise ValueError("a process that nobody thought of")
+
+    monkeypatch.setattr(tree, "members", fails)
+    with pytest.raises(ValueError, match="nobody thought of"):
+        tree.kill()
+    assert psutil.Process().children(recursive=True) == []
+
+
+HOARDER = """
+import ctypes, os, threading, time
+def hoard():
+    hoard = bytearray(os.urandom(1 << 20)) * 64
+    time.sleep(600)
+threading.Thread(target=hoard).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_whose_first_thread_ended_is_counted_and_weighed(tmp_path: Path) -> None:
+    tree = planted(HOARDER, tmp_path)
+    try:
+        wait_for(lambda: psutil.Process(tree.leader.pid).status() == psutil.STATUS_ZOMBIE)
+        assert [process.pid for process in tree.members()] == [tree.leader.pid]
+        wait_for(lambda: tree.private_memory(tree.members()) > 60 << 20)
+    finally:
+        tree.kill()
+
+
+@pytest.mark.parametrize("numbers", ["1 7", "a b"])
+def test_a_process_cannot_number_itself_by_its_name(numbers: str) -> None:
+    named = f"import ctypes; ctypes.CDLL(None).prctl(15, b'\x0bNSpid: {numbers}'); input()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", named], stdin=pipe) as process:
+        wait_for(lambda: b"NSpid" in Path(f"/proc/{process.pid}/comm").read_bytes())
+        assert number_inside(process.pid) == 0
+        process.kill()
 
 
 def test_a_process_that_forbids_the_look_is_counted_all_the_same(
@@ -87,14 +135,14 @@ def test_a_process_that_forbids_the_look_is_counted_all_the_same(
     for _ in range(64):  # pages of its own: what earlier tests gave back may serve a bytearray
         hoard.write(os.urandom(1 << 20))
     pid = os.getpid()
-    read_text = Path.read_text
+    read_bytes = Path.read_bytes
 
-    def forbidden(path: Path, *arguments: str, **options: str) -> str:
+    def forbidden(path: Path) -> bytes:
         if path.name == "smaps_rollup":
             raise PermissionError(path)
-        return read_text(path, *arguments, **options)
+        return read_bytes(path)
 
-    monkeypatch.setattr(memory.Path, "read_text", forbidden)
+    monkeypatch.setattr(memory.Path, "read_bytes", forbidden)
     assert private_memory(pid) - before > 60 << 20
     hoard.close()
 
@@ -138,13 +186,7 @@ def test_shared_memory_of_a_killed_tree_is_removed_and_no_other(tmp_path: Path) 
     older = Path("/dev/shm") / f"zewdpc-test-{os.getpid()}"
     older.write_bytes(b"not the tree's")
     try:
-        tree = ProcessTree(
-            [sys.executable, "-c", SHARER, str(told)],
-            cwd=tmp_path,
-            env=os.environ,
-            output=subprocess.DEVNULL,
-            pass_fds=[],
-        )
+        tree = planted(SHARER, tmp_path, str(told))
         wait_for(lambda: told.exists() and len(told.read_text().split()) == 2)
         name, number = told.read_text().split()
         made = {Shared((Path("/dev/shm") / name).stat().st_ino, name), Shared(int(number))}

@@ -10,31 +10,32 @@ def private_memory(pid: int) -> int:
 
     Pages shared with others count in proportion, so forked pages count once over a family.
     A process can forbid the look that this takes (PR_SET_DUMPABLE); then what the kernel tells
-    everybody is taken, where shared pages count in full. 0 means that the process has ended.
+    everybody is taken, where shared pages count in full. 0 means that the process has ended, or
+    its first thread; the number of any other thread does as well.
     """
     try:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_bytes()
     except PermissionError:
         return resident_memory(pid)
     except FileNotFoundError:
         return _private_memory_elsewhere(pid)
     except ProcessLookupError:
         return 0
-    return _sum(rollup, "Pss_Anon", "Pss_Shmem")
+    return _sum(rollup, b"Pss_Anon", b"Pss_Shmem")
 
 
 def resident_memory(pid: int) -> int:
     """Bytes of anonymous and shared memory that are in RAM, which any user may read."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+        status = Path(f"/proc/{pid}/status").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return _sum(status, "RssAnon", "RssShmem")
+    return _sum(status, b"RssAnon", b"RssShmem")
 
 
-def _sum(fields: str, *names: str) -> int:
+def _sum(fields: bytes, *names: bytes) -> int:
     """The named fields of a file of `Name:  123 kB` lines, in bytes."""
-    found = dict(line.split(":", 1) for line in fields.splitlines() if ":" in line)
+    found = dict(line.split(b":", 1) for line in fields.split(b"\n") if b":" in line)
     return sum(int(found[name].split()[0]) * 1024 for name in names if name in found)
 
 

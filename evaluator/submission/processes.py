@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -75,7 +75,7 @@ class ProcessTree:
     def private_memory(self, members: Sequence[psutil.Process]) -> int:
         """Bytes of anonymous and shared memory of members; mapped files do not count."""
         self._note_shared(members)
-        return sum(private_memory(process.pid) for process in members)
+        return sum(map(private_memory, _threads_of(members)))
 
     def wait(self, timeout: float) -> int | None:
         """The leader's exit code, or None when it still runs after `timeout` seconds."""
@@ -107,9 +107,14 @@ class ProcessTree:
         if self._ended:
             return 0
         self._ended = True
-        members = self.members()
-        self._note_shared(members)
-        left_running = sum(not self._is_first(process) for process in members)
+        try:
+            members = self.members()
+            self._note_shared(members)
+            return sum(not self._is_first(process) for process in members)
+        finally:
+            self._end(patience)
+
+    def _end(self, patience: float) -> None:
         deadline = time.monotonic() + patience
         quiet = 0
         while quiet < QUIET_LOOKS and time.monotonic() < deadline:
@@ -131,18 +136,17 @@ class ProcessTree:
         if self._guardian:
             self._guardian.kill()
             self._guardian.wait()
-        return left_running
 
     def _note_shared(self, members: Iterable[psutil.Process]) -> None:
         if not self._sandboxed:  # there it is the sandbox's own and ends with it
-            self._shared |= mapped_by(process.pid for process in members)
+            self._shared |= mapped_by(_threads_of(members))
 
     def _family(self) -> list[psutil.Process]:
         """Members, the dead ones that nobody has buried, and the sandbox's own processes."""
         return [process for process in _descendants() if process not in self._before]
 
     def _counts(self, process: psutil.Process) -> bool:
-        if _is_zombie(process):
+        if living_thread(process) is None:
             return False
         return not self._sandboxed or number_inside(process.pid) >= FIRST_INSIDE
 
@@ -155,11 +159,28 @@ class ProcessTree:
 def number_inside(pid: int) -> int:
     """The number that a process has in the first sandbox it is in; 0 where it is in none."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+        status = Path(f"/proc/{pid}/status").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    numbers = [line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")]
+    # Not splitlines: a process may name itself with anything that ends a line but the newline.
+    numbers = [line.split()[1:] for line in status.split(b"\n") if line.startswith(b"NSpid:")]
     return int(numbers[0][1]) if numbers and len(numbers[0]) > 1 else 0
+
+
+def living_thread(process: psutil.Process) -> int | None:
+    """The number of a thread that has not ended; the first can end long before the others."""
+    try:
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return process.pid
+        threads = list(Path(f"/proc/{process.pid}/task").iterdir())
+    except (psutil.NoSuchProcess, FileNotFoundError):
+        return None
+    for thread in threads:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            state = (thread / "stat").read_bytes().rpartition(b")")[2].split()[0]
+            if state not in (b"Z", b"X"):
+                return int(thread.name)
+    return None
 
 
 def task_limit(room: int) -> int | None:
@@ -217,8 +238,8 @@ def _descendants() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
-def _is_zombie(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
+def _threads_of(processes: Iterable[psutil.Process]) -> Iterator[int]:
+    """A living thread of each, by whose number /proc tells what the process has in memory."""
+    for process in processes:
+        if thread := living_thread(process):
+            yield thread
