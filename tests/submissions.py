@@ -3,6 +3,11 @@
 import textwrap
 from pathlib import Path
 
+import pytest
+
+from evaluator.errors import ConfigurationError
+from evaluator.submission.sandbox import require
+
 WELL_BEHAVED = """
 import os, sys, time, threading, subprocess, signal
 import numpy as np
@@ -50,3 +55,10 @@ def write_submission(folder: Path, source: str | None = None, **places: str) -> 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.py").write_text(source)
     return folder / "run.py"
+
+
+def skip_without_bubblewrap() -> None:
+    try:
+        require()
+    except ConfigurationError as error:
+        pytest.skip(str(error))

@@ -17,17 +17,16 @@ import psutil
 import pytest
 
 from evaluator.datasets.dataset import Splits, open_splits
-from evaluator.errors import ConfigurationError
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.journal import Record, read_records
 from evaluator.grid.plan import Plan
 from evaluator.grid.trial import Pair
 from evaluator.submission.isolation import last_lines
 from evaluator.submission.output import FIRST, LAST
-from evaluator.submission.sandbox import Sandbox, require
+from evaluator.submission.sandbox import Sandbox
 from evaluator.submission.watch import Limits
 from evaluator.training.scoring import Scorer
-from tests.submissions import write_submission
+from tests.submissions import skip_without_bubblewrap, write_submission
 
 BUDGET = 5
 LINE = "unlabelled_dataset._purchase.__self__._channel"  # the child's end of the line
@@ -518,13 +517,6 @@ def test_the_judge_that_saw_them_all_still_judges(
     assert (record["status"], record["warnings"], record["left_running"]) == ("ok", [], 0)
     assert record["purchased"] == list(range(BUDGET))
     assert digest(splits) == pixels
-
-
-def skip_without_bubblewrap() -> None:
-    try:
-        require()
-    except ConfigurationError as error:
-        pytest.skip(str(error))
 
 
 def test_shared_memory_is_seen_by_the_check() -> None:

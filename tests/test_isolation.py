@@ -15,10 +15,12 @@ from evaluator.errors import ConfigurationError
 from evaluator.grid.trial import Pair
 from evaluator.submission.answers import check_notes, check_predictions
 from evaluator.submission.isolation import last_lines, preflight, run_submission
+from evaluator.submission.sandbox import Sandbox
 from evaluator.submission.vault import LabelVault
 from evaluator.submission.watch import Limits, Outcome, TrialFailedError
-from tests.submissions import write_submission
+from tests.submissions import skip_without_bubblewrap, write_submission
 
+HOUSE = Path(__file__).resolve().parent.parent
 BUDGET = 5
 
 
@@ -225,10 +227,42 @@ def test_a_submission_with_an_evaluator_of_its_own(run: Runner, tmp_path: Path) 
     assert result.outcome.status == "ok", result.outcome.reason
 
 
-def test_the_house_lends_a_foreign_submission_nothing(run: Runner) -> None:
-    result = run(at_import="import strategies")
+@pytest.mark.parametrize(
+    ("path", "at_import"),
+    [
+        ("", "import strategies"),
+        (
+            str(HOUSE),
+            "subprocess.run([sys.executable, '-c', 'import strategies'], check=True)",
+        ),
+    ],
+)
+def test_the_house_lends_a_foreign_submission_nothing(
+    path: str, at_import: str, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", path)
+    result = run(at_import=at_import)
     assert result.outcome.status == "crashed"
-    assert "No module named 'strategies'" in result.outcome.reason
+    assert "No module named 'strategies'" in result.log.read_text()
+
+
+@pytest.mark.parametrize(("method", "isolated"), [("spawn", False), ("forkserver", True)])
+def test_worker_processes_that_start_anew_find_the_submission_and_the_data_sets(
+    method: str, isolated: bool, run: Runner, splits: Splits
+) -> None:
+    if isolated:
+        skip_without_bubblewrap()
+    result = run(
+        limits=Limits(sandbox=Sandbox((splits.root,)) if isolated else None),
+        at_import="def count(dataset):\n    return len(dataset)",
+        purchase=f"""
+            import multiprocessing
+            with multiprocessing.get_context({method!r}).Pool(1) as pool:
+                print("counted", pool.map(count, [unlabelled_dataset]))
+        """,
+    )
+    assert result.outcome.status == "ok", result.outcome.reason
+    assert "counted [40]" in result.log.read_text()
 
 
 @pytest.mark.parametrize("cpus", [1, 2])

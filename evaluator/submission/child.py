@@ -23,6 +23,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -171,14 +172,14 @@ def load_submission(run_py: Path, arguments: Mapping[str, Any]) -> Any:
 
 
 def import_run(run_py: Path) -> Any:
-    """`import run` with the submission's folder first on the path.
+    """`import run`, with the submission's folder on the path before all but what it is lent.
 
     Raises ImportError where that name does not lead to `run_py`.
     """
     name = run_py.stem
-    # Ours is imported already; what else the submission imports must be its own.
-    house = str(Path(base_run.__file__).parent)
-    sys.path[:] = [str(run_py.parent), *(path for path in sys.path if path != house)]
+    # Ours is imported already; a worker process that starts anew looks for it on its parent's path.
+    first = [str(Path(base_run.__file__).parent), str(run_py.parent)]
+    sys.path[:] = [*first, *(path for path in sys.path if path not in first)]
     if run_py.suffix != ".py" or "." in name:
         raise ImportError(
             f"`import {name}` does not find {run_py.name}. Rename it: one name without a dot, and "
@@ -275,6 +276,8 @@ def limit_tasks(most: int | None) -> None:
 
 def main() -> None:
     die_with_parent()
+    # A worker process that starts anew imports its parent's main module, which is not for it.
+    sys.modules["__main__"] = ModuleType("__main__")
     judge = Judge(Channel(socket.socket(fileno=int(sys.argv[1]))))
     job = json.loads(Path(sys.argv[2]).read_text())
     limit_tasks(job["most_tasks"])

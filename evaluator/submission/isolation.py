@@ -35,6 +35,7 @@ from evaluator.submission.watch import (
 )
 
 HOUSE = Path(__file__).resolve().parents[2]
+LENT = ("evaluator", "base_run.py")  # of the house, to the submission's process
 IMAGES = ("training_images", "unlabelled_images", "test_images")  # what the child maps
 TASKS_PER_PROCESS = 8  # threads that an allowed process may have, on average
 ANSWER_PATIENCE = 10.0  # seconds for the child to take an answer it asked for
@@ -178,8 +179,7 @@ def _child(
         command = [sys.executable, "-P", "-m", "evaluator.submission.child"]
         command += [str(theirs.fileno()), str(job_file)]
         cwd = Path(job["submission"]).parent
-        path = os.pathsep.join(filter(None, [str(HOUSE), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "PYTHONPATH": path}
+        environment = {**os.environ, "PYTHONPATH": _python_path(_lent(scratch))}
         if sandbox:
             images = [Path(job[name]) for name in IMAGES if name in job]
             command = sandbox.command(command, cwd, [job_file, *images], scratch)
@@ -197,6 +197,20 @@ def _child(
             yield tree, Channel(ours, send_timeout=ANSWER_PATIENCE)
         finally:
             tree.kill()
+
+
+def _lent(scratch: Path) -> Path:
+    """A folder with what a submission may import of the house; a sandbox shows no more of it."""
+    folder = scratch / "house"
+    folder.mkdir()
+    for name in LENT:
+        (folder / name).symlink_to(HOUSE / name)
+    return folder
+
+
+def _python_path(lent: Path) -> str:
+    asked = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join([str(lent), *(p for p in asked if p and Path(p).resolve() != HOUSE)])
 
 
 def _run_phases(watch: Watch, pair: Pair, limits: Limits, test_shape: tuple[int, int]) -> None:
