@@ -197,6 +197,15 @@ ROWS: dict[str, Row] = {
         {"purchase": "import ctypes; ctypes.string_at(8)"}, "crashed", "killed by SIGSEGV"
     ),
     "standard streams closed": Row({"purchase": "os.closerange(0, 3)"}, "ok"),
+    "sys.stdout closed, and a reason to tell without sys.stderr": Row(
+        {
+            "purchase": "sys.stdout.close()",
+            "prediction": "sys.stderr.close(); raise ValueError('the reason')",
+        },
+        "crashed",
+        "prediction: ValueError: the reason",
+    ),
+    "a sys.stdout of its own making": Row({"purchase": "sys.stdout = object()"}, "ok"),
     "every file closed": Row(
         {"purchase": "os.closerange(0, 256); time.sleep(600)"},
         "crashed",
@@ -210,6 +219,27 @@ ROWS: dict[str, Row] = {
     ),
     "a thread that never ends": Row(
         {"prediction": "threading.Thread(target=threading.Event().wait).start()"}, "ok"
+    ),
+    "a fork that returns from its phase": Row(
+        {
+            "purchase": """
+                if os.fork() == 0:
+                    return {}
+                os.wait()
+            """
+        },
+        "ok",
+    ),
+    "a fork that raises out of its phase": Row(
+        {
+            "purchase": """
+                if os.fork() == 0:
+                    raise ValueError("a worker of mine failed, which I can live with")
+                os.wait()
+            """
+        },
+        "ok",
+        log="a worker of mine failed",
     ),
     # run.py
     "a syntax error": Row({}, "crashed", "(?s)start-up: .*SyntaxError", source="def broken(:"),
@@ -304,6 +334,21 @@ ROWS: dict[str, Row] = {
             """
         },
         "ok",
+    ),
+    "purchases that go on after the phase": Row(
+        {
+            "after_purchase": """
+                def buy():
+                    while True:
+                        unlabelled_dataset.purchase_label(0)
+                sys.setswitchinterval(1e-5)
+                for _ in range(20):
+                    threading.Thread(target=buy, daemon=True).start()
+                time.sleep(0.3)
+            """
+        },
+        "ok",
+        log="Labels are sold in the purchase phase only",
     ),
     "purchases in a forked process": Row(
         {

@@ -14,6 +14,7 @@ if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):
     _allowed = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, _allowed[: json.loads(Path(sys.argv[2]).read_text())["cpus"]])
 
+import contextlib
 import importlib
 import inspect
 import io
@@ -51,18 +52,26 @@ class Judge:
         self._channel = channel
         self._lock = threading.Lock()
         self._process = os.getpid()
+        self._selling = False
 
     def tell(self, message: Message, payload: bytes = b"") -> None:
+        """Say what became of an order. No thread can buy from then on, and so read the next one."""
+        if os.getpid() != self._process:  # a fork that came out of the phase; it has no say
+            os._exit(1)
         with self._lock:
+            self._selling = False
             self._channel.send(message, payload)
 
     def next_order(self) -> Message:
-        return self._receive()
+        order = self._receive()
+        self._selling = order.get("name") == "purchase"
+        return order
 
     def progress(self, share: float) -> None:
         """What a phase calls as `register_progress`."""
         if os.getpid() == self._process:
-            self.tell({"type": "progress", "share": float(share)})
+            with self._lock:
+                self._channel.send({"type": "progress", "share": float(share)})
 
     def purchase(self, index: Any) -> list[int]:
         """Ask for a label. Safe from any thread; not from a forked or spawned process."""
@@ -78,6 +87,8 @@ class Judge:
                 f"purchase_label takes a whole number; got {index!r}."
             ) from None
         with self._lock:
+            if not self._selling:
+                raise ZEWDPCRuntimeError("Labels are sold in the purchase phase only.")
             self._channel.send({"type": "purchase", "index": number})
             answer = self._receive()
         if answer["type"] == "out_of_budget":
@@ -224,12 +235,18 @@ def _plain_notes(submission: Any) -> list[list[Any]] | None:
         ]
         size = len(json.dumps(rows))
     except Exception:
-        print(f"purchase_notes were left out:\n{traceback.format_exc()}", file=sys.stderr)
+        _print(f"purchase_notes were left out:\n{traceback.format_exc()}")
         return None
     if size > MOST_NOTED:
-        print(f"purchase_notes of {size} bytes were left out; at most {MOST_NOTED} are taken.")
+        _print(f"purchase_notes of {size} bytes were left out; at most {MOST_NOTED} are taken.")
         return None
     return rows
+
+
+def _print(text: str) -> None:
+    """Into the log, unless the submission has closed its streams or put others there."""
+    with contextlib.suppress(Exception):
+        print(text.rstrip(), file=sys.stderr)
 
 
 def _failure(error: BaseException) -> Message:
@@ -245,7 +262,8 @@ def serve(judge: Judge, job: Mapping[str, Any]) -> None:
     judge.tell({"type": "ready"})
     while (order := judge.next_order())["type"] == "phase":
         answer, payload = stage.run_phase(order["name"], order)
-        sys.stdout.flush()
+        with contextlib.suppress(Exception):  # closed, or replaced by something else
+            sys.stdout.flush()
         judge.tell(answer, payload)
 
 
@@ -287,7 +305,7 @@ def main() -> None:
         {"trial": serve, "preflight": preflight}[job["kind"]](judge, job)
     except Exception as error:
         if job["kind"] == "trial" or not isinstance(error, ArgumentsRefusedError):
-            traceback.print_exc()
+            _print(traceback.format_exc())
         judge.tell(_failure(error))
         sys.exit(1)
 
