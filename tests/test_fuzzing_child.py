@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evaluator.errors import ZEWDPCRuntimeError
 from evaluator.submission.answers import check_claim, check_notes, check_predictions, read_claim
+from evaluator.submission.contract import METHODS, Contract
+from evaluator.submission.isolation import _refusal
 from evaluator.submission.processes import ProcessTree
 from evaluator.submission.protocol import HEADER, Channel, ChannelClosedError
 from evaluator.submission.vault import LabelVault
@@ -125,6 +127,26 @@ def test_any_messages_end_a_phase_or_fail_the_trial(
         else:
             assert isinstance(failed, TrialFailedError)
             assert failed.status in ("crashed", "over_budget", "out_of_memory")
+
+
+@BOUNDED
+@given(MESSAGES)
+@example({"type": "failed", "kinds": 5})
+def test_any_first_message_that_is_not_ready_is_an_error_in_words(message: dict[str, Any]) -> None:
+    with tempfile.NamedTemporaryFile() as log:
+        refusal = _refusal(Path("run.py"), message, Path(log.name))
+    assert str(refusal).startswith("run.py ")
+
+
+DESCRIBED = st.dictionaries(st.sampled_from(["class_name", "missing", "spellings"]), JSON)
+
+
+@BOUNDED
+@given(JSON | DESCRIBED)
+@example({"missing": 5, "spellings": 5})
+def test_any_description_of_a_class_is_a_contract(described: Any) -> None:
+    contract = Contract.from_message(described)
+    assert set(contract.missing) <= set(METHODS)
 
 
 @BOUNDED

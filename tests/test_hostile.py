@@ -134,6 +134,16 @@ ROWS: dict[str, Row] = {
         "crashed",
         r"^purchase: ValueError: (because ){400,500}b?e?c?a?u?s?e? ?$",
     ),
+    "words that a terminal obeys, and too many": Row(
+        {
+            "purchase": rf"""
+                os.write(1, b"\x1b[2J\x1b]52;c;cm0gLXJm\x07 all is well\n")
+                {LINE}.send({{"type": "failed", "reason": "\x1b[8m" + "x" * 1000000}})
+            """
+        },
+        "crashed",
+        r"^purchase: \\x1b\[8mx{4000,}$",
+    ),
     "a flood of progress": Row(
         {"purchase": "for i in range(20000): register_progress(i / 20000)"}, "ok"
     ),
@@ -550,6 +560,7 @@ def test_it_ends_as_it_should(
     assert re.search(row.log, log.read_bytes().decode(errors="backslashreplace")), told
     assert log.stat().st_size <= FIRST + LAST + ROUGHLY_A_NOTE
     assert len(record["reason"]) < 5000
+    assert re.sub(r"[\n\t]", "", told).isprintable()
     assert digest(splits) == pixels
     if record["status"] == "ok" and not row.warning:
         assert sorted(record["purchased"]) == list(range(BUDGET))

@@ -214,8 +214,8 @@ def test_a_reader_who_does_not_read_runs_out_of_time(run: Runner) -> None:
                 {LINE}.send({{'type': 'purchase', 'index': 0}})
         """,
     )
-    assert result.outcome.status in ("timeout", "crashed")
-    assert sum(result.outcome.seconds.values()) < 20
+    assert result.outcome.status == "timeout"
+    assert sum(result.outcome.seconds.values()) < 6
 
 
 def test_a_submission_with_an_evaluator_of_its_own(run: Runner, tmp_path: Path) -> None:

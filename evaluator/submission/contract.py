@@ -39,11 +39,11 @@ class Contract:
     def from_message(cls, described: Any) -> "Contract":
         """What the submission's process said; whatever it did not say counts as missing."""
         found = described if isinstance(described, dict) else {}
-        missing, spellings = found.get("missing", METHODS), found.get("spellings", ())
+        missing, spellings = found.get("missing"), found.get("spellings")
         return cls(
             str(found.get("class_name", "nothing")),
-            tuple(method for method in METHODS if method in missing),
-            tuple(spelling for spelling in get_args(Spelling) if spelling in spellings),
+            tuple(m for m in METHODS if not isinstance(missing, list) or m in missing),
+            tuple(s for s in get_args(Spelling) if isinstance(spellings, list) and s in spellings),
         )
 
 

@@ -31,6 +31,7 @@ from evaluator.submission.watch import (
     TrialFailedError,
     Watch,
     how_it_ended,
+    kinds_of,
     receive_while_alive,
 )
 
@@ -38,7 +39,7 @@ HOUSE = Path(__file__).resolve().parents[2]
 LENT = ("evaluator", "base_run.py")  # of the house, to the submission's process
 IMAGES = ("training_images", "unlabelled_images", "test_images")  # what the child maps
 TASKS_PER_PROCESS = 8  # threads that an allowed process may have, on average
-ANSWER_PATIENCE = 10.0  # seconds for the child to take an answer it asked for
+LONGEST_REASON = 4096  # characters
 
 
 def run_submission(
@@ -88,7 +89,7 @@ def run_submission(
             _run_phases(watch, pair, limits, (n_test, len(splits.class_names)))
             watch.end()
         except TrialFailedError as failed:
-            outcome.status, outcome.reason = failed.status, failed.reason
+            outcome.status, outcome.reason = failed.status, _told(failed.reason)
         finally:
             vault.open = False
             outcome.left_running = tree.kill()
@@ -145,13 +146,17 @@ def _preflight(submission: Path, variants: list[dict[str, Any]], limits: Limits)
                 f"{submission} did not start within {limits.start_up:g} s.\n{last_lines(log)}",
             )
         if message["type"] != "ready":
-            reason = message.get("reason", "it sent something else than expected")
-            if "ArgumentsRefusedError" in message.get("kinds", ()):
-                raise ConfigurationError("arguments-refused", f"{submission} refuses: {reason}")
-            raise ConfigurationError(
-                "submission-unusable", f"{submission} cannot be used: {reason}\n{last_lines(log)}"
-            )
+            raise _refusal(submission, message, log)
         return message
+
+
+def _refusal(submission: Path, message: Message, log: Path) -> ConfigurationError:
+    reason = _told(str(message.get("reason", "it sent something else than expected")))
+    if "ArgumentsRefusedError" in kinds_of(message):
+        return ConfigurationError("arguments-refused", f"{submission} refuses: {reason}")
+    return ConfigurationError(
+        "submission-unusable", f"{submission} cannot be used: {reason}\n{last_lines(log)}"
+    )
 
 
 def last_lines(log: Path, n: int = 20) -> str:
@@ -159,7 +164,19 @@ def last_lines(log: Path, n: int = 20) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 16384))
         lines = file.read().decode(errors="backslashreplace").splitlines()
-    return "\n".join(f"    {line}" for line in lines[-n:]) or "    (it printed nothing)"
+    return "\n".join(f"    {_plain(line)}" for line in lines[-n:]) or "    (it printed nothing)"
+
+
+def _told(reason: str) -> str:
+    """A reason as the submission gave it, fit to be shown and kept."""
+    return _plain(reason)[:LONGEST_REASON]
+
+
+def _plain(text: str) -> str:
+    """What a terminal would act on, and not show, as escapes such as \\x1b."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 @contextlib.contextmanager
@@ -194,7 +211,7 @@ def _child(
         )
         theirs.close()
         try:
-            yield tree, Channel(ours, send_timeout=ANSWER_PATIENCE)
+            yield tree, Channel(ours)
         finally:
             tree.kill()
 

@@ -27,19 +27,20 @@ class Channel:
     Parameters
     ----------
     end : a connected stream socket.
-    send_timeout : seconds after which a reader who does not read counts as gone.
     """
 
-    def __init__(self, end: socket.socket, send_timeout: float | None = None) -> None:
+    def __init__(self, end: socket.socket) -> None:
         self._socket = end
-        self._send_timeout = send_timeout
         self._received = bytearray()
 
-    def send(self, message: Message, payload: bytes = b"") -> None:
-        """Send one frame. Raises ChannelClosedError where nobody listens."""
+    def send(self, message: Message, payload: bytes = b"", timeout: float | None = None) -> None:
+        """Send one frame.
+
+        Raises ChannelClosedError where nobody listens, or reads for `timeout` seconds.
+        """
         body = json.dumps(message).encode()
         frame = HEADER.pack(len(body), len(payload)) + body + payload
-        self._socket.settimeout(self._send_timeout)
+        self._socket.settimeout(timeout)
         try:
             self._socket.sendall(frame)
         except OSError as error:

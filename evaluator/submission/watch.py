@@ -21,6 +21,7 @@ from evaluator.submission.vault import LabelVault
 POLL = 0.25  # seconds between looks at the child's processes and memory
 LOOKING_SHARE = 20.0  # a look is followed by a pause this many times as long
 LAST_WORDS = 0.05  # seconds to read what an ended process had still sent
+ANSWER_PATIENCE = 10.0  # seconds for the child to take what it asked for or was told
 EXIT_PATIENCE = 5.0  # seconds for the child to end after its last phase
 Progress = Callable[[str, float], None]
 
@@ -91,7 +92,8 @@ class Watch:
         started = time.monotonic()
         try:
             with contextlib.suppress(ChannelClosedError):  # then waiting says how it ended
-                self.channel.send({"type": "phase", "name": phase, "arguments": arguments})
+                order = {"type": "phase", "name": phase, "arguments": arguments}
+                self.channel.send(order, timeout=_patience(allowed))
             return self._until_answer(phase, started + allowed, "done")
         finally:
             self.outcome.seconds[phase] = round(time.monotonic() - started, 3)
@@ -99,7 +101,7 @@ class Watch:
     def end(self) -> None:
         """Tell the child that nothing more is wanted and give it a moment to end by itself."""
         with contextlib.suppress(ChannelClosedError):  # it has ended already
-            self.channel.send({"type": "end"})
+            self.channel.send({"type": "end"}, timeout=ANSWER_PATIENCE)
         self.tree.settle(EXIT_PATIENCE)
 
     def _until_answer(self, phase: str, deadline: float, wanted: str) -> tuple[Message, bytes]:
@@ -117,16 +119,16 @@ class Watch:
                     if time.monotonic() > deadline:
                         raise TrialFailedError("timeout", _out_of_time(phase))
                     return frame
-                self._answer(frame[0], phase)
+                self._answer(frame[0], phase, left)
             except ChannelClosedError:
                 raise self._ended(phase, deadline) from None
             except ZEWDPCRuntimeError as error:
                 raise TrialFailedError("crashed", f"{phase}: {error}") from None
 
-    def _answer(self, message: Message, phase: str) -> None:
+    def _answer(self, message: Message, phase: str, left: float) -> None:
         kind = message["type"]
         if kind == "purchase":
-            self.channel.send(self._sell(message.get("index")))
+            self.channel.send(self._sell(message.get("index")), timeout=_patience(left))
         elif kind == "progress":
             share = message.get("share")
             if isinstance(share, float) and math.isfinite(share):
@@ -145,8 +147,7 @@ class Watch:
             return {"type": "refused", "reason": str(error)}
 
     def _failure(self, message: Message, phase: str) -> tuple[Status, str]:
-        kinds = message.get("kinds")
-        names = [kind for kind in kinds if isinstance(kind, str)] if isinstance(kinds, list) else []
+        names = kinds_of(message)
         reason = f"{phase}: {message.get('reason')}"
         if "OutOfBudgetError" in names and self.vault.refused:
             return "over_budget", reason
@@ -195,6 +196,12 @@ class Watch:
             )
 
 
+def kinds_of(message: Message) -> list[str]:
+    """The names of the classes that an exception of the submission belongs to, as far as told."""
+    kinds = message.get("kinds")
+    return [kind for kind in kinds if isinstance(kind, str)] if isinstance(kinds, list) else []
+
+
 def receive_while_alive(
     channel: Channel, tree: ProcessTree, timeout: float
 ) -> tuple[Message, bytes] | None:
@@ -209,6 +216,11 @@ def receive_while_alive(
         if frame is None:
             raise ChannelClosedError("the leader has ended")
     return frame
+
+
+def _patience(left: float) -> float:
+    """Seconds that a child which does not read may keep its judge waiting; no more than it has."""
+    return min(max(left, 0.0), ANSWER_PATIENCE)
 
 
 def _pause_after(look: float) -> float:
