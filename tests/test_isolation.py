@@ -4,7 +4,7 @@ import os
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -442,6 +442,29 @@ def test_what_cannot_run_is_refused_before_anything_runs(case: str, tmp_path: Pa
     source, arguments, words = PREFLIGHT[case]
     with pytest.raises(ConfigurationError, match=words):
         preflight(write_submission(tmp_path, source), [arguments])
+
+
+HUNGRY = {
+    "memory": (
+        "hoard = bytearray(os.urandom(2**20)) * 600",
+        Limits(memory=600 * 2**20),
+        "GiB of private memory",
+    ),
+    "processes": (
+        "for _ in range(40): subprocess.Popen(['sleep', '600'])",
+        Limits(processes=30),
+        "processes at one time; at most 30",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HUNGRY)
+def test_the_look_before_anything_runs_is_watched_too(case: str, tmp_path: Path) -> None:
+    code, limits, words = HUNGRY[case]
+    submission = write_submission(tmp_path, f"import os, subprocess, time\n{code}\ntime.sleep(600)")
+    with pytest.raises(ConfigurationError, match=f"start-up: .*{words}"):
+        preflight(submission, [{}], replace(limits, start_up=20))
+    assert psutil.Process().children(recursive=True) == []
 
 
 def test_arguments_that_are_refused_are_told_in_a_line(tmp_path: Path) -> None:

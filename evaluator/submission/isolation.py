@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evaluator.datasets.dataset import Splits
 from evaluator.errors import ConfigurationError, ZEWDPCRuntimeError
 from evaluator.grid.trial import Pair
@@ -103,8 +105,8 @@ def preflight(
 ) -> list[dict[str, str]] | None:
     """Import a submission and instantiate it with each set of arguments, before hours are spent.
 
-    Of the limits, those of the start count. Returns the strategies it describes, or None where
-    it describes none. Raises ConfigurationError with the submission's own message.
+    All limits count but the prediction's. Returns the strategies it describes, or None where it
+    describes none. Raises ConfigurationError with the submission's own message.
     """
     message = _preflight(submission, variants, limits or Limits())
     strategies: list[dict[str, str]] | None = message.get("strategies")
@@ -132,11 +134,13 @@ def _preflight(submission: Path, variants: list[dict[str, Any]], limits: Limits)
         log = Path(folder) / "log"
         with _child(job, log, limits.sandbox) as (tree, channel):
             try:
-                message = _first_message(channel, tree, limits.start_up)
+                nothing = LabelVault(np.empty((0, 0)), 0)
+                watch = Watch(tree, channel, nothing, limits, Outcome(), lambda phase, share: None)
+                message = _first_message(watch)
             except ChannelClosedError:
                 code = tree.wait(EXIT_PATIENCE)
                 message = {"type": "failed", "reason": f"its process {how_it_ended(code)}"}
-            except ZEWDPCRuntimeError as error:
+            except (TrialFailedError, ZEWDPCRuntimeError) as error:
                 message = {"type": "failed", "reason": str(error)}
             finally:
                 tree.kill()
@@ -246,10 +250,11 @@ def _run_phases(watch: Watch, pair: Pair, limits: Limits, test_shape: tuple[int,
     watch.outcome.predictions = check_predictions(answer, payload, test_shape)
 
 
-def _first_message(channel: Channel, tree: ProcessTree, timeout: float) -> Message | None:
-    deadline = time.monotonic() + timeout
+def _first_message(watch: Watch) -> Message | None:
+    deadline = time.monotonic() + watch.limits.start_up
     while time.monotonic() < deadline:
-        frame = receive_while_alive(channel, tree, POLL)
+        watch.look("start-up")
+        frame = receive_while_alive(watch.channel, watch.tree, POLL)
         if frame:
             return frame[0]
     return None

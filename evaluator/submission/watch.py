@@ -106,7 +106,7 @@ class Watch:
 
     def _until_answer(self, phase: str, deadline: float, wanted: str) -> tuple[Message, bytes]:
         while True:
-            self._look(phase)
+            self.look(phase)
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TrialFailedError("timeout", _out_of_time(phase))
@@ -164,8 +164,11 @@ class Watch:
             "crashed", f"{phase}: the submission's process {how_it_ended(code)}"
         )
 
-    def _look(self, phase: str) -> None:
-        """Count the processes and, not so often where there are many, weigh their memory."""
+    def look(self, phase: str) -> None:
+        """Count the processes and, not so often where there are many, weigh their memory.
+
+        Raises TrialFailedError where either is more than is allowed.
+        """
         started = time.monotonic()
         if started < self._next_count:
             return
