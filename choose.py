@@ -17,98 +17,33 @@ This is one round of what `run.py` does in the challenge, where labels come at o
 
 import argparse
 import contextlib
-import csv
-import hashlib
 import io
 import re
-import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from evaluator.errors import ConfigurationError, DatasetError, missing_requirement
 
 try:
     import numpy as np
-    from numpy.typing import NDArray
     from PIL import Image
     from tabulate import tabulate
 
-    from evaluator.datasets.cache import to_rgb
-    from evaluator.datasets.layout import IMAGE_SUFFIXES, images_below, read_split
+    from evaluator.choosing.folder import Choice, hand_on
+    from evaluator.choosing.pictures import Images, read_labelled, read_pool, say
     from run import ZEWDPCRun
 except ImportError as missing:
     print(missing_requirement("choose.py", missing).spoken, file=sys.stderr)
     sys.exit(2)
 
 PRE_TRAINING_SHARE = 0.7  # of --minutes: nothing is trained after the choice
-SEVERAL = 8  # threads that read files
 COUNTED_LABELS = re.compile(r" with_a_positive=\d+ positives_per_class=\[[^]]*\]")  # unknown here
 SPARE_PIXELS = 2  # images are read at so many times the learner's size, which it shrinks itself
-NAMED = 3  # unusable images that are told by name
 HARD_SHRINKING = 4  # how many times larger an image is, whose small defects may not survive
-
-
-@dataclass(frozen=True)
-class Images:
-    """Image files as a data set of the challenge: `{"idx", "image" (H, W, 3), "label" (C,)}`.
-
-    side : pixels at which either side is handed out, if it has more: photographs would fill the
-        memory, and the learner makes a square of them anyway.
-    read : the rows that were asked for.
-    """
-
-    files: tuple[Path, ...]
-    labels: NDArray[np.uint8]  # (N, C); zeros where nobody knows
-    side: int
-    read: set[int] = field(default_factory=set)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, idx: int) -> dict[str, Any]:
-        self.read.add(idx)
-        try:
-            with Image.open(self.files[idx]) as image:
-                image.draft("RGB", (self.side, self.side))  # a JPEG is decoded no larger
-                upright = to_rgb(image)
-                small = (min(upright.width, self.side), min(upright.height, self.side))
-                if small != upright.size:
-                    upright = upright.resize(small, reducing_gap=2.0)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DatasetError(
-                "unreadable-image",
-                f"The image {self.files[idx]} cannot be read ({error}). Replace it or move it "
-                "away.",
-            ) from error
-        return {"idx": idx, "image": np.asarray(upright), "label": self.labels[idx]}
-
-    def purchase_label(self, idx: int) -> Any:
-        """No label: it will be known when somebody has looked. The run only marks its choice."""
-        return self.labels[idx]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What was chosen: rows of the pool in the order of choice, and what is thought of them.
-
-    expected : row -> one probability per class; empty where the strategy looks at nothing.
-    looked : whether the strategy looks at images at all.
-    f1 : the learner's F1 per class, cross-validated on what is labelled; empty where none learned.
-    log : what the submission printed.
-    """
-
-    rows: list[int]
-    expected: dict[int, list[float]]
-    f1: list[float]
-    log: str
-    looked: bool
 
 
 def buyer_of_one_round(strategy: str, seed: int) -> ZEWDPCRun:
@@ -139,10 +74,10 @@ def choose(
     seconds = None if minutes is None else 60 * minutes
     log = io.StringIO()
     with contextlib.redirect_stdout(log):
-        _say(f"learning from {len(labelled):,} labelled images ...")
+        say(f"learning from {len(labelled):,} labelled images ...")
         buyer.pre_training_phase(labelled, seconds)
         left = None if seconds is None else seconds - (time.monotonic() - started)
-        _say(f"choosing {budget:,} of {len(pool):,}, by {buyer.strategy.spec} ...")
+        say(f"choosing {budget:,} of {len(pool):,}, by {buyer.strategy.spec} ...")
         rows = list(buyer.purchase_phase(pool, labelled, budget, left))
     notes = buyer.purchase_notes or {}
     expected = {row: notes[row].get("probabilities", []) for row in rows}
@@ -156,119 +91,6 @@ def choose(
             f"{told.strip()}",
         )
     return Choice(rows, expected, buyer.validation_f1, told, looks)
-
-
-def read_labelled(folders: Sequence[Path], side: int) -> tuple[Images, tuple[str, ...]]:
-    """The images of all `folders`, and the names of the classes, which must be the same in each.
-
-    Images that are the same to the byte count once. Raises DatasetError with file and line where a
-    folder is not what it must be, and where such images have different labels.
-    """
-    tables = [folder if folder.is_file() else folder / "labels.csv" for folder in folders]
-    parts = [read_split("labelled", tables[0])]
-    for table in tables[1:]:
-        parts.append(read_split("labelled", table, parts[0].class_names))
-    files = tuple(file for part in parts for file in part.images)
-    labels = np.concatenate([part.labels for part in parts])
-    first: dict[Hashable, int] = {}
-    for row, content in enumerate(_contents(files)):
-        other = first.setdefault(content, row)
-        if not np.array_equal(labels[row], labels[other]):
-            raise DatasetError(
-                "labels-disagree",
-                f"{files[other]} and {files[row]} are the same image, and have different labels. "
-                "Correct one of them, or leave one out.",
-            )
-    rows = list(first.values())
-    if len(rows) < len(files):
-        _say(f"{len(files) - len(rows)} of {len(files)} labelled images stand twice and count once")
-    return Images(tuple(files[row] for row in rows), labels[rows], side), parts[0].class_names
-
-
-def read_pool(folder: Path, labelled: Images, excluded: Sequence[Path] = ()) -> Images:
-    """The images below `folder` that can be read and are not labelled yet, each once.
-
-    What they are called does not matter; nor is any chosen that lies below an `excluded` folder.
-    Raises DatasetError where there is none.
-    """
-    if not folder.is_dir():
-        raise DatasetError(
-            "empty-pool", f"{folder} is not a folder. Give the one with the images to choose from."
-        )
-    files = _images_below(folder)
-    not_these = [*labelled.files, *(file for one in excluded for file in _images_below(one))]
-    contents = _contents([*not_these, *files])
-    known = set(contents[: len(not_these)])
-    fresh: dict[Hashable, Path] = {}
-    for file, content in zip(files, contents[len(not_these) :], strict=True):
-        if content not in known:
-            fresh.setdefault(content, file)
-    if left_out := len(files) - len(fresh):
-        _say(f"{left_out} of {len(files)} images are labelled already, excluded or doubles")
-    with ThreadPoolExecutor(SEVERAL) as threads:
-        troubles = dict(zip(fresh, threads.map(_trouble, fresh.values()), strict=True))
-    bad = {content: trouble for content, trouble in troubles.items() if trouble}
-    if bad:
-        named = "; ".join(f"{str(fresh[one])!a}: {bad[one]}" for one in list(bad)[:NAMED])
-        _say(f"{len(bad)} of {len(files)} images cannot be used and are left out ({named})")
-        fresh = {content: file for content, file in fresh.items() if content not in bad}
-    if not fresh:
-        raise DatasetError(
-            "empty-pool",
-            f"{folder} holds {len(files)} images ({', '.join(sorted(IMAGE_SUFFIXES))}), and none "
-            "that can be chosen: all are labelled already, excluded or broken. Give the folder "
-            "with the images to choose from.",
-        )
-    nobody_knows = np.zeros((len(fresh), labelled.labels.shape[1]), np.uint8)
-    return Images(tuple(fresh.values()), nobody_knows, labelled.side)
-
-
-def _images_below(folder: Path) -> list[Path]:
-    """Image files, sorted: no folders that are called so, and no links to nowhere."""
-    return sorted(path for path in images_below(folder) if path.is_file())
-
-
-def _trouble(file: Path) -> str:
-    """Why nothing can be done with an image, as far as its name and first bytes tell."""
-    try:
-        str(file).encode()
-        with Image.open(file):
-            return ""
-    except UnicodeEncodeError:
-        return "its name is not UTF-8"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return type(error).__name__ if str(file) in str(error) else str(error)
-
-
-def hand_on(
-    choice: Choice, pool: Images, root: Path, class_names: Sequence[str], into: Path
-) -> None:
-    """Write the folder for those who label, whole or not at all.
-
-    Images keep their paths below `root`, the pool's folder.
-    """
-    into.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{into.name}-", dir=into.parent) as scratch:
-        folder = Path(scratch) / into.name
-        names = [pool.files[row].relative_to(root).as_posix() for row in choice.rows]
-        for row, name in zip(choice.rows, names, strict=True):
-            target = folder / "images" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(pool.files[row], target)
-        empty = [""] * len(class_names)
-        _write_table(
-            folder / "labels.csv", ["filename", *class_names], ([name, *empty] for name in names)
-        )
-        _write_table(
-            folder / "chosen.csv",
-            ["rank", "filename", *(f"p {name}" for name in class_names)],
-            (
-                [rank, name, *(choice.expected[row] or empty)]
-                for rank, (row, name) in enumerate(zip(choice.rows, names, strict=True), start=1)
-            ),
-        )
-        (folder / "buyer.log").write_text(choice.log, encoding="utf-8")
-        folder.replace(into)
 
 
 def summary(
@@ -385,36 +207,10 @@ def _warn_of_shrinking(files: Sequence[Path], seen: int) -> None:
         except (OSError, Image.DecompressionBombError):
             continue  # whoever decodes it says so
     if longest > HARD_SHRINKING * seen:
-        _say(
+        say(
             f"notice: images of {longest} pixels are seen with {seen}: small defects may vanish. "
             "Cut them into tiles, or raise image_size under [learner] in submission.toml."
         )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _contents(files: Sequence[Path]) -> list[Hashable]:
-    """One value for each file; equal for equal contents and for no others.
-
-    Only files of one size are read: photographs are large, and seldom as large as another.
-    """
-    sizes = [file.stat().st_size for file in files]
-    often = Counter(sizes)
-
-    def content(file: Path, size: int) -> Hashable:
-        return (size, hashlib.blake2b(file.read_bytes()).digest() if often[size] > 1 else file)
-
-    with ThreadPoolExecutor(SEVERAL) as threads:
-        return list(threads.map(content, files, sizes))
-
-
-def _write_table(path: Path, header: Sequence[str], rows: Iterator[list[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8-sig") as file:  # or Excel takes it for cp1252
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

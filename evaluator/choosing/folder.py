@@ -1,0 +1,66 @@
+"""What was chosen, as a folder for those who label."""
+
+import csv
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluator.choosing.pictures import Images
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen: rows of the pool in the order of choice, and what is thought of them.
+
+    expected : row -> one probability per class; empty where the strategy looks at nothing.
+    looked : whether the strategy looks at images at all.
+    f1 : the learner's F1 per class, cross-validated on what is labelled; empty where none learned.
+    log : what the submission printed.
+    """
+
+    rows: list[int]
+    expected: dict[int, list[float]]
+    f1: list[float]
+    log: str
+    looked: bool
+
+
+def hand_on(
+    choice: Choice, pool: Images, root: Path, class_names: Sequence[str], into: Path
+) -> None:
+    """Write the folder for those who label, whole or not at all.
+
+    Images keep their paths below `root`, the pool's folder.
+    """
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{into.name}-", dir=into.parent) as scratch:
+        folder = Path(scratch) / into.name
+        names = [pool.files[row].relative_to(root).as_posix() for row in choice.rows]
+        for row, name in zip(choice.rows, names, strict=True):
+            target = folder / "images" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(pool.files[row], target)
+        empty = [""] * len(class_names)
+        _write_table(
+            folder / "labels.csv", ["filename", *class_names], ([name, *empty] for name in names)
+        )
+        _write_table(
+            folder / "chosen.csv",
+            ["rank", "filename", *(f"p {name}" for name in class_names)],
+            (
+                [rank, name, *(choice.expected[row] or empty)]
+                for rank, (row, name) in enumerate(zip(choice.rows, names, strict=True), start=1)
+            ),
+        )
+        (folder / "buyer.log").write_text(choice.log, encoding="utf-8")
+        folder.replace(into)
+
+
+def _write_table(path: Path, header: Sequence[str], rows: Iterator[list[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8-sig") as file:  # or Excel takes it for cp1252
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,162 @@
+"""One's own pictures: folders of labelled ones, and a pool that nobody has labelled."""
+
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from evaluator.datasets.cache import to_rgb
+from evaluator.datasets.layout import IMAGE_SUFFIXES, images_below, read_split
+from evaluator.errors import DatasetError
+
+SEVERAL = 8  # threads that read files
+NAMED = 3  # unusable images that are told by name
+
+
+@dataclass(frozen=True)
+class Images:
+    """Image files as a data set of the challenge: `{"idx", "image" (H, W, 3), "label" (C,)}`.
+
+    side : pixels at which either side is handed out, if it has more: photographs would fill the
+        memory, and the learner makes a square of them anyway.
+    read : the rows that were asked for.
+    """
+
+    files: tuple[Path, ...]
+    labels: NDArray[np.uint8]  # (N, C); zeros where nobody knows
+    side: int
+    read: set[int] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, idx: int) -> dict[str, Any]:
+        self.read.add(idx)
+        try:
+            with Image.open(self.files[idx]) as image:
+                image.draft("RGB", (self.side, self.side))  # a JPEG is decoded no larger
+                upright = to_rgb(image)
+                small = (min(upright.width, self.side), min(upright.height, self.side))
+                if small != upright.size:
+                    upright = upright.resize(small, reducing_gap=2.0)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DatasetError(
+                "unreadable-image",
+                f"The image {self.files[idx]} cannot be read ({error}). Replace it or move it "
+                "away.",
+            ) from error
+        return {"idx": idx, "image": np.asarray(upright), "label": self.labels[idx]}
+
+    def purchase_label(self, idx: int) -> Any:
+        """No label: it will be known when somebody has looked. The run only marks its choice."""
+        return self.labels[idx]
+
+
+def read_labelled(folders: Sequence[Path], side: int) -> tuple[Images, tuple[str, ...]]:
+    """The images of all `folders`, and the names of the classes, which must be the same in each.
+
+    Images that are the same to the byte count once. Raises DatasetError with file and line where a
+    folder is not what it must be, and where such images have different labels.
+    """
+    tables = [folder if folder.is_file() else folder / "labels.csv" for folder in folders]
+    parts = [read_split("labelled", tables[0])]
+    for table in tables[1:]:
+        parts.append(read_split("labelled", table, parts[0].class_names))
+    files = tuple(file for part in parts for file in part.images)
+    labels = np.concatenate([part.labels for part in parts])
+    first: dict[Hashable, int] = {}
+    for row, content in enumerate(_contents(files)):
+        other = first.setdefault(content, row)
+        if not np.array_equal(labels[row], labels[other]):
+            raise DatasetError(
+                "labels-disagree",
+                f"{files[other]} and {files[row]} are the same image, and have different labels. "
+                "Correct one of them, or leave one out.",
+            )
+    rows = list(first.values())
+    if len(rows) < len(files):
+        say(f"{len(files) - len(rows)} of {len(files)} labelled images stand twice and count once")
+    return Images(tuple(files[row] for row in rows), labels[rows], side), parts[0].class_names
+
+
+def read_pool(folder: Path, labelled: Images, excluded: Sequence[Path] = ()) -> Images:
+    """The images below `folder` that can be read and are not labelled yet, each once.
+
+    What they are called does not matter; nor is any chosen that lies below an `excluded` folder.
+    Raises DatasetError where there is none.
+    """
+    if not folder.is_dir():
+        raise DatasetError(
+            "empty-pool", f"{folder} is not a folder. Give the one with the images to choose from."
+        )
+    files = _images_below(folder)
+    not_these = [*labelled.files, *(file for one in excluded for file in _images_below(one))]
+    contents = _contents([*not_these, *files])
+    known = set(contents[: len(not_these)])
+    fresh: dict[Hashable, Path] = {}
+    for file, content in zip(files, contents[len(not_these) :], strict=True):
+        if content not in known:
+            fresh.setdefault(content, file)
+    if left_out := len(files) - len(fresh):
+        say(f"{left_out} of {len(files)} images are labelled already, excluded or doubles")
+    with ThreadPoolExecutor(SEVERAL) as threads:
+        troubles = dict(zip(fresh, threads.map(_trouble, fresh.values()), strict=True))
+    bad = {content: trouble for content, trouble in troubles.items() if trouble}
+    if bad:
+        named = "; ".join(f"{str(fresh[one])!a}: {bad[one]}" for one in list(bad)[:NAMED])
+        say(f"{len(bad)} of {len(files)} images cannot be used and are left out ({named})")
+        fresh = {content: file for content, file in fresh.items() if content not in bad}
+    if not fresh:
+        raise DatasetError(
+            "empty-pool",
+            f"{folder} holds {len(files)} images ({', '.join(sorted(IMAGE_SUFFIXES))}), and none "
+            "that can be chosen: all are labelled already, excluded or broken. Give the folder "
+            "with the images to choose from.",
+        )
+    nobody_knows = np.zeros((len(fresh), labelled.labels.shape[1]), np.uint8)
+    return Images(tuple(fresh.values()), nobody_knows, labelled.side)
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """Image files, sorted: no folders that are called so, and no links to nowhere."""
+    return sorted(path for path in images_below(folder) if path.is_file())
+
+
+def _trouble(file: Path) -> str:
+    """Why nothing can be done with an image, as far as its name and first bytes tell."""
+    try:
+        str(file).encode()
+        with Image.open(file):
+            return ""
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return type(error).__name__ if str(file) in str(error) else str(error)
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal, beside what the command prints as its result."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _contents(files: Sequence[Path]) -> list[Hashable]:
+    """One value for each file; equal for equal contents and for no others.
+
+    Only files of one size are read: photographs are large, and seldom as large as another.
+    """
+    sizes = [file.stat().st_size for file in files]
+    often = Counter(sizes)
+
+    def content(file: Path, size: int) -> Hashable:
+        return (size, hashlib.blake2b(file.read_bytes()).digest() if often[size] > 1 else file)
+
+    with ThreadPoolExecutor(SEVERAL) as threads:
+        return list(threads.map(content, files, sizes))
