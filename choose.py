@@ -34,7 +34,7 @@ try:
     from tabulate import tabulate
 
     from evaluator.choosing.folder import Choice, hand_on
-    from evaluator.choosing.pictures import Images, read_labelled, read_pool, say
+    from evaluator.choosing.pictures import Images, Labelled, read_labelled, read_pool, say
     from run import ZEWDPCRun
 except ImportError as missing:
     print(missing_requirement("choose.py", missing).spoken, file=sys.stderr)
@@ -93,9 +93,7 @@ def choose(
     return Choice(rows, expected, buyer.validation_f1, told, looks)
 
 
-def summary(
-    choice: Choice, labelled: Images, pool: Images, class_names: Sequence[str], into: Path
-) -> str:
+def summary(choice: Choice, labelled: Labelled, pool: Images, into: Path) -> str:
     """What was chosen and, per class, what the learner can do and expects to be in it."""
     lines = [f"{len(choice.rows):,} of {len(pool):,} images are in {into}: fill in labels.csv."]
     if choice.looked and len(pool.read) < len(pool):
@@ -106,8 +104,8 @@ def summary(
     expected = [choice.expected[row] for row in choice.rows if choice.expected[row]]
     if expected:
         sums = np.sum(expected, axis=0)
-        usual = labelled.labels.mean(axis=0) * len(expected)
-        rows = zip(class_names, choice.f1, sums, usual, strict=True)
+        usual = labelled.images.labels.mean(axis=0) * len(expected)
+        rows = zip(labelled.class_names, choice.f1, sums, usual, strict=True)
         headers = ["", "F1 so far", "expected in them", "in as many of those labelled"]
         lines += ["", tabulate(list(rows), headers, floatfmt=("", ".2f", ".0f", ".0f"))]
     return "\n".join(lines)
@@ -120,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse_what_cannot_work(flags)
         buyer = buyer_of_one_round(flags.strategy, flags.seed)
         seen = buyer.learner_settings.resolved().image_size
-        labelled, class_names = read_labelled(flags.labelled, SPARE_PIXELS * seen)
+        labelled = read_labelled(flags.labelled, SPARE_PIXELS * seen)
         pool = read_pool(flags.pool, labelled, flags.exclude)
         if flags.budget > len(pool):
             raise ConfigurationError(
@@ -128,9 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"--budget {flags.budget}: {flags.budget} labels are more than the {len(pool)} "
                 "images to choose from. Choose a smaller budget.",
             )
-        _warn_of_shrinking([*labelled.files[:1], *pool.files[:3]], seen)
-        choice = choose(buyer, labelled, pool, flags.budget, flags.minutes)
-        hand_on(choice, pool, flags.pool, class_names, flags.into)
+        _warn_of_shrinking([*labelled.images.files[:1], *pool.files[:3]], seen)
+        choice = choose(buyer, labelled.images, pool, flags.budget, flags.minutes)
+        hand_on(choice, pool, flags.pool, labelled.class_names, flags.into)
     except (ConfigurationError, DatasetError) as error:
         print(error.spoken, file=sys.stderr)
         return 2
@@ -140,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped; nothing was written.", file=sys.stderr)
         return 130
-    print(summary(choice, labelled, pool, class_names, flags.into))
+    print(summary(choice, labelled, pool, flags.into))
     return 0
 
 

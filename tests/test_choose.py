@@ -139,6 +139,13 @@ def leave_a_cell_empty(photos: Path) -> None:
     labels.write_text("\n".join([*lines[:-1], lines[-1][:-1]]))
 
 
+def empty_the_cells(photos: Path) -> None:
+    labels = photos / "labelled" / "labels.csv"
+    header, *lines = labels.read_text().splitlines()
+    empty = "," * len(CLASSES)
+    labels.write_text("\n".join([header, *(line.split(",")[0] + empty for line in lines)]))
+
+
 def contradict_a_label(photos: Path) -> None:
     labels, images = photos / "labelled" / "labels.csv", photos / "labelled" / "images"
     lines = labels.read_text().splitlines()
@@ -195,10 +202,26 @@ def test_what_is_excluded_or_broken_is_no_candidate(
     assert "1 of 42 images cannot be used and are left out" in capsys.readouterr().err
 
 
+def test_a_batch_may_be_half_filled_in(photos: Path, capsys: pytest.CaptureFixture[str]):
+    assert choose.main(flags(photos, "first", 12, "--strategy", "random")) == 0
+    labels = photos / "first" / "labels.csv"
+    first = fill_in(labels)
+    header, *lines = labels.read_text().splitlines()
+    waiting = [line.split(",")[0] + "," * len(CLASSES) for line in lines[4:]]
+    labels.write_text("\n".join([header, *lines[:4], *waiting]))
+    labelled = choose.read_labelled([photos / "first"], 80)
+    assert len(labelled.images) == 4
+    printed = capsys.readouterr().err
+    assert f"8 of 12 images in {photos / 'first'} are not labelled yet" in printed
+    pool = choose.read_pool(photos / "pool", labelled)
+    left = {file.relative_to(photos / "pool").as_posix() for file in pool.files}
+    assert len(left) == 41 - 12, "one of the pool is labelled in the other folder"
+    assert first.isdisjoint(left)
+
+
 def test_what_is_labelled_twice_counts_once(photos: Path, capsys: pytest.CaptureFixture[str]):
     one = photos / "labelled"
-    images, _ = choose.read_labelled([one, one / "labels.csv"], 80)
-    assert len(images) == 24
+    assert len(choose.read_labelled([one, one / "labels.csv"], 80).images) == 24
     assert "24 of 48 labelled images stand twice" in capsys.readouterr().err
 
 
@@ -214,7 +237,8 @@ def test_what_is_labelled_twice_counts_once(photos: Path, capsys: pytest.Capture
         (spoil_nothing, 6, ["--minutes", "0.0001"], "would have chosen by lot"),
         (spoil_nothing, 6, ["--exclude", "nowhere"], "nowhere is not a folder"),
         (contradict_a_label, 6, [], "are the same image, and have different labels"),
-        (leave_a_cell_empty, 6, [], "a label is 0 or 1"),
+        (leave_a_cell_empty, 6, [], "labels.csv, line 25: striped is ''; a label is 0 or 1"),
+        (empty_the_cells, 6, [], "is labelled yet. Fill in some lines"),
         (empty_the_pool, 6, [], "and none that can be chosen"),
         (remove_the_pool, 6, [], "pool is not a folder"),
         (remove_the_labels, 6, [], "is not there, or has no labels.csv"),

@@ -79,6 +79,10 @@ REFUSALS: dict[str, tuple[Spoil, str]] = {
         edit("training/labels.csv", r"0007\.png,\d", "0007.png,"),
         r"line 9: dark is ''",
     ),
+    "a line not filled in": (
+        edit("training/labels.csv", r"0007\.png,\d,\d,\d", "0007.png,,,"),
+        r"line 9: dark is ''; a label is 0 or 1",
+    ),
     "duplicate filename": (
         edit("training/labels.csv", r"0004\.png", "0002.png"),
         r"line 6: 0002\.png stands on line 4 already",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evaluator.datasets.cache import to_rgb
-from evaluator.datasets.layout import IMAGE_SUFFIXES, images_below, read_split
+from evaluator.datasets.layout import IMAGE_SUFFIXES, SplitFiles, images_below, read_split
 from evaluator.errors import DatasetError
 
 SEVERAL = 8  # threads that read files
@@ -60,17 +60,42 @@ class Images:
         return self.labels[idx]
 
 
-def read_labelled(folders: Sequence[Path], side: int) -> tuple[Images, tuple[str, ...]]:
-    """The images of all `folders`, and the names of the classes, which must be the same in each.
+@dataclass(frozen=True)
+class Labelled:
+    """What the `--labelled` folders hold.
+
+    images : those that are labelled.
+    pending : files that wait for their labels.
+    """
+
+    images: Images
+    class_names: tuple[str, ...]
+    pending: tuple[Path, ...]
+
+
+def read_labelled(folders: Sequence[Path], side: int) -> Labelled:
+    """What all `folders` hold; the names of the classes must be the same in each.
 
     Images that are the same to the byte count once. Raises DatasetError with file and line where a
-    folder is not what it must be, and where such images have different labels.
+    folder is not what it must be, where such images have different labels, and where no image is
+    labelled.
     """
     tables = [folder if folder.is_file() else folder / "labels.csv" for folder in folders]
-    parts = [read_split("labelled", tables[0])]
-    for table in tables[1:]:
-        parts.append(read_split("labelled", table, parts[0].class_names))
+    parts: list[SplitFiles] = []
+    for table in tables:
+        class_names = parts[0].class_names if parts else None
+        part = read_split("labelled", table, class_names, half_filled=True)
+        if waiting := len(part.pending):
+            total = len(part.images) + waiting
+            say(f"{waiting} of {total} images in {table.parent} are not labelled yet")
+        parts.append(part)
     files = tuple(file for part in parts for file in part.images)
+    if not files:
+        raise DatasetError(
+            "nothing-labelled",
+            f"No image in {', '.join(str(table.parent) for table in tables)} is labelled yet. Fill "
+            "in some lines of labels.csv, or add a --labelled folder.",
+        )
     labels = np.concatenate([part.labels for part in parts])
     first: dict[Hashable, int] = {}
     for row, content in enumerate(_contents(files)):
@@ -84,13 +109,16 @@ def read_labelled(folders: Sequence[Path], side: int) -> tuple[Images, tuple[str
     rows = list(first.values())
     if len(rows) < len(files):
         say(f"{len(files) - len(rows)} of {len(files)} labelled images stand twice and count once")
-    return Images(tuple(files[row] for row in rows), labels[rows], side), parts[0].class_names
+    images = Images(tuple(files[row] for row in rows), labels[rows], side)
+    pending = tuple(file for part in parts for file in part.pending)
+    return Labelled(images, parts[0].class_names, pending)
 
 
-def read_pool(folder: Path, labelled: Images, excluded: Sequence[Path] = ()) -> Images:
+def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -> Images:
     """The images below `folder` that can be read and are not labelled yet, each once.
 
-    What they are called does not matter; nor is any chosen that lies below an `excluded` folder.
+    What they are called does not matter; nor is any chosen that waits for its labels, or lies
+    below an `excluded` folder.
     Raises DatasetError where there is none.
     """
     if not folder.is_dir():
@@ -98,7 +126,8 @@ def read_pool(folder: Path, labelled: Images, excluded: Sequence[Path] = ()) -> 
             "empty-pool", f"{folder} is not a folder. Give the one with the images to choose from."
         )
     files = _images_below(folder)
-    not_these = [*labelled.files, *(file for one in excluded for file in _images_below(one))]
+    elsewhere = [file for one in excluded for file in _images_below(one)]
+    not_these = [*labelled.images.files, *labelled.pending, *elsewhere]
     contents = _contents([*not_these, *files])
     known = set(contents[: len(not_these)])
     fresh: dict[Hashable, Path] = {}
@@ -121,8 +150,8 @@ def read_pool(folder: Path, labelled: Images, excluded: Sequence[Path] = ()) -> 
             "that can be chosen: all are labelled already, excluded or broken. Give the folder "
             "with the images to choose from.",
         )
-    nobody_knows = np.zeros((len(fresh), labelled.labels.shape[1]), np.uint8)
-    return Images(tuple(fresh.values()), nobody_knows, labelled.side)
+    nobody_knows = np.zeros((len(fresh), len(labelled.class_names)), np.uint8)
+    return Images(tuple(fresh.values()), nobody_knows, labelled.images.side)
 
 
 def _images_below(folder: Path) -> list[Path]:

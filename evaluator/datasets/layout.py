@@ -37,6 +37,7 @@ class SplitFiles:
     images: tuple[Path, ...]  # N paths
     lines: tuple[int, ...]  # N line numbers in labels_csv
     labels: np.ndarray  # (N, C) uint8 of 0/1
+    pending: tuple[Path, ...] = ()  # images whose cells are all empty, where that is allowed
 
 
 def find_splits(root: Path) -> dict[str, Path]:
@@ -70,11 +71,16 @@ def find_splits(root: Path) -> dict[str, Path]:
 
 
 def read_split(
-    name: str, labels_csv: Path, class_names: tuple[str, ...] | None = None
+    name: str,
+    labels_csv: Path,
+    class_names: tuple[str, ...] | None = None,
+    *,
+    half_filled: bool = False,
 ) -> SplitFiles:
     """Read one split, its columns put in the order of `class_names` where given.
 
     A `name` that is none of SPLITS says that folders of other kinds are read one after another.
+    `half_filled` sets lines without any label apart, as `pending`; else they are refused.
     """
     try:
         text = _decoded(labels_csv.read_bytes())
@@ -101,15 +107,18 @@ def read_split(
     header = _columns(rows[0][1])
     columns = _class_columns(name, labels_csv, header, class_names)
     folder = _images_folder(labels_csv)
-    names, lines, labels = _parse_rows(labels_csv, folder, header, columns, rows[1:])
+    names, lines, labels = _parse_rows(labels_csv, folder, header, columns, rows[1:], half_filled)
     _check_files(labels_csv, folder, names, lines)
+    files = [folder / file for file in names]
+    known = [row for row, values in enumerate(labels) if values]
     return SplitFiles(
         name,
         labels_csv,
         tuple(columns),
-        tuple(folder / file for file in names),
-        tuple(lines),
-        np.array(labels, dtype=np.uint8).reshape(len(labels), len(columns)),
+        tuple(files[row] for row in known),
+        tuple(lines[row] for row in known),
+        np.array([labels[row] for row in known], np.uint8).reshape(len(known), len(columns)),
+        tuple(file for file, values in zip(files, labels, strict=True) if not values),
     )
 
 
@@ -248,13 +257,15 @@ def _parse_rows(
     header: list[str],
     columns: dict[str, int],
     rows: list[tuple[int, list[str]]],
+    half_filled: bool,
 ) -> tuple[list[str], list[int], list[list[int]]]:
+    """Names, lines and labels; no labels in a line without any, where that is allowed."""
     if not rows:
         raise DatasetError(
             "labels-unreadable", f"{labels_csv} names no image; at least one is needed."
         )
     seen: dict[str, int] = {}
-    labels = []
+    labels: list[list[int]] = []
     for line, row in rows:
         where = f"{labels_csv}, line {line}"
         if len(row) != len(header):
@@ -273,6 +284,9 @@ def _parse_rows(
             )
         seen[name] = line
         values = [row[column].strip() for column in columns.values()]
+        if half_filled and not any(values):
+            labels.append([])
+            continue
         for class_name, value in zip(columns, values, strict=True):
             if value not in ZERO_ONE:
                 raise DatasetError(
