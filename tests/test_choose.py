@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import choose
+from evaluator.errors import DatasetError
 from tests.conftest import CLASSES
 
 
@@ -217,6 +218,21 @@ def test_a_batch_may_be_half_filled_in(photos: Path, capsys: pytest.CaptureFixtu
     left = {file.relative_to(photos / "pool").as_posix() for file in pool.files}
     assert len(left) == 41 - 12, "one of the pool is labelled in the other folder"
     assert first.isdisjoint(left)
+
+
+def test_files_of_other_kinds_are_counted(photos: Path, capsys: pytest.CaptureFixture[str]):
+    labelled = choose.read_labelled([photos / "labelled"], 80)
+    pool = photos / "pool"
+    for name in ("a.gif", "monday/b.GIF", "c.heic", "README", ".hidden.gif"):
+        (pool / name).write_bytes(b"")
+    assert len(choose.read_pool(pool, labelled)) == 40
+    said = "4 other files are not read (.gif 2, "
+    assert said in capsys.readouterr().err
+    for image in pool.rglob("*.png"):
+        image.unlink()
+    with pytest.raises(DatasetError, match="holds no image: what is read is") as caught:
+        choose.read_pool(pool, labelled)
+    assert said in str(caught.value)
 
 
 def test_what_is_labelled_twice_counts_once(photos: Path, capsys: pytest.CaptureFixture[str]):

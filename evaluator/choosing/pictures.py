@@ -14,11 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evaluator.datasets.cache import to_rgb
-from evaluator.datasets.layout import IMAGE_SUFFIXES, SplitFiles, images_below, read_split
+from evaluator.datasets.layout import (
+    IMAGE_SUFFIXES,
+    SplitFiles,
+    images_below,
+    read_split,
+    visible_below,
+)
 from evaluator.errors import DatasetError
 
 SEVERAL = 8  # threads that read files
 NAMED = 3  # unusable images that are told by name
+KINDS = 5  # of files that are not read, told by suffix
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,16 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
             "empty-pool", f"{folder} is not a folder. Give the one with the images to choose from."
         )
     files = _images_below(folder)
+    others = _others_below(folder)
+    if not files:
+        raise DatasetError(
+            "empty-pool",
+            f"{folder} holds no image: what is read is {', '.join(sorted(IMAGE_SUFFIXES))}; "
+            f"{others or 'nothing else lies there'}. Convert them, or give the folder with the "
+            "images to choose from.",
+        )
+    if others:
+        say(others)
     elsewhere = [file for one in excluded for file in _images_below(one)]
     not_these = [*labelled.images.files, *labelled.pending, *elsewhere]
     contents = _contents([*not_these, *files])
@@ -146,9 +163,8 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
     if not fresh:
         raise DatasetError(
             "empty-pool",
-            f"{folder} holds {len(files)} images ({', '.join(sorted(IMAGE_SUFFIXES))}), and none "
-            "that can be chosen: all are labelled already, excluded or broken. Give the folder "
-            "with the images to choose from.",
+            f"{folder} holds {len(files)} images, and none that can be chosen: all are labelled "
+            "already, excluded or broken. Give the folder with the images to choose from.",
         )
     nobody_knows = np.zeros((len(fresh), len(labelled.class_names)), np.uint8)
     return Images(tuple(fresh.values()), nobody_knows, labelled.images.side)
@@ -157,6 +173,22 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
 def _images_below(folder: Path) -> list[Path]:
     """Image files, sorted: no folders that are called so, and no links to nowhere."""
     return sorted(path for path in images_below(folder) if path.is_file())
+
+
+def _others_below(folder: Path) -> str:
+    """`23 other files are not read (.gif 21, .heic 1, .cr2 1)`; nothing where there are none."""
+    kinds = Counter(
+        path.suffix.lower() or "without a suffix"
+        for path in visible_below(folder)
+        if path.suffix.lower() not in IMAGE_SUFFIXES and path.is_file()
+    )
+    if not kinds:
+        return ""
+    listed = [f"{kind} {n}" for kind, n in kinds.most_common(KINDS)] + ["..."] * (
+        len(kinds) > KINDS
+    )
+    files = "file is" if kinds.total() == 1 else "files are"
+    return f"{kinds.total():,} other {files} not read ({', '.join(listed)})"
 
 
 def _trouble(file: Path) -> str:

@@ -142,9 +142,13 @@ def _wanted() -> str:
 
 def images_below(folder: Path) -> Iterator[Path]:
     """What is called like an image, at any depth; nothing hidden, nor in a hidden folder."""
+    return (path for path in visible_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def visible_below(folder: Path) -> Iterator[Path]:
+    """Everything at any depth that is neither hidden nor in a hidden folder."""
     for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in IMAGE_SUFFIXES and not hidden:
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
             yield path
 
 
