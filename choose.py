@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evaluator.errors import ConfigurationError, DatasetError, missing_requirement
+from evaluator.errors import ConfigurationError, DatasetError, missing_requirement, more
 
 try:
     import numpy as np
@@ -132,7 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigurationError, DatasetError) as error:
         print(error.spoken, file=sys.stderr)
         return 2
-    except (ValueError, OSError) as error:  # of the buyer, in its own words; of a disk
+    except ValueError as error:  # of the buyer, in its own words
+        print(f"error: {error}\n{more('messages-of-our-own-submission')}", file=sys.stderr)
+        return 2
+    except OSError as error:  # of a disk
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from PIL import Image
 import choose
 from evaluator.errors import DatasetError
 from tests.conftest import CLASSES
+from tests.test_troubleshooting import OWN, appears, entries, symptoms
 
 
 @pytest.fixture
@@ -124,6 +125,13 @@ def test_a_learner_that_sees_few_pixels_is_said_to(
     large.save(first)
     assert choose.main(flags(photos, "batch", 6, "--strategy", "random")) == 0
     assert "images of 900 pixels are seen with 80" in capsys.readouterr().err
+
+
+def is_explained(printed: str) -> bool:
+    """Whether the last line leads to where the words printed stand as a symptom."""
+    words, _, anchor = printed.strip().rpartition("\nmore: docs/troubleshooting.md#")
+    places = [anchor] if anchor != "messages-of-our-own-submission" else OWN
+    return any(appears(shown, words) for place in places for shown in symptoms(entries()[place]))
 
 
 def spoil_nothing(photos: Path) -> None:
@@ -272,5 +280,7 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing_behind(
     spoil(photos)
     before = sorted(photos.rglob("*"))
     assert choose.main(flags(photos, "batch", budget, *more)) == 2
-    assert said in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert is_explained(printed)
     assert sorted(photos.rglob("*")) == before
