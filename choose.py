@@ -72,9 +72,11 @@ def choose(
     """
     started = time.monotonic()
     seconds = None if minutes is None else 60 * minutes
+    looks = buyer.strategy.plan != "one"
     log = io.StringIO()
     with contextlib.redirect_stdout(log):
-        say(f"learning from {len(labelled):,} labelled images ...")
+        if looks:
+            say(f"learning from {len(labelled):,} labelled images ...")
         buyer.pre_training_phase(labelled, seconds)
         left = None if seconds is None else seconds - (time.monotonic() - started)
         say(f"choosing {budget:,} of {len(pool):,}, by {buyer.strategy.spec} ...")
@@ -82,7 +84,6 @@ def choose(
     notes = buyer.purchase_notes or {}
     expected = {row: notes[row].get("probabilities", []) for row in rows}
     told = COUNTED_LABELS.sub("", log.getvalue())
-    looks = buyer.strategy.plan != "one"
     if looks and not any(expected.values()):
         raise ConfigurationError(
             "no-time-to-look",

@@ -56,6 +56,7 @@ def test_what_is_chosen_lies_ready_to_be_labelled(
     assert "2 of 42 images are labelled already, excluded or doubles" in printed.err
     assert "6 of 40 images" in printed.out
     assert ("F1 so far" in printed.out) == (strategy != "random")
+    assert ("learning from 24" in printed.err) == (strategy != "random")
     batch = photos / "batch"
     empty = table(batch / "labels.csv")
     chosen = table(batch / "chosen.csv")
