@@ -30,12 +30,17 @@ from evaluator.errors import ConfigurationError, DatasetError, missing_requireme
 
 try:
     import numpy as np
+    import torch
+    from numpy.typing import NDArray
     from PIL import Image
     from tabulate import tabulate
 
     from evaluator.choosing.folder import Choice, hand_on
     from evaluator.choosing.pictures import Images, Labelled, read_labelled, read_pool, say
+    from models.calibration import best_thresholds
     from run import ZEWDPCRun
+    from strategies.pool import PoolView
+    from strategies.registry import ConfiguredStrategy
 except ImportError as missing:
     print(missing_requirement("choose.py", missing).spoken, file=sys.stderr)
     sys.exit(2)
@@ -43,6 +48,7 @@ except ImportError as missing:
 PRE_TRAINING_SHARE = 0.7  # of --minutes: nothing is trained after the choice
 COUNTED_LABELS = re.compile(r" with_a_positive=\d+ positives_per_class=\[[^]]*\]")  # unknown here
 SPARE_PIXELS = 2  # images are read at so many times the learner's size, which it shrinks itself
+LOTS, LUCK = 100, 0.95  # rankings drawn by lot, and the share of them that a learner must beat
 HARD_SHRINKING = 4  # how many times larger an image is, whose small defects may not survive
 
 
@@ -91,7 +97,36 @@ def choose(
             "lot. Give more --minutes, or choose --strategy random. What it did:\n"
             f"{told.strip()}",
         )
-    return Choice(rows, expected, buyer.validation_f1, told, looks)
+    f1 = buyer.validation_f1
+    trusting = needs_probabilities(buyer.strategy) and knows_little(f1, labelled.labels)
+    return Choice(rows, expected, f1, told, looks, trusting)
+
+
+def needs_probabilities(strategy: ConfiguredStrategy) -> bool:
+    """Whether it cannot choose by what images look like alone; tried on a pool of four."""
+    points = torch.eye(4)
+    try:
+        pool = PoolView.from_tensors(
+            embeddings=points, labelled_embeddings=points[:2], labelled_labels=points[:2]
+        )
+        strategy.select(pool, 1, torch.Generator())
+    except ValueError:
+        return True
+    return False
+
+
+def knows_little(f1: Sequence[float], labels: NDArray[np.uint8]) -> bool:
+    """Whether in most classes a ranking by lot would do as well as the learner.
+
+    f1 : of each class, out of fold, at the best threshold, which is at least what a yes to every
+        image has. So is that of lot, most of all in a rare class: it is drawn, and not worked out.
+    labels : (N, C) of what is labelled.
+    """
+    dice = torch.Generator().manual_seed(0)
+    truth = torch.from_numpy(labels).float()
+    lots = [best_thresholds(torch.rand(truth.shape, generator=dice), truth)[1] for _ in range(LOTS)]
+    by_lot = torch.stack(lots).quantile(LUCK, dim=0)  # (C,)
+    return bool((torch.tensor(f1) <= by_lot).float().mean() > 0.5)
 
 
 def summary(choice: Choice, labelled: Labelled, pool: Images, into: Path) -> str:
@@ -109,6 +144,12 @@ def summary(choice: Choice, labelled: Labelled, pool: Images, into: Path) -> str
         rows = zip(labelled.class_names, choice.f1, sums, usual, strict=True)
         headers = ["", "F1 so far", "expected in them", "in as many of those labelled"]
         lines += ["", tabulate(list(rows), headers, floatfmt=("", ".2f", ".0f", ".0f"))]
+    if choice.trusting:
+        lines += [
+            "",
+            "notice: the learner knows little yet, in most classes no more than lot: random or "
+            "typiclust may serve better (docs/strategies.md#which-one).",
+        ]
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 import choose
 from evaluator.errors import DatasetError
+from strategies.registry import parse_strategy
 from tests.conftest import CLASSES
 from tests.test_troubleshooting import OWN, appears, entries, symptoms
 
@@ -133,6 +134,41 @@ def is_explained(printed: str) -> bool:
     words, _, anchor = printed.strip().rpartition("\nmore: docs/troubleshooting.md#")
     places = [anchor] if anchor != "messages-of-our-own-submission" else OWN
     return any(appears(shown, words) for place in places for shown in symptoms(entries()[place]))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "needs"),
+    [("winner", True), ("bald", True), ("badge", True), ("typiclust", False), ("random", False)],
+)
+def test_what_looks_at_probabilities_is_known(strategy: str, needs: bool):
+    assert choose.needs_probabilities(parse_strategy(strategy)) == needs
+
+
+@pytest.mark.parametrize(
+    ("f1", "little"),
+    [
+        ([0.667, 0.095], True),  # a yes to every image
+        ([0.67, 0.13], True),  # lot, with a little luck
+        ([0.9, 0.15], False),  # one of two is learned
+        ([0.8, 0.5], False),
+        ([0.0, 0.0], True),  # nothing was held out
+    ],
+)
+def test_a_learner_that_guesses_knows_little(f1: list[float], little: bool):
+    labels = np.zeros((400, 2), np.uint8)
+    labels[::2, 0] = labels[::20, 1] = 1  # a half and a twentieth
+    assert choose.knows_little(f1, labels) == little
+
+
+def test_probabilities_of_a_learner_that_knows_little_are_warned_of(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    labels = photos / "labelled" / "labels.csv"
+    header, *lines = labels.read_text().splitlines()
+    rest = [line.split(",")[0] + "," * len(CLASSES) for line in lines[4:]]
+    labels.write_text("\n".join([header, *lines[:4], *rest]))
+    assert choose.main(flags(photos, "batch", 6, "--strategy", "entropy")) == 0
+    assert "the learner knows little yet" in capsys.readouterr().out
 
 
 def spoil_nothing(photos: Path) -> None:

@@ -19,6 +19,7 @@ class Choice:
     looked : whether the strategy looks at images at all.
     f1 : the learner's F1 per class, cross-validated on what is labelled; empty where none learned.
     log : what the submission printed.
+    trusting : whether the strategy went by probabilities of a learner that knows little yet.
     """
 
     rows: list[int]
@@ -26,6 +27,7 @@ class Choice:
     f1: list[float]
     log: str
     looked: bool
+    trusting: bool
 
 
 def hand_on(
