@@ -6,8 +6,9 @@
 A labelled folder holds `images/` and `labels.csv` (`filename`, then one 0/1 column per class); the
 pool is a folder of images, and nobody knows their labels. A learner is trained on what is labelled,
 looks at the pool, and a strategy chooses. `--into` receives the chosen images, a `labels.csv` whose
-cells are empty, `chosen.csv` (what was chosen in which order, and what the learner expects of it)
-and `buyer.log`. Fill in the cells, and the folder is a labelled one:
+cells are empty, `chosen.csv` (what was chosen in which order, and what the learner expects of it),
+`chosen.html` (the same with the pictures) and `buyer.log`. Fill in the cells, and the folder is a
+labelled one:
 
     python choose.py --labelled photos/labelled photos/batch-1 --pool photos/pool --budget 200 \\
         --into photos/batch-2
@@ -99,7 +100,7 @@ def choose(
         )
     f1 = buyer.validation_f1
     trusting = needs_probabilities(buyer.strategy) and knows_little(f1, labelled.labels)
-    return Choice(rows, expected, f1, told, looks, trusting)
+    return Choice(buyer.strategy.spec, rows, expected, f1, told, looks, trusting)
 
 
 def needs_probabilities(strategy: ConfiguredStrategy) -> bool:

@@ -1,15 +1,19 @@
 """`choose.py`: from images that nobody has labelled to a folder for those who label, and again."""
 
 import csv
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import choose
+from evaluator.choosing.sheet import contact_sheet
 from evaluator.errors import DatasetError
 from strategies.registry import parse_strategy
 from tests.conftest import CLASSES
@@ -67,6 +71,11 @@ def test_what_is_chosen_lies_ready_to_be_labelled(
     assert [row["filename"] for row in empty] == names
     assert len(set(names)) == 6
     assert [row["rank"] for row in chosen] == [str(rank) for rank in range(1, 7)]
+    page = (batch / "chosen.html").read_text()
+    title = rf"<title>{strategy}(:rounds=1)?: 6 of 40 images in {photos / 'pool'}</title>"
+    assert re.search(title, page)
+    assert re.findall(r'src="(.+?)"', page) == [f"images/{name}" for name in names]
+    assert page.count('class="guess"') == (0 if strategy == "random" else 6 * len(CLASSES))
     for name in names:
         copied, original = batch / "images" / name, photos / "pool" / name
         assert copied.read_bytes() == original.read_bytes()
@@ -74,6 +83,18 @@ def test_what_is_chosen_lies_ready_to_be_labelled(
     looked = strategy != "random"
     expected = [row[f"p {name}"] for row in chosen for name in CLASSES]
     assert all(0 <= float(value) <= 1 for value in expected) if looked else set(expected) == {""}
+
+
+def test_a_contact_sheet_shows_any_name_as_it_is():
+    names = ['a & <b>"c"?#%41.png', "caf\udce9.png"]
+    page = contact_sheet("<title> & \udce9", names, ["x < y"], [[0.25], []])
+    page.encode()
+    assert "<h1>&lt;title&gt; &amp; \ufffd</h1>" in page
+    assert 'alt="Image a &amp; &lt;b&gt;&#34;c&#34;?#%41.png"' in page
+    links = re.findall(r'src="images/(.+?)"', page)
+    assert [os.fsdecode(unquote_to_bytes(link)) for link in links] == names
+    assert "<span>x &lt; y</span> <span>0.25</span>" in page
+    assert "<script" not in page
 
 
 def test_the_same_seed_chooses_the_same(photos: Path):

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.choosing.pictures import Images
+from evaluator.choosing.sheet import contact_sheet
 
 
 @dataclass(frozen=True)
 class Choice:
     """What was chosen: rows of the pool in the order of choice, and what is thought of them.
 
+    strategy : what chose.
     expected : row -> one probability per class; empty where the strategy looks at nothing.
     looked : whether the strategy looks at images at all.
     f1 : the learner's F1 per class, cross-validated on what is labelled; empty where none learned.
@@ -22,6 +24,7 @@ class Choice:
     trusting : whether the strategy went by probabilities of a learner that knows little yet.
     """
 
+    strategy: str
     rows: list[int]
     expected: dict[int, list[float]]
     f1: list[float]
@@ -57,6 +60,10 @@ def hand_on(
                 for rank, (row, name) in enumerate(zip(choice.rows, names, strict=True), start=1)
             ),
         )
+        title = f"{choice.strategy}: {len(names):,} of {len(pool):,} images in {root}"
+        expected = [choice.expected[row] for row in choice.rows]
+        page = contact_sheet(title, names, class_names, expected)
+        (folder / "chosen.html").write_text(page, encoding="utf-8")
         (folder / "buyer.log").write_text(choice.log, encoding="utf-8")
         folder.replace(into)
 
