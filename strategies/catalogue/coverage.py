@@ -15,8 +15,7 @@ from strategies.blocks import row_blocks
 from strategies.parameters import Range
 from strategies.pool import PoolView
 from strategies.registry import register
-from strategies.scores.calibration import fitted_temperature, temper
-from strategies.scores.uncertainty import total_uncertainty
+from strategies.scores.calibration import fitted_temperature, tempered_uncertainty
 from strategies.selectors.coverage import GreedyCoverage, ball, gaussian
 from strategies.selectors.dsquared import fill_up
 from strategies.selectors.kcenter import k_center
@@ -63,7 +62,8 @@ def uherding(
     margin. `radius=auto`: the smallest distance between two labelled images that are not the
     same, so that it shrinks as labels grow and the method turns from covering to uncertainty.
     `temperature=auto`: fitted to the labelled images' out-of-fold probabilities by cross-entropy
-    (the paper: by calibration error). Where the pool has more images than `anchors`, one half of
+    and pulled towards 1, so that few and easy labels do not take away all doubt (the paper: by
+    calibration error, without a pull). Where the pool has more images than `anchors`, one half of
     them are the most uncertain and the other half random.
     """
     points, labelled = _unit_points(pool)
@@ -71,7 +71,7 @@ def uherding(
         temperature = fitted_temperature(pool.labelled_probabilities, pool.labelled_labels)
     if radius == "auto":
         radius = closest_pair(labelled)
-    doubt = total_uncertainty(temper(pool.probabilities, temperature)).to(points.device)  # (N,)
+    doubt = tempered_uncertainty(pool.probabilities, temperature).to(points.device)  # (N,)
     where = _doubtful_anchors(doubt, anchors, rng)
     coverage = GreedyCoverage(points, points.take(where), doubt[where], gaussian(radius))
     coverage.cover(labelled)

@@ -184,8 +184,21 @@ def test_the_fitted_temperature_is_the_one_the_labels_were_drawn_with(true_tempe
 
 def test_temperature_one_changes_nothing_but_the_certain():
     p = views()["probabilities"]
-    assert torch.allclose(calibration.temper(p, 1.0), p, atol=2e-6)
+    untempered = uncertainty.total_uncertainty(p)
+    assert torch.allclose(calibration.tempered_uncertainty(p, 1.0), untempered, atol=1e-5)
     assert calibration.fitted_temperature(torch.empty(0, 3), torch.empty(0, 3)) == 1.0
+
+
+@pytest.mark.parametrize("labelled", [2, 10, 40])
+@pytest.mark.parametrize("sure", [0.8, 0.99, 1.0])
+def test_few_easy_labels_leave_the_pool_in_doubt(labelled: int, sure: float):
+    labels = (torch.arange(labelled) % 2).float().unsqueeze(1)
+    found = calibration.fitted_temperature(torch.where(labels > 0, sure, 1 - sure), labels)
+    assert 0.3 < found <= 1
+    p = torch.tensor([0.5, 0.6, 0.1, 0.95, 0.001, 0.9999]).unsqueeze(1)
+    doubt = calibration.tempered_uncertainty(p, found)
+    assert doubt.unique().numel() == 6
+    assert rank_of(doubt) == [0, 1, 2, 3, 4, 5]
 
 
 def rank_of(scores: Tensor) -> list[int]:
