@@ -13,10 +13,10 @@ it is found:
 
 import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, get_type_hints
 
@@ -177,8 +177,12 @@ def load() -> dict[str, Entry]:
     """Import every module of `strategies/` and its folders once, so that all that register do."""
     import strategies
 
-    for module in pkgutil.walk_packages(strategies.__path__, "strategies."):
-        importlib.import_module(module.name)
+    for root in strategies.__path__:
+        for path in sorted(Path(root).rglob("*.py")):
+            module = path.parent if path.name == "__init__.py" else path.with_suffix("")
+            parts = module.relative_to(root).parts
+            if not any("." in part for part in parts):  # a hidden folder, an editor's copy
+                importlib.import_module(".".join(("strategies", *parts)))
     return REGISTRY
 
 

@@ -1,11 +1,11 @@
 """A strategy is a flag away: names and parameters are read strictly, and new ones are found."""
 
-import importlib
 from typing import Annotated, Literal
 
 import pytest
 import torch
 
+import strategies
 from strategies import registry
 from strategies.parameters import Range, parse_parameter
 from strategies.registry import REGISTRY, configure, load, parse_strategy, register
@@ -162,9 +162,15 @@ def test_a_faulty_newcomer_is_caught_before_it_spends(answer: torch.Tensor, comp
 
 
 @pytest.mark.usefixtures("newcomer")
-@pytest.mark.parametrize("package", ["strategies", "strategies.catalogue"])
-def test_a_module_in_the_folder_is_found(package, tmp_path, monkeypatch):
-    module = tmp_path / "my_strategy.py"
+@pytest.mark.parametrize(
+    "path",
+    ["my_strategy.py", "new_folder/mine.py", "new_folder/within/mine.py", "package/__init__.py"],
+)
+def test_a_module_in_the_folder_or_a_folder_of_it_is_found(path, tmp_path, monkeypatch):
+    module = tmp_path / path
+    module.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / ".copies").mkdir()
+    (tmp_path / ".copies" / "my_strategy.py").write_text("raise ImportError")
     documented = registry.__doc__ or ""
     assert "@register" in documented
     module.write_text(
@@ -174,7 +180,6 @@ def test_a_module_in_the_folder_is_found(package, tmp_path, monkeypatch):
         "    '''The k images with the largest embedding norm.'''\n"
         "    return pool.embeddings.norm(dim=1).pow(power).topk(k).indices\n"
     )
-    folder = importlib.import_module(package)
-    monkeypatch.setattr(folder, "__path__", [*folder.__path__, str(tmp_path)])
+    monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
     picks = parse_strategy("newcomer:power=2").select(pool_of(views()), 4, generator())
     assert picks.tolist() == views()["embeddings"].norm(dim=1).topk(4).indices.tolist()
