@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 Parameter = int | float | str | bool
 
@@ -33,6 +33,18 @@ def parse_parameter(name: str, value: Parameter, hint: Any) -> Parameter:
         raise ValueError(f"`{name}` must be {describe(hint)}; got {text!r}.") from None
 
 
+def understood(hint: Any) -> bool:
+    """Whether `parse_parameter` can read this type."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return len(args) == 2 and isinstance(args[1], Range) and understood(args[0])
+    if origin in (Union, UnionType):
+        return all(understood(member) for member in args)
+    if origin is Literal:
+        return all(isinstance(member, int | str) for member in args)
+    return hint in (int, float, bool, str)
+
+
 def canonical(value: Parameter) -> str:
     """The text that reads back as `value`."""
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -46,7 +58,7 @@ def describe(hint: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(describe(member) for member in args)
     if origin is Literal:
-        return " or ".join(f"`{member}`" for member in args)
+        return " or ".join(f"`{canonical(member)}`" for member in args)
     words = {int: "a whole number", float: "a number", bool: "`true` or `false`", str: "text"}
     return words.get(hint, str(hint))
 
@@ -66,9 +78,10 @@ def _read(text: str, hint: Any) -> Parameter:
                 continue
         raise MismatchError
     if origin is Literal:
-        if text not in args:
-            raise MismatchError
-        return text
+        for choice in args:
+            if text == canonical(choice):
+                return cast(Parameter, choice)
+        raise MismatchError
     return _read_plain(text, hint)
 
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 from torch import Tensor
 
-from strategies.parameters import Parameter, canonical, parse_parameter
+from strategies.parameters import Parameter, canonical, describe, parse_parameter, understood
 from strategies.planner import Kind
 from strategies.pool import PoolView
 
@@ -54,6 +54,11 @@ class Entry:
         keywords = inspect.signature(self.function).parameters.values()
         return {p.name: p.default for p in keywords if p.kind is p.KEYWORD_ONLY}
 
+    @property
+    def types(self) -> dict[str, Any]:
+        """The declared type of each of the function's arguments, by name."""
+        return get_type_hints(self.function, include_extras=True)
+
 
 REGISTRY: dict[str, Entry] = {}
 
@@ -65,21 +70,18 @@ def register(
 
     The keyword-only arguments, each with a type and a default, are the strategy's parameters;
     the first line of the docstring is what `--list` prints. `plan` and `members`: see `Entry`.
+
+    Raises ValueError, before anything is trained, where one of these cannot be used. The same
+    function can be registered again, so that a module that failed half way can be imported anew.
     """
 
     def decorate(function: Selection) -> Selection:
-        if name in REGISTRY:
-            raise ValueError(f"A strategy named {name!r} is registered already.")
         summary = (function.__doc__ or "").strip().partition("\n")[0]
-        if not summary:
-            raise ValueError(f"Strategy {name!r} needs a docstring: its first line is its summary.")
-        for p in inspect.signature(function).parameters.values():
-            if p.kind is p.KEYWORD_ONLY and (p.name == "rounds" or p.default is p.empty):
-                raise ValueError(
-                    f"Parameter {p.name!r} of strategy {name!r} needs a default, and must not "
-                    "be called `rounds`, which every strategy has."
-                )
-        REGISTRY[name] = Entry(name, function, summary, source, plan, members)
+        entry = Entry(name, function, summary, source, plan, members)
+        _check_entry(entry)
+        for parameter, default in entry.parameters.items():
+            _check_parameter(entry, parameter, default)
+        REGISTRY[name] = entry
         return function
 
     return decorate
@@ -155,12 +157,12 @@ def configure(name: str, settings: Mapping[str, Parameter]) -> ConfiguredStrateg
     if name not in REGISTRY:
         raise ValueError(_unknown("strategy", name, sorted(REGISTRY)))
     entry = REGISTRY[name]
-    hints = {**get_type_hints(entry.function, include_extras=True), "rounds": Rounds}
+    types = {**entry.types, "rounds": Rounds}
     known = {**entry.parameters, "rounds": _usual_rounds(entry)}
     for parameter in settings:
         if parameter not in known:
             raise ValueError(_unknown(f"parameter of {name!r}", parameter, sorted(known)))
-    values = {p: parse_parameter(f"{name}:{p}", v, hints.get(p, str)) for p, v in settings.items()}
+    values = {p: parse_parameter(f"{name}:{p}", v, types[p]) for p, v in settings.items()}
     rounds = {**known, **values}["rounds"]
     if isinstance(rounds, int) and rounds < 1:
         raise ValueError(f"`rounds` must be `auto` or at least 1; got {rounds}.")
@@ -196,7 +198,65 @@ def _unknown(kind: str, name: str, known: list[str]) -> str:
     return f"Unknown {kind}: {name!r}.{hint} Known: {', '.join(known)}."
 
 
-def _check_picks(picks: Tensor, k: int, size: int, name: str) -> None:
+def _check_entry(entry: Entry) -> None:
+    name = entry.name
+    if not name or name != name.strip() or set(name) & set(":,="):
+        raise ValueError(
+            f"The name of a strategy must hold none of `:`, `,`, `=` and no outer blanks; "
+            f"got {name!r}."
+        )
+    if name in REGISTRY and _origin(REGISTRY[name]) != _origin(entry):
+        raise ValueError(
+            f"A strategy named {name!r} is registered already, by {_origin(REGISTRY[name])}; "
+            f"{_origin(entry)} needs another name."
+        )
+    if not entry.summary:
+        raise ValueError(f"Strategy {name!r} needs a docstring: its first line is its summary.")
+    if entry.plan not in get_args(Kind):
+        raise ValueError(
+            f"`plan` of strategy {name!r} must be {describe(Kind)}; got {entry.plan!r}."
+        )
+    signature = inspect.signature(entry.function)
+    if len(signature.parameters) - len(entry.parameters) != 3:
+        raise ValueError(
+            f"Strategy {name!r} must take (pool, k, rng) and, after a `*`, its parameters; "
+            f"it takes {signature}."
+        )
+
+
+def _origin(entry: Entry) -> str:
+    return f"{entry.function.__module__}.{entry.function.__qualname__}"
+
+
+def _check_parameter(entry: Entry, parameter: str, default: Any) -> None:
+    where = f"parameter {parameter!r} of strategy {entry.name!r}"
+    if parameter == "rounds" or default is inspect.Parameter.empty:
+        raise ValueError(
+            f"The {where} needs a default, and must not be called `rounds`, "
+            "which every strategy has."
+        )
+    if parameter not in entry.types:
+        raise ValueError(f"The {where} needs a type, as in `{parameter}: float = 1.0`.")
+    hint = entry.types[parameter]
+    if not understood(hint):
+        raise ValueError(
+            f"The {where} is of a type that cannot be read from text: "
+            f"{inspect.formatannotation(hint)}. Use int, float, bool, str, Literal, a union of "
+            "them, or Annotated with a Range."
+        )
+    try:
+        fits = parse_parameter(parameter, default, hint) == default
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"The default of {where} must be {describe(hint)}; got {default!r}.")
+
+
+def _check_picks(picks: object, k: int, size: int, name: str) -> None:
+    if not isinstance(picks, Tensor):
+        raise ValueError(  # noqa: TRY004 - as every other broken promise
+            f"Strategy {name!r} must answer with a LongTensor ({k},); got {type(picks).__name__}."
+        )
     if picks.shape != (k,) or picks.dtype != torch.long:
         raise ValueError(
             f"Strategy {name!r} must answer with a LongTensor ({k},); "

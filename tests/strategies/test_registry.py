@@ -111,6 +111,8 @@ def test_typed_settings_are_held_to_the_same_rules():
         ("3", Annotated[int, Range(1)] | Literal["auto"], 3),
         ("true", bool, True),
         ("x y", str, "x y"),
+        ("2", Literal[1, 2], 2),
+        ("true", Literal["auto", True], True),
     ],
 )
 def test_text_becomes_the_declared_type(text: str, hint: object, value: object):
@@ -134,10 +136,52 @@ def test_a_newcomer_needs_a_decorator_and_a_docstring():
 
     strategy = parse_strategy("newcomer:offset=2")
     assert strategy.select(pool_of(views()), 3, generator()).tolist() == [2, 3, 4]
-    with pytest.raises(ValueError, match="registered already"):
-        register("newcomer", source="tests")(first_k)
+    register("newcomer", source="tests")(first_k)  # as when its module is imported anew
+    with pytest.raises(ValueError, match=r"registered already, by .*first_k; .*uniform needs anot"):
+        register("newcomer", source="tests")(uniform)
     with pytest.raises(ValueError, match="needs a docstring"):
         register("undocumented", source="tests")(lambda pool, k, rng: None)
+
+
+def uniform(pool, k, rng):
+    """The first k images."""
+    return torch.arange(k)
+
+
+@pytest.mark.parametrize(
+    ("name", "plan", "message"),
+    [
+        *((name, "adaptive", "must hold none of") for name in ("", " a", "a:b", "a,b", "a=b")),
+        ("newcomer", "once", "must be `one` or `adaptive` or `ladder`; got 'once'"),
+    ],
+)
+def test_a_name_that_no_spec_can_hold_and_an_unknown_plan_are_refused(name, plan, message):
+    with pytest.raises(ValueError, match=message):
+        register(name, source="tests", plan=plan)(uniform)
+
+
+REFUSED_ARGUMENTS = {
+    "pool, k": r"must take \(pool, k, rng\)",
+    "pool, k, rng, power: float = 1.0": "after a `[*]`, its parameters; it takes .*power: float",
+    "pool, k, rng, *, power: float": "'power' of strategy 'newcomer' needs a default",
+    "pool, k, rng, *, rounds: int = 1": "must not be called `rounds`",
+    "pool, k, rng, *, power=1.0": "needs a type, as in `power: float = 1.0`",
+    "pool, k, rng, *, power: float | None = None": "cannot be read from text: float | None",
+    "pool, k, rng, *, power: Literal[None] = None": "cannot be read from text",
+    "pool, k, rng, *, power: Annotated[float, 2] = 1.0": "cannot be read from text",
+    "pool, k, rng, *, power: Annotated[int, Range(1)] = 0": "a whole number from 1; got 0",
+    "pool, k, rng, *, power: int = True": "must be a whole number; got True",
+    "pool, k, rng, *, power: str = None": "must be text; got None",
+}
+
+
+@pytest.mark.parametrize("arguments", REFUSED_ARGUMENTS)
+def test_arguments_that_cannot_be_set_are_refused_at_once(arguments):
+    made = {"Annotated": Annotated, "Literal": Literal, "Range": Range}
+    exec(f"def made({arguments}): 'The first k images.'", made)
+    with pytest.raises(ValueError, match=REFUSED_ARGUMENTS[arguments]):
+        register("newcomer", source="tests")(made["made"])
+    assert "newcomer" not in REGISTRY
 
 
 @pytest.mark.usefixtures("newcomer")
@@ -149,9 +193,12 @@ def test_a_newcomer_needs_a_decorator_and_a_docstring():
         (torch.tensor([1.0, 2.0, 3.0]), "got torch.float32"),
         (torch.tensor([58, 59, 60]), r"outside 0\.\.59"),
         (torch.tensor([-1, 2, 3]), r"outside 0\.\.59"),
+        ([1, 2, 3], r"must answer with a LongTensor \(3,\); got list"),
+        (None, "got NoneType"),
+        (torch.arange(3).numpy(), "got ndarray"),
     ],
 )
-def test_a_faulty_newcomer_is_caught_before_it_spends(answer: torch.Tensor, complaint: str):
+def test_a_faulty_newcomer_is_caught_before_it_spends(answer: object, complaint: str):
     @register("newcomer", source="tests")
     def faulty(pool, k, rng):
         """Does not keep its promise."""
@@ -183,3 +230,18 @@ def test_a_module_in_the_folder_or_a_folder_of_it_is_found(path, tmp_path, monke
     monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
     picks = parse_strategy("newcomer:power=2").select(pool_of(views()), 4, generator())
     assert picks.tolist() == views()["embeddings"].norm(dim=1).topk(4).indices.tolist()
+
+
+@pytest.mark.usefixtures("newcomer")
+def test_a_module_that_fails_half_way_says_the_same_every_time(tmp_path, monkeypatch):
+    (tmp_path / "half_way.py").write_text(
+        "from strategies.registry import register\n"
+        "@register('newcomer', source='tests')\n"
+        "def mine(pool, k, rng):\n"
+        "    '''The first k images.'''\n"
+        "nowhere\n"
+    )
+    monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
+    for _ in range(2):
+        with pytest.raises(NameError, match="nowhere"):
+            load()
