@@ -41,19 +41,19 @@ def typical_of_clusters(
     order = shuffled[torch.argsort(assignment[shuffled], stable=True)]
     sizes = torch.bincount(assignment, minlength=count)
     taken = torch.bincount(assignment[:labelled], minlength=count)
-    visits = []  # (times visited before, small, -size, cluster, position)
+    free, visits = [], []  # by cluster, most typical first; labelled or visited how often before
     for cluster, members in enumerate(torch.split(order, sizes.tolist())):
         members = members[members >= labelled]  # as the authors: typical of what is unlabelled
         if members.numel() == 0:
             continue
         ranked = members[typicality(points, members, rng).argsort(descending=True, stable=True)]
-        size, already = int(sizes[cluster]), int(taken[cluster])
-        free = ranked[:k].tolist()
-        small = size < SMALL_CLUSTER
-        visits += [(small, already + i, -size, cluster, one) for i, one in enumerate(free)]
-    visits.sort()
-    picks = [visit[-1] - labelled for visit in visits[:k]]
-    return torch.tensor(picks, dtype=torch.long, device=points.device)
+        free.append(ranked[:k])
+        visits.append(torch.arange(len(free[-1]), device=points.device) + taken[cluster])
+    candidates, visit = torch.cat(free), torch.cat(visits)
+    size = sizes[assignment[candidates]]
+    # Small clusters last, then by visit, then larger before smaller; size and visit below 2**31.
+    key = (size < SMALL_CLUSTER) * 2**62 + visit * 2**31 - size
+    return candidates[torch.argsort(key, stable=True)[:k]] - labelled
 
 
 def typicality(points: EmbeddingPoints, members: Tensor, rng: torch.Generator) -> Tensor:
