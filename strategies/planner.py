@@ -18,6 +18,7 @@ EPOCHS = (80, 60, 40, 30, 25, 20, 15, 12, 10, 8, 6, 5, 4, 3, 2, 1)  # few: a ste
 ESTIMATE_ERROR = 1.15  # what is planned may take this much longer than measured
 OVERRUN = 2.0  # a fit may take this much longer than planned ...
 SLACK_SHARE = 0.25  # ... and this share of the time that nothing is planned for
+MOST_ROUNDS = 100  # a plan takes time with its square
 GUESSED = 0.005  # seconds to choose a label and to buy one, until the first were measured
 
 
@@ -45,6 +46,8 @@ class PlannerSettings:
         for name in ("epochs", "refit_epochs", "max_rounds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1; got {getattr(self, name)}.")
+        if self.max_rounds > MOST_ROUNDS:
+            raise ValueError(f"`max_rounds` must be at most {MOST_ROUNDS}; got {self.max_rounds}.")
         for name in ("pre_training_share", "reserve_share"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must lie between 0 and 1; got {getattr(self, name)}.")

@@ -18,16 +18,23 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import torch
 from torch import Tensor
 
-from strategies.parameters import Parameter, canonical, describe, parse_parameter, understood
-from strategies.planner import Kind
+from strategies.parameters import (
+    Parameter,
+    Range,
+    canonical,
+    describe,
+    parse_parameter,
+    understood,
+)
+from strategies.planner import MOST_ROUNDS, Kind
 from strategies.pool import PoolView
 
-Rounds = int | Literal["auto"]
+Rounds = Annotated[int, Range(1, MOST_ROUNDS)] | Literal["auto"]
 Selection = Callable[..., Tensor]
 
 
@@ -164,8 +171,6 @@ def configure(name: str, settings: Mapping[str, Parameter]) -> ConfiguredStrateg
             raise ValueError(_unknown(f"parameter of {name!r}", parameter, sorted(known)))
     values = {p: parse_parameter(f"{name}:{p}", v, types[p]) for p, v in settings.items()}
     rounds = {**known, **values}["rounds"]
-    if isinstance(rounds, int) and rounds < 1:
-        raise ValueError(f"`rounds` must be `auto` or at least 1; got {rounds}.")
     if entry.plan == "one" and rounds != 1:
         raise ValueError(
             f"{name!r} learns nothing between rounds and buys all at once; leave `rounds` out "

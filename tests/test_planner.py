@@ -360,6 +360,7 @@ def test_every_plan_spends_the_whole_budget(
     ("change", "word"),
     [
         ({"epochs": 0}, "epochs"),
+        ({"max_rounds": 101}, "max_rounds"),
         ({"pre_training_share": 1.0}, "pre_training_share"),
         ({"reserve_share": 0.0}, "reserve_share"),
         ({"reserve_seconds": -1.0}, "reserve_seconds"),

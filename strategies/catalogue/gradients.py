@@ -34,7 +34,7 @@ def bait(
     rng: torch.Generator,
     *,
     rank: Annotated[int, Range(1, 512)] = 64,
-    oversample: Annotated[float, Range(1)] = 2.0,
+    oversample: Annotated[float, Range(1, 1e6)] = 2.0,
     ridge: Annotated[float, Range(1e-6)] = 1.0,
     candidates: Annotated[int, Range(1)] = 50_000,
 ) -> Tensor:

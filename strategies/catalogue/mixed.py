@@ -15,7 +15,7 @@ from strategies.selectors.prefilter import among_best
 from strategies.selectors.rotation import rotate_clusters
 from strategies.selectors.stochastic import stochastic_top_k
 
-Factor = Annotated[float, Range(1)]
+Factor = Annotated[float, Range(1, 1e6)]
 
 
 @register("stochastic-entropy", source="Kirsch et al. 2023")
