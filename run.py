@@ -254,9 +254,14 @@ class ZEWDPCRun(ZEWDPCBaseRun):
 
 
 def describe_strategies() -> list[dict[str, str]]:
-    """Every strategy that can be named: name, one line on it, where it comes from."""
+    """Every strategy that can be named: name, one line on it, where it comes from, parameters."""
     return [
-        {"name": entry.name, "summary": entry.summary, "source": entry.source}
+        {
+            "name": entry.name,
+            "summary": entry.summary,
+            "source": entry.source,
+            "parameters": entry.defaults,
+        }
         for entry in registry.load().values()
     ]
 

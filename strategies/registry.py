@@ -62,6 +62,11 @@ class Entry:
         return {p.name: p.default for p in keywords if p.kind is p.KEYWORD_ONLY}
 
     @property
+    def defaults(self) -> str:
+        """The parameters as they would be written: `radius=auto, anchors=10000`."""
+        return ", ".join(f"{p}={canonical(value)}" for p, value in self.parameters.items())
+
+    @property
     def types(self) -> dict[str, Any]:
         """The declared type of each of the function's arguments, by name."""
         return get_type_hints(self.function, include_extras=True)

@@ -134,6 +134,17 @@ def test_a_list_of_strategies_that_is_none_is_refused(
     assert "does not describe its strategies" in capsys.readouterr().err
 
 
+def test_the_list_shows_parameters_where_there_are_some(
+    submission: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = {"name": "first", "summary": "The first.", "source": "tests"}
+    other = {**one, "name": "last", "parameters": "power=1.0"}
+    text = f"{SUBMISSION}\ndef describe_strategies():\n    return {[one, other]}\n"
+    submission.write_text(text)
+    assert main(["--list", "--submission", str(submission)]) == 0
+    assert capsys.readouterr().out.count("parameters: power=1.0") == 1
+
+
 REFUSED = {
     "a mistyped strategy": (["--strategy", "frist"], "Unknown strategy: 'frist'. Known: first"),
     "a reserved name": (["--strategy", "all"], "adds the rows none, oracle, all itself"),

@@ -326,7 +326,10 @@ def test_the_submission_as_shipped_is_valid_and_described() -> None:
     assert run.ZEWDPCRun().strategy.name
     described = run.describe_strategies()
     assert {"random", "entropy", "winner"} <= {entry["name"] for entry in described}
-    assert all(set(entry) == {"name", "summary", "source"} for entry in described)
+    assert all(set(entry) == {"name", "summary", "source", "parameters"} for entry in described)
+    parameters = {entry["name"]: entry["parameters"] for entry in described}
+    assert parameters["uherding"] == "radius=auto, temperature=auto, anchors=10000"
+    assert parameters["entropy"] == ""
 
 
 def test_it_runs_where_the_judge_does_not_exist(tmp_path: Path) -> None:

@@ -182,9 +182,14 @@ def _list(flags: argparse.Namespace) -> int:
     if flags.json:
         print(json.dumps(described, indent=2))
     else:
-        rows = [[entry["name"], entry["summary"], entry["source"]] for entry in described]
+        rows = [[entry["name"], _what(entry), entry["source"]] for entry in described]
         print(tabulate(rows, ["strategy", "what it buys", "source"], maxcolwidths=[None, 70, 40]))
     return 0
+
+
+def _what(entry: dict[str, str]) -> str:
+    parameters = entry.get("parameters")
+    return entry["summary"] + (f"\nparameters: {parameters}" if parameters else "")
 
 
 def _is_list_of_strategies(described: object) -> TypeGuard[list[dict[str, str]]]:

@@ -17,7 +17,7 @@ def bald(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
 
 @register("disagreement", source="Dagan and Engelson 1995 (vote entropy), per label", members=2)
 def disagreement(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
-    """Highest entropy of the committee's votes; mutual information breaks ties."""
+    """Highest entropy of the committee's votes; mutual information breaks ties and near ties."""
     votes = scores.vote_disagreement(pool.committee, pool.thresholds)
-    # Votes of K members take few values; the tie-break stays below their differences.
+    # Votes of few members differ by more than this; of many, close ones may change places.
     return top_k(votes + 1e-3 * scores.bald(pool.committee), k)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from strategies.parameters import canonical, describe
 from strategies.pool import PoolView
 from strategies.registry import REGISTRY, load, parse_strategy
 from tests.strategies.pools import generator, permuted, pool_of, views
@@ -82,6 +83,20 @@ def test_every_strategy_has_its_paragraph():
     page = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text()
     missing = [name for name in STRATEGIES if f"\n**`{name}`**." not in page]
     assert not missing, f"docs/strategies.md does not describe {missing}"
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_paragraph_names_the_parameters_with_what_they_take(name: str):
+    page = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text()
+    paragraph = page.partition(f"\n**`{name}`**.")[2].partition("\n\n")[0]
+    entry = REGISTRY[name]
+    listed = ", ".join(
+        f"`{parameter}={canonical(default)}` ({describe(entry.types[parameter])})"
+        for parameter, default in entry.parameters.items()
+    )
+    expected = f"Parameters: {listed}." if listed else ""
+    found = "Parameters:" + paragraph.partition("Parameters:")[2]
+    assert found.strip() == (expected or "Parameters:"), f"docs/strategies.md lacks: {expected}"
 
 
 def test_every_strategy_stands_in_the_table_of_what_it_looks_at():
