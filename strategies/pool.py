@@ -8,6 +8,17 @@ from torch import Tensor
 
 Source = Callable[[], Tensor]
 
+AXES = {
+    "probabilities": "NC",
+    "embeddings": "ND",
+    "committee": "KNC",
+    "labelled_embeddings": "LD",
+    "labelled_labels": "LC",
+    "labelled_probabilities": "LC",
+    "validation_f1": "C",
+    "thresholds": "C",
+}
+MEANING = {"N": "images", "L": "labelled images", "C": "classes", "D": "numbers of an embedding"}
 LARGEST = 1e15  # of an embedding's numbers
 
 
@@ -36,19 +47,29 @@ class PoolView:
 
     @classmethod
     def from_tensors(cls, **views: Tensor) -> "PoolView":
-        """A pool of ready-made views, for tests and for one's own embeddings."""
-        rows = {"probabilities": 0, "embeddings": 0, "committee": 1}
-        sizes = {name: views[name].shape[axis] for name, axis in rows.items() if name in views}
-        if len(set(sizes.values())) != 1:
-            raise ValueError(
-                f"The views must agree on the number of images; got {sizes or 'none of them'}. "
-                f"Give at least one of {', '.join(rows)}."
-            )
+        """A pool of ready-made views, for tests and for one's own embeddings.
+
+        Raises ValueError where a view is not known, where two do not agree on a size they share,
+        and where none says how many images there are.
+        """
+        if unknown := sorted(views.keys() - AXES.keys()):
+            raise ValueError(f"Unknown views: {', '.join(unknown)}. Known: {', '.join(AXES)}.")
+        shapes = {name: dict(zip(AXES[name], v.shape, strict=False)) for name, v in views.items()}
+        for axis, meaning in MEANING.items():
+            sizes = {name: shape[axis] for name, shape in shapes.items() if axis in shape}
+            if len(set(sizes.values())) > 1:
+                raise ValueError(
+                    f"The views must agree on the number of {meaning}; got "
+                    f"{', '.join(f'{name} {size}' for name, size in sizes.items())}."
+                )
+        images = [shape["N"] for shape in shapes.values() if "N" in shape]
+        if not images:
+            raise ValueError("A pool needs probabilities, embeddings or committee.")
         sources: dict[str, Source] = {
             name: (lambda value=value: value)  # type: ignore[misc]
             for name, value in views.items()
         }
-        return cls(next(iter(sizes.values())), sources)
+        return cls(images[0], sources)
 
     @cached_property
     def probabilities(self) -> Tensor:  # (N, C)

@@ -16,11 +16,10 @@ def spoil(view: str, value: Tensor) -> dict[str, Tensor]:
     ("view", "value", "message"),
     [
         ("embeddings", torch.zeros(60), "`embeddings` must be two-dimensional; got (60,)"),
-        ("embeddings", torch.full((60, 2), 1e16), "`embeddings` has a value of 1e+16"),
-        ("embeddings", torch.full((60, 2), torch.inf), "has 120 values that are NaN or infinite"),
+        ("embeddings", torch.full((60, 8), 1e16), "`embeddings` has a value of 1e+16"),
+        ("embeddings", torch.full((60, 8), torch.inf), "has 480 values that are NaN or infinite"),
         ("committee", torch.zeros(0, 60, 3), "with at least one member; got (0, 60, 3)"),
         ("labelled_labels", torch.full((12, 3), 0.5), "`labelled_labels` must be 0 or 1"),
-        ("labelled_probabilities", torch.zeros(5, 3), "must have 12 rows; got 5"),
         ("probabilities", torch.full((60, 3), 1.5), "values from 1.5 to 1.5. Pass probabilities"),
         ("thresholds", torch.zeros(3, 1), "`thresholds` must be (classes,); got (3, 1)"),
         ("validation_f1", torch.tensor([0.5, torch.nan, 1]), "`validation_f1` has 1 values"),
@@ -32,10 +31,29 @@ def test_a_broken_view_is_refused(view: str, value: Tensor, message: str):
     assert message in str(refused.value)
 
 
-def test_views_must_agree_on_the_number_of_images():
-    with pytest.raises(ValueError, match="must agree on the number of images"):
-        PoolView.from_tensors(probabilities=torch.zeros(3, 2), embeddings=torch.zeros(4, 2))
-    with pytest.raises(ValueError, match="got none of them"):
+@pytest.mark.parametrize(
+    ("view", "shape", "message"),
+    [
+        ("embeddings", (59, 8), "number of images; got probabilities 60, embeddings 59, comm"),
+        ("committee", (2, 59, 3), "number of images; got"),
+        ("labelled_probabilities", (5, 3), "labelled images; got labelled_embeddings 12, lab"),
+        ("labelled_embeddings", (12, 5), "an embedding; got embeddings 8, labelled_embeddings 5"),
+        ("labelled_labels", (12, 1), "number of classes; got probabilities 3, "),
+        ("committee", (2, 60, 5), "committee 5"),
+        ("thresholds", (1,), "thresholds 1"),
+        ("labeled_labels", (12, 3), "Unknown views: labeled_labels. Known: probabilities, "),
+    ],
+)
+def test_views_must_be_known_and_agree_on_the_sizes_they_share(
+    view: str, shape: tuple[int, ...], message: str
+):
+    with pytest.raises(ValueError) as refused:  # noqa: PT011
+        pool_of(spoil(view, torch.zeros(shape)))
+    assert message in str(refused.value)
+
+
+def test_a_pool_of_no_images_view_is_refused():
+    with pytest.raises(ValueError, match="needs probabilities, embeddings or committee"):
         PoolView.from_tensors(labelled_labels=torch.zeros(3, 2))
 
 
@@ -43,6 +61,12 @@ def test_a_source_with_another_number_of_rows_is_refused():
     pool = PoolView(5, {"probabilities": lambda: torch.zeros(4, 2)})
     with pytest.raises(ValueError, match="`probabilities` must have 5 rows; got 4"):
         _ = pool.probabilities
+    labels, beliefs = torch.zeros(3, 2), torch.zeros(4, 2)
+    pool = PoolView(
+        5, {"labelled_labels": lambda: labels, "labelled_probabilities": lambda: beliefs}
+    )
+    with pytest.raises(ValueError, match="`labelled_probabilities` must have 3 rows; got 4"):
+        _ = pool.labelled_probabilities
 
 
 def test_a_view_is_computed_once_and_only_when_asked_for():
