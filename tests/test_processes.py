@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from evaluator.submission import memory
+from evaluator.submission.guardian import members
 from evaluator.submission.memory import private_memory, resident_memory
 from evaluator.submission.processes import ProcessTree, number_inside, task_limit
 from evaluator.submission.shared_memory import Shared, existing
@@ -115,6 +116,17 @@ def test_a_process_whose_first_thread_ended_is_counted_and_weighed(tmp_path: Pat
         wait_for(lambda: tree.private_memory(tree.members()) > 60 << 20)
     finally:
         tree.kill()
+
+
+def test_the_guardian_knows_a_process_whose_first_thread_ended() -> None:
+    mark = f"FAMILY={os.getpid()}"
+    hoarder = subprocess.Popen([sys.executable, "-c", HOARDER], env=dict([mark.split("=")]))
+    try:
+        wait_for(lambda: psutil.Process(hoarder.pid).status() == psutil.STATUS_ZOMBIE)
+        assert members(mark.encode()) == [hoarder.pid]
+    finally:
+        hoarder.kill()
+        hoarder.wait()
 
 
 @pytest.mark.parametrize("numbers", ["1 7", "a b"])

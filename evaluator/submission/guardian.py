@@ -5,6 +5,7 @@ It knows the family by a mark in the environment that each member inherits. It s
 standard library alone and starts in some hundredths of a second.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -36,15 +37,18 @@ def main(mark: str, judge: int) -> None:
 
 def members(mark: bytes) -> list[int]:
     """Every living process that was started with `mark` in its environment."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                if mark in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append(int(folder.name))
-            except OSError:  # somebody else's, or it has just ended
-                continue
-    return found
+    folders = [folder for folder in Path("/proc").iterdir() if folder.name.isdecimal()]
+    return [int(folder.name) for folder in folders if _bears(mark, folder)]
+
+
+def _bears(mark: bytes, process: Path) -> bool:
+    """Asks each thread: where the first has ended, the process itself no longer answers."""
+    with contextlib.suppress(OSError):  # somebody else's, or it has just ended
+        for thread in (process / "task").iterdir():
+            with contextlib.suppress(OSError):
+                if mark in (thread / "environ").read_bytes().split(b"\0"):
+                    return True
+    return False
 
 
 def _kill(pid: int) -> None:
