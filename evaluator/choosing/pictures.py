@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluator.datasets.cache import to_rgb
+from evaluator.datasets.cache import BROKEN, to_rgb
 from evaluator.datasets.layout import (
     IMAGE_SUFFIXES,
     SplitFiles,
-    images_below,
     read_split,
     visible_below,
 )
@@ -54,7 +53,7 @@ class Images:
                 small = (min(upright.width, self.side), min(upright.height, self.side))
                 if small != upright.size:
                     upright = upright.resize(small, reducing_gap=2.0)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except BROKEN as error:
             raise DatasetError(
                 "unreadable-image",
                 f"The image {self.files[idx]} cannot be read ({error}). Replace it or move it "
@@ -132,8 +131,7 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
         raise DatasetError(
             "empty-pool", f"{folder} is not a folder. Give the one with the images to choose from."
         )
-    files = _images_below(folder)
-    others = _others_below(folder)
+    files, others = _below(folder)
     if not files:
         raise DatasetError(
             "empty-pool",
@@ -143,7 +141,7 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
         )
     if others:
         say(others)
-    elsewhere = [file for one in excluded for file in _images_below(one)]
+    elsewhere = [file for one in excluded for file in _below(one)[0]]
     not_these = [*labelled.images.files, *labelled.pending, *elsewhere]
     contents = _contents([*not_these, *files])
     known = set(contents[: len(not_these)])
@@ -170,25 +168,26 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
     return Images(tuple(fresh.values()), nobody_knows, labelled.images.side)
 
 
-def _images_below(folder: Path) -> list[Path]:
-    """Image files, sorted: no folders that are called so, and no links to nowhere."""
-    return sorted(path for path in images_below(folder) if path.is_file())
+def _below(folder: Path) -> tuple[list[Path], str]:
+    """Image files, sorted, and words for the files that are none.
 
-
-def _others_below(folder: Path) -> str:
-    """`23 other files are not read (.gif 21, .heic 1, .cr2 1)`; nothing where there are none."""
-    kinds = Counter(
-        path.suffix.lower() or "without a suffix"
-        for path in visible_below(folder)
-        if path.suffix.lower() not in IMAGE_SUFFIXES and path.is_file()
-    )
+    `23 other files are not read (.gif 21, .heic 1, .cr2 1)`, or nothing where there are none.
+    Folders that are called like images and links to nowhere are neither.
+    """
+    images, kinds = list[Path](), Counter[str]()
+    for path in visible_below(folder):
+        if path.is_file():
+            suffix = path.suffix.lower()
+            if suffix in IMAGE_SUFFIXES:
+                images.append(path)
+            else:
+                kinds[suffix or "without a suffix"] += 1
     if not kinds:
-        return ""
-    listed = [f"{kind} {n}" for kind, n in kinds.most_common(KINDS)] + ["..."] * (
-        len(kinds) > KINDS
-    )
+        return sorted(images), ""
+    listed = [f"{kind} {n}" for kind, n in kinds.most_common(KINDS)]
+    listed += ["..."] * (len(kinds) > KINDS)
     files = "file is" if kinds.total() == 1 else "files are"
-    return f"{kinds.total():,} other {files} not read ({', '.join(listed)})"
+    return sorted(images), f"{kinds.total():,} other {files} not read ({', '.join(listed)})"
 
 
 def _trouble(file: Path) -> str:
@@ -199,7 +198,7 @@ def _trouble(file: Path) -> str:
             return ""
     except UnicodeEncodeError:
         return "its name is not UTF-8"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         return type(error).__name__ if str(file) in str(error) else str(error)
 
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-import jinja2
-
+from evaluator.report.templates import templates_in
 from evaluator.report.words import printable
 
 TEMPLATE = "sheet.html.jinja"
@@ -23,14 +22,7 @@ def contact_sheet(
     names : the images' paths below `images/`, in the order of choice.
     expected : for each of them one probability per class, or none.
     """
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=lambda value: printable(value) if isinstance(value, str) else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = templates_in(Path(__file__).parent, _clean)
     cards = [
         {
             "name": name,
@@ -40,3 +32,7 @@ def contact_sheet(
         for name, probabilities in zip(names, expected, strict=True)
     ]
     return templates.get_template(TEMPLATE).render(title=title, told=any(expected), cards=cards)
+
+
+def _clean(value: object) -> object:
+    return printable(value) if isinstance(value, str) else value

@@ -23,6 +23,7 @@ from evaluator.errors import DatasetError
 
 FORMAT = 3  # raise it when what is stored for the same files changes
 FOLDER = ".zewdpc-cache"
+BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises
 TURNS = {  # what makes an image upright, by its orientation tag; from 5 on it lies on its side
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -98,10 +99,9 @@ def load_images(path: Path) -> np.ndarray:
         return np.memmap(file, dtype, "r", offset=file.tell(), shape=shape)
 
 
-def image_digests(path: Path) -> list[bytes]:
-    """A digest of the pixels of each of the decoded images at `path`."""
-    content = _digests_of(path).read_bytes()
-    return [content[start : start + _DIGEST] for start in range(0, len(content), _DIGEST)]
+def image_digests(path: Path) -> np.ndarray:
+    """A digest (N,) of the pixels of each of the decoded images at `path`; one is a few bytes."""
+    return np.fromfile(_digests_of(path), f"V{_DIGEST}")
 
 
 def _digests_of(path: Path) -> Path:
@@ -198,7 +198,7 @@ def _room_for(split: SplitFiles, target: Path, shape: tuple[int, ...]) -> np.mem
 def _open(split: SplitFiles, row: int) -> Image.Image:
     try:
         return Image.open(split.images[row])
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise _unreadable(split, row, error) from error
 
 
@@ -212,7 +212,7 @@ def _decode(split: SplitFiles, row: int, size: tuple[int, int]) -> np.ndarray:
     with _open(split, row) as image:
         try:
             rgb = to_rgb(image)
-        except (OSError, ValueError, SyntaxError) as error:
+        except BROKEN as error:
             raise _unreadable(split, row, error) from error
         if rgb.size != size:
             rgb = rgb.resize(size, Image.Resampling.BILINEAR)

@@ -183,7 +183,7 @@ def open_splits(
         size = images.shape[2], images.shape[1]
         datasets[split] = ZEWDPCBaseDataset(images, read.labels, class_names)
         digest.update(f"{split}{class_names}{images.shape}".encode() + read.labels.tobytes())
-        digest.update(b"".join(image_digests(files[split])))
+        digest.update(image_digests(files[split]).tobytes())
     return Splits(
         name=name or root.resolve().name,
         root=root,
@@ -199,7 +199,7 @@ def repeated_images(splits: Splits) -> Iterator[str]:
 
     Held-out images that are learned from are a leak: their score says nothing of new images.
     """
-    digests = {name: image_digests(splits.image_files[name]) for name in SPLITS}
+    digests = {name: image_digests(splits.image_files[name]).tolist() for name in SPLITS}
     for name, other in (
         ("validation", "training"),
         ("validation", "unlabelled"),

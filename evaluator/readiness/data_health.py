@@ -4,6 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from evaluator.datasets.cache import BROKEN
 from evaluator.datasets.layout import SplitFiles, find_splits, read_split
 from evaluator.errors import DatasetError
 from evaluator.readiness.checks import Check
@@ -45,5 +46,5 @@ def _size(path: Path) -> str:
         with Image.open(path) as image:
             image.load()
             return f"{image.width} x {image.height}"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise OSError(f"the image {path} cannot be read ({error})") from error

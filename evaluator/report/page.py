@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
 from markupsafe import Markup, escape
 
 from evaluator.analysis.results import Results
@@ -22,6 +21,7 @@ from evaluator.report.duels import differences, penalties
 from evaluator.report.ledger import ledger
 from evaluator.report.parts import Section, Text
 from evaluator.report.standing import standing
+from evaluator.report.templates import templates_in
 from evaluator.report.verdict import verdict
 from evaluator.report.views import pipelines_of, views
 from evaluator.report.words import counted, printable
@@ -58,14 +58,7 @@ def render_page(
     results: Results, *, baseline: str, splits: "Splits | None", folders: Sequence[Path]
 ) -> str:
     """The page as text."""
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_clean,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = templates_in(Path(__file__).parent, _clean)
     templates.filters["breakable"] = _breakable
     return templates.get_template(TEMPLATE).render(
         title=f"{results.dataset}: which labels were worth buying",

@@ -42,12 +42,12 @@ def members(mark: bytes) -> list[int]:
 
 
 def _bears(mark: bytes, process: Path) -> bool:
-    """Asks each thread: where the first has ended, the process itself no longer answers."""
+    """Asks a living thread: where the first has ended, the process itself no longer answers."""
     with contextlib.suppress(OSError):  # somebody else's, or it has just ended
         for thread in (process / "task").iterdir():
             with contextlib.suppress(OSError):
-                if mark in (thread / "environ").read_bytes().split(b"\0"):
-                    return True
+                if environment := (thread / "environ").read_bytes():
+                    return mark in environment.split(b"\0")
     return False
 
 
