@@ -278,9 +278,10 @@ class Learner:
         with torch.inference_mode(), autocast(self.resolved.device, self.resolved.precision):
             while start < len(images) or ahead is None:
                 size = INFERENCE_BATCHES * self.batch_size_
+                n = min(size, len(images) - start)
                 views: list[Views] = []
                 try:
-                    batch = self._sent(images[start : start + size])
+                    batch = self._sent(images[start : start + n], size)
                     for member in members:
                         if deadline is not None and self.clock() >= deadline:
                             raise DeadlineReached(f"{start} of {len(images)} images were looked at")
@@ -290,18 +291,24 @@ class Learner:
                         raise
                     views.clear()
                 if not views:
-                    self._halve_batch(min(size, len(images) - start))
+                    self._halve_batch(n)
                     continue
-                logits = torch.stack([view.logits for view in views])
-                before, ahead = ahead, Fetch(logits, views[0].features)
+                logits = torch.stack([view.logits[:n] for view in views])
+                before, ahead = ahead, Fetch(logits, views[0].features[:n])
                 if before is not None:  # waited for only now: the device has its next batch to do
                     found.append(before.arrived())
-                start += len(batch)
+                start += n
             found.append(ahead.arrived())
         return torch.cat([part[0] for part in found], 1), torch.cat([part[1] for part in found])
 
-    def _sent(self, batch: Tensor) -> Tensor:
-        """`batch` (B, 3, S, S) on the device, channels-last; a GPU fetches it in its turn."""
+    def _sent(self, batch: Tensor, size: int) -> Tensor:
+        """`batch` (B, 3, S, S) on the device, channels-last; a GPU fetches it in its turn.
+
+        For a GPU it is filled up to `size` images: at every size that is new to it, cuDNN looks
+        for its kernels anew, which takes longer than many a batch.
+        """
+        if self.resolved.device.type == "cuda" and 0 < len(batch) < size:
+            batch = torch.cat([batch, batch[:1].expand(size - len(batch), -1, -1, -1)])
         batch = batch.contiguous(memory_format=torch.channels_last)
         if self.resolved.device.type == "cuda" and batch.device.type == "cpu":
             batch = batch.pin_memory()

@@ -26,9 +26,9 @@ def measure_speed(
     """Train up to `steps` steps, or `seconds`, on `images` uint8 (L, 3, S, S), then look once.
 
     The net is thrown away and the learner is not changed, but for a batch size that its memory
-    cannot hold. The first steps of each kind are not counted. The very first wakes the device up,
-    which on a GPU takes seconds of loading libraries; the second says whether a whole batch can
-    be tried.
+    cannot hold. Steps that wake the device up are not counted: on a GPU the very first loads
+    libraries, and the first of a whole batch looks for kernels of that size, for up to tens of
+    seconds each. The second says whether a whole batch can be tried.
     """
     rehearsal = Learner(learner.settings, learner.seed, learner.clock)
     rehearsal.start_members(labels.shape[1], images.shape[-1], announce=False)
@@ -36,28 +36,32 @@ def measure_speed(
     rng = stream(learner.seed, "learner/speed")
 
     def step(n: int) -> float:
+        """Seconds for each of `n` images."""
         batch = torch.randint(len(images), (n,), generator=rng)
         started = clock()
         rehearsal.train_on(rehearsal.members_[0], images, labels, batch, batch % WAYS, 0.0)
         rehearsal.synchronise()
-        return clock() - started
+        return (clock() - started) / n
 
     step(WARM_UP_IMAGES)
-    n, taken = WARM_UP_IMAGES, [step(WARM_UP_IMAGES)]
-    if taken[0] < seconds:  # else it is too slow to try a whole batch
+    taken, n_looked = [step(WARM_UP_IMAGES)], INFERENCE_BATCHES * WARM_UP_IMAGES
+    if taken[0] * WARM_UP_IMAGES < seconds:  # else it is too slow to try a whole batch
         n = min(learner.batch_size_, len(images))
-    began = clock()
-    while len(taken) <= steps and (len(taken) == 1 or clock() - began <= seconds):
-        taken.append(step(n))
+        first = step(n)
+        taken = [first] if first <= 2 * taken[0] else []  # much dearer: it was waking up again
+        began = clock()
+        while not taken or (len(taken) < steps and clock() - began <= seconds):
+            taken.append(step(n))
+        n_looked = INFERENCE_BATCHES * rehearsal.batch_size_
     learner.batch_size_ = rehearsal.batch_size_
     passes = max(1.0, learner.settings.members - 1)
-    block = images[torch.randint(len(images), (INFERENCE_BATCHES * n,), generator=rng)]
-    rehearsal.look(block[:n])
+    block = images[torch.randint(len(images), (n_looked,), generator=rng)]
+    rehearsal.look(block[:1])
     started = clock()
     rehearsal.look(block)
-    look = (clock() - started) / len(block)
+    look = (clock() - started) / n_looked
     # A fit ends with a look at what its members hold out, at most one look over its epochs.
-    return Speed(_typical(taken[1:]) / n * passes + look / EPOCHS_OF_A_FIT, look)
+    return Speed(_typical(taken) * passes + look / EPOCHS_OF_A_FIT, look)
 
 
 def _typical(values: list[float]) -> float:

@@ -75,26 +75,32 @@ def test_same_seed_same_learner_and_no_global_dice(warm_start: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("waking", "a_step", "an_image", "expected"),
+    ("waking", "a_size", "a_step", "an_image", "expected"),
     [
-        (0.0, 0.02, 0.001, 0.036 / 16),  # a whole batch of 16, of which each image costs less
-        (5.0, 0.02, 0.001, 0.036 / 16),  # a GPU that loads its libraries at the first step
-        (0.0, 0.0, 1.0, 4.0 / 4),  # too slow to try more than four images
+        (0.0, 0.0, 0.02, 0.001, 0.036 / 16),  # a whole batch of 16, of which each image costs less
+        (5.0, 0.0, 0.02, 0.001, 0.036 / 16),  # a GPU that loads its libraries at the first step
+        (5.0, 9.0, 0.02, 0.001, 0.036 / 16),  # ... and looks for kernels at every new size
+        (0.0, 0.5, 0.02, 0.001, 0.036 / 16),  # ... not as long
+        (0.0, 0.0, 0.3, 0.4, 0.4 + 0.3 / 16),  # so slow that one batch is longer than all we take
+        (0.0, 0.0, 0.0, 1.0, 4.0 / 4),  # too slow to try more than four images
     ],
 )
 def test_a_device_that_wakes_up_slowly_is_not_taken_for_a_slow_one(
     waking: float,
+    a_size: float,
     a_step: float,
     an_image: float,
     expected: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now, asleep = 0.0, waking
+    now, asleep, sizes = 0.0, waking, set[int]()
 
     def step(self: Trainee, images: Tensor, labels: Tensor, ways: Tensor, progress: float) -> None:
         nonlocal now, asleep
         now += asleep + a_step + an_image * len(images)
+        now += 0.0 if len(images) in sizes else a_size
         asleep = 0.0
+        sizes.add(len(images))
 
     monkeypatch.setattr(Trainee, "step", step)
     speed = measure_speed(Learner(TINY, 0, clock=lambda: now), *spots(30))
