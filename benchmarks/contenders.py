@@ -21,7 +21,7 @@ from benchmarks.plain import fit_plainly
 from evaluator.datasets.dataset import Splits
 from evaluator.training import trainer as training
 from evaluator.training.augmentation import normalise
-from evaluator.training.device import autocast, half_precision
+from evaluator.training.device import autocast, half_precision, synchronise
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.optimisation import build_optimisers
 from evaluator.training.pipelines import Pipeline
@@ -245,8 +245,3 @@ def loss_of(network: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
     with autocast(batch.device):
         logits = network(batch)
     return F.binary_cross_entropy_with_logits(logits.float(), labels)
-
-
-def synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

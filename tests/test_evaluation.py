@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 import evaluator.grid.evaluation
@@ -19,7 +20,13 @@ from evaluator.analysis.leaderboard import leaderboard
 from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.grid import estimate
-from evaluator.grid.estimate import BUYING, START_UP, estimate_seconds, seconds_per_image
+from evaluator.grid.estimate import (
+    BUYING,
+    START_UP,
+    TrainingCost,
+    estimate_seconds,
+    measure_training,
+)
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.journal import Journal
 from evaluator.grid.plan import Plan
@@ -31,6 +38,7 @@ from evaluator.submission.vault import LabelVault
 from evaluator.submission.watch import Limits, Outcome
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.scoring import Scorer
+from evaluator.training.trainer import ZEWDPCTrainer
 
 
 class CountingScorer(Scorer):
@@ -248,22 +256,41 @@ def test_trainings_in_another_half_precision_are_not_taken_for_others(
     assert len(found) == 2
 
 
-@pytest.mark.parametrize(("device", "seconds"), [("cpu", 100.0), ("cuda", 1.0)])
+@pytest.mark.parametrize(
+    ("device", "start", "an_epoch"), [("cpu", 0.0, 115.0), ("cuda", 18.0, 2.0)]
+)
 def test_start_up_of_a_gpu_is_not_taken_for_the_time_of_its_images(
-    device: str, seconds: float, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+    device: str,
+    start: float,
+    an_epoch: float,
+    evaluation: Evaluation,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = iter((0.0, 100.0, 100.0, 101.0))  # the first run takes 100 s, the second 1 s
-    monkeypatch.setattr(estimate.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(estimate.ZEWDPCTrainer, "fit", lambda *_: None)
+    now, loading = 0.0, 100.0  # its libraries, once
+
+    def fit(trainer: ZEWDPCTrainer, images: Tensor, labels: Tensor) -> None:
+        nonlocal now, loading
+        assert trainer.progress is not None
+        now += loading + 3.0 + 10.0  # a network, and kernels for its batches
+        loading = 0.0
+        for epoch in range(trainer.pipeline.epochs):
+            now += 2.0
+            trainer.progress((epoch + 0.5) / trainer.pipeline.epochs)
+            trainer.progress((epoch + 1) / trainer.pipeline.epochs)
+            now += 5.0 if epoch == 0 and device == "cuda" else 0.0  # kernels for what it holds out
+
+    monkeypatch.setattr(estimate.time, "monotonic", lambda: now)
+    monkeypatch.setattr(estimate, "synchronise", lambda _: None)
+    monkeypatch.setattr(estimate.ZEWDPCTrainer, "fit", fit)
     splits = evaluation.plan.splits
-    rate = seconds_per_image(PIPELINES["quick"], splits, device)
+    cost = measure_training(PIPELINES["quick"], splits, device)
     monkeypatch.undo()
-    assert rate == seconds / len(splits.training)
+    assert cost == pytest.approx((start, an_epoch / len(splits.training)))
 
 
 def test_what_is_wrong_with_the_device_is_not_blamed_on_the_data(evaluation: Evaluation) -> None:
     with pytest.raises(ConfigurationError, match="none that torch knows") as told:
-        seconds_per_image(PIPELINES["quick"], evaluation.plan.splits, "nonsense")
+        measure_training(PIPELINES["quick"], evaluation.plan.splits, "nonsense")
     assert told.value.code == "unknown-device"
 
 
@@ -275,7 +302,7 @@ def test_a_pipeline_too_large_for_the_device_is_told_before_anything_is_bought(
 
     monkeypatch.setattr(estimate.ZEWDPCTrainer, "fit", fit)
     with pytest.raises(ConfigurationError, match=r"Tried to allocate 2.00 GiB.*bought") as told:
-        seconds_per_image(PIPELINES["quick"], evaluation.plan.splits, None)
+        measure_training(PIPELINES["quick"], evaluation.plan.splits, None)
     assert told.value.code == "device-memory"
 
 
@@ -283,7 +310,8 @@ def test_the_estimate_says_what_the_time_goes_into_the_largest_first(
     evaluation: Evaluation,
 ) -> None:
     steps = list(evaluation.missing())
-    seconds = estimate_seconds(evaluation, steps, {"quick": 1.0})
+    seconds = estimate_seconds(evaluation, steps, {"quick": TrainingCost(0, 1)})
     assert seconds[BUYING] == 2 * (60 + 120) + 4 * START_UP  # two strategies, 1 and 2 minutes
     assert list(seconds) == ["quick", BUYING]
-    assert list(estimate_seconds(evaluation, steps, {"quick": 0.0})) == [BUYING, "quick"]
+    free = {"quick": TrainingCost(0, 0)}
+    assert list(estimate_seconds(evaluation, steps, free)) == [BUYING, "quick"]

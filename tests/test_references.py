@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from evaluator.datasets.dataset import Splits, ZEWDPCBaseDataset, open_splits
-from evaluator.grid.estimate import BUYING, estimate_seconds, pipelines_of
+from evaluator.grid.estimate import BUYING, TrainingCost, estimate_seconds, pipelines_of
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.oracle import KNOWING, NETWORK, oracle, oracle_code, oracle_trainings
 from evaluator.grid.plan import Plan
@@ -109,8 +109,8 @@ def test_its_trainings_are_in_the_estimate(splits: Splits, tmp_path: Path) -> No
     trainings = [*oracle_trainings(24, 40, [(8, 0), (8, 0)])]
     assert trainings == [(KNOWING, 44)] * 2 + [(NETWORK, 24 + 2 * r) for r in range(4)]
     images = sum(n * p.epochs_for(-(-n // p.batch_size)) + 40 / 3 for p, n in trainings)
-    estimate = estimate_seconds(evaluation, steps, {"quick": 0.1})
-    assert estimate == {BUYING: pytest.approx(0.1 * images)}
+    estimate = estimate_seconds(evaluation, steps, {"quick": TrainingCost(2, 0.1)})
+    assert estimate == {BUYING: pytest.approx(2 * len(trainings) + 0.1 * images)}
     free = [(trial, None) for trial in plan.reference_trials("none")]
     assert estimate_seconds(evaluation, free, {}) == {BUYING: 0.0}
 

@@ -23,7 +23,7 @@ from evaluator.analysis.robustness import across_pipelines, render_robustness
 from evaluator.datasets.dataset import Splits, open_splits, repeated_images
 from evaluator.datasets.sheets import RECIPES, Recipe, generate
 from evaluator.errors import ConfigurationError, DatasetError
-from evaluator.grid.estimate import estimate_seconds, pipelines_of, seconds_per_image, spoken
+from evaluator.grid.estimate import estimate_seconds, measure_training, pipelines_of, spoken
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.flags import parser
 from evaluator.grid.hardware import read_calibration
@@ -294,8 +294,8 @@ def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
     seconds, parts = 0.0, dict[str, float]()
     if flags.engine == "local":
         needed = pipelines_of(missing)
-        rates = {p.name: seconds_per_image(p, splits, flags.device) for p in needed}
-        parts = estimate_seconds(evaluation, missing, rates)
+        costs = {p.name: measure_training(p, splits, flags.device) for p in needed}
+        parts = estimate_seconds(evaluation, missing, costs)
         seconds = sum(parts.values())
         todo += f", at most {spoken(seconds)} at this machine's speed just now"
     names = ", ".join(pipeline.name for pipeline in plan.pipelines) or "own predictions"

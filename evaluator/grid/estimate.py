@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,69 +15,100 @@ from evaluator.errors import ConfigurationError
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.oracle import NETWORK, oracle_trainings
 from evaluator.grid.trial import REFERENCES, Trial
-from evaluator.training.device import chosen_device, release_memory, too_little_memory
+from evaluator.training.device import (
+    chosen_device,
+    release_memory,
+    synchronise,
+    too_little_memory,
+)
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer, resize_images
 
 BUYING = "buying"
 START_UP = 12.0  # seconds a submission's process takes to begin and end
 TRIAL_IMAGES = (32, 256)  # images of the measuring run; the larger where the smaller is too quick
-TOO_QUICK = 5.0  # seconds; also, the first run pays for warming up
+TOO_QUICK = 5.0  # seconds
+EPOCHS = 3  # on a GPU, which looks for kernels in the first, and in the look at its held-out images
 
 
-def seconds_per_image(pipeline: Pipeline, splits: Splits, device: str | None) -> float:
-    """Seconds one training image costs for one epoch, measured on the first images there are.
+class TrainingCost(NamedTuple):
+    """What a pipeline's training takes here, in seconds."""
+
+    start: float  # whatever its length: a network, and a device getting ready for its batches
+    image: float  # for each image and epoch
+
+
+def measure_training(pipeline: Pipeline, splits: Splits, device: str | None) -> TrainingCost:
+    """What training `pipeline` costs, measured on the first images there are.
 
     Weights do not change the time, so none are loaded. Raises ConfigurationError where the
     pipeline cannot train on these images, or not on this device.
     """
-    one_epoch = replace(pipeline, epochs=1, minimum_steps=0, pretrained=False)
-    elapsed, n = 0.0, 0
-    for n in TRIAL_IMAGES:
-        n = min(n, len(splits.training))
-        images = resize_images(splits.training.images[:n], pipeline.size)
-        labels = torch.from_numpy(np.array(splits.training.labels[:n]))
-        trainer = ZEWDPCTrainer(
-            one_epoch, splits.class_names, seed=0, device=device, weights="none"
-        )
-        started = time.monotonic()
-        try:
-            trainer.fit(images, labels)
-        except ConfigurationError:  # a kind of ValueError that has its own code: the device's, say
-            raise
-        except ValueError as error:  # before hours are spent on purchases that cannot be scored
-            raise ConfigurationError(
-                "pipeline-data", f"--pipeline {pipeline.name}: {error}"
-            ) from error
-        except torch.OutOfMemoryError as error:
-            raise too_little_memory(
-                f"--pipeline {pipeline.name}",
-                error,
-                "choose another --pipeline or --device; nothing was bought yet",
-            ) from error
-        elapsed = time.monotonic() - started
-        # On a GPU the first run is mostly start-up: the driver, its libraries, the kernels.
-        if elapsed > TOO_QUICK and chosen_device(device).type == "cpu":
-            break
+    where = chosen_device(device)
+    few, more = (min(size, len(splits.training)) for size in TRIAL_IMAGES)
+    whole, _ = _train(pipeline, splits, few, 1, where)
+    cost = TrainingCost(0.0, whole / few)
+    if where.type == "cuda":  # that was start-up, once in a process: the driver, its libraries
+        whole, epoch = _train(pipeline, splits, more, EPOCHS, where)
+        cost = TrainingCost(max(0.0, whole - EPOCHS * epoch), epoch / more)
+    elif whole <= TOO_QUICK:
+        whole, _ = _train(pipeline, splits, more, 1, where)
+        cost = TrainingCost(0.0, whole / more)
     release_memory()
-    return elapsed / n
+    return cost
+
+
+def _train(
+    pipeline: Pipeline, splits: Splits, n: int, epochs: int, device: torch.device
+) -> tuple[float, float]:
+    """Seconds that training on the first `n` images takes, and those of the last of `epochs`."""
+    ends = [time.monotonic()]
+
+    def watch(done: float) -> None:
+        if done * epochs >= len(ends):
+            synchronise(device)
+            ends.append(time.monotonic())
+
+    images = resize_images(splits.training.images[:n], pipeline.size)
+    labels = torch.from_numpy(np.array(splits.training.labels[:n]))
+    trainer = ZEWDPCTrainer(
+        replace(pipeline, epochs=epochs, minimum_steps=0, pretrained=False),
+        splits.class_names,
+        seed=0,
+        device=device,
+        weights="none",
+        progress=watch,
+    )
+    try:
+        trainer.fit(images, labels)
+    except ConfigurationError:  # a kind of ValueError that has its own code: the device's, say
+        raise
+    except ValueError as error:  # before hours are spent on purchases that cannot be scored
+        raise ConfigurationError("pipeline-data", f"--pipeline {pipeline.name}: {error}") from error
+    except torch.OutOfMemoryError as error:
+        raise too_little_memory(
+            f"--pipeline {pipeline.name}",
+            error,
+            "choose another --pipeline or --device; nothing was bought yet",
+        ) from error
+    return time.monotonic() - ends[0], ends[-1] - ends[-2]
 
 
 def estimate_seconds(
     evaluation: Evaluation,
     missing: Iterable[tuple[Trial, Pipeline | None]],
-    rates: dict[str, float],
+    costs: dict[str, TrainingCost],
 ) -> dict[str, float]:
     """Seconds for the `missing` steps of an evaluation, at most: by pipeline, and for buying.
 
     A purchase is taken to use its whole compute budget; what the oracle trains is counted as
-    buying. `rates` are seconds per image and epoch by pipeline name. The largest comes first.
+    buying. `costs` are those of the pipelines, by name. The largest comes first.
     """
     steps, splits = list(missing), evaluation.plan.splits
     seconds: defaultdict[str, float] = defaultdict(float)
     for trial, pipeline in steps:
         what = pipeline.name if pipeline else BUYING
-        seconds[what] += _step_seconds(evaluation, rates, trial, pipeline)
+        seconds[what] += _step_seconds(evaluation, costs, trial, pipeline)
     asked = [
         (step[0].pair.budget, step[0].seed)
         for step in steps
@@ -84,7 +116,7 @@ def estimate_seconds(
     ]
     size = len(splits.unlabelled)
     for one in oracle_trainings(len(splits.training), size, asked):
-        seconds[BUYING] += _training_seconds(rates, *one, size)
+        seconds[BUYING] += _training_seconds(costs, *one, size)
     return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
@@ -100,7 +132,7 @@ def _is_oracles(trial: Trial, pipeline: Pipeline | None) -> bool:
 
 
 def _step_seconds(
-    evaluation: Evaluation, rates: dict[str, float], trial: Trial, pipeline: Pipeline | None
+    evaluation: Evaluation, costs: dict[str, TrainingCost], trial: Trial, pipeline: Pipeline | None
 ) -> float:
     splits = evaluation.plan.splits
     if pipeline is None:
@@ -110,15 +142,16 @@ def _step_seconds(
     else:
         n_bought = trial.pair.budget if trial.pair else 0
     n_images = len(splits.training) + n_bought
-    return _training_seconds(rates, pipeline, n_images, len(splits.validation))
+    return _training_seconds(costs, pipeline, n_images, len(splits.validation))
 
 
 def _training_seconds(
-    rates: dict[str, float], pipeline: Pipeline, n_images: int, n_predicted: int
+    costs: dict[str, TrainingCost], pipeline: Pipeline, n_images: int, n_predicted: int
 ) -> float:
     epochs = pipeline.epochs_for(math.ceil(n_images / pipeline.batch_size))
+    cost = costs[pipeline.name]
     # Prediction costs about a third of a training step an image, once.
-    return rates[pipeline.name] * (n_images * epochs + n_predicted / 3)
+    return cost.start + cost.image * (n_images * epochs + n_predicted / 3)
 
 
 def _minutes(trial: Trial) -> float:

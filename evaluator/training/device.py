@@ -66,6 +66,12 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=half, enabled=half is not None)
 
 
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def resident(images: torch.Tensor, device: torch.device) -> torch.Tensor:
     """`images` on the GPU where they leave it at least half of its free memory, else as given."""
     if device.type != "cuda":

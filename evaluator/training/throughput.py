@@ -8,7 +8,12 @@ from itertools import pairwise
 
 import torch
 
-from evaluator.training.device import chosen_device, half_precision, release_memory
+from evaluator.training.device import (
+    chosen_device,
+    half_precision,
+    release_memory,
+    synchronise,
+)
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer
 
@@ -121,7 +126,7 @@ def _train(
         nonlocal steps
         steps += 1
         if steps % BATCHES == 0:
-            _synchronise(device)
+            synchronise(device)
             ends.append(time.perf_counter())
 
     trainer = ZEWDPCTrainer(
@@ -155,12 +160,7 @@ def _look(
         while passed < seconds / TURNS:
             trainer.predict_probabilities(images)
             looked += len(images)
-            _synchronise(device)
+            synchronise(device)
             passed = time.perf_counter() - started
         speeds.append(looked / passed)
     return speeds
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
