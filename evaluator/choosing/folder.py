@@ -3,7 +3,7 @@
 import csv
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,10 @@ def hand_on(
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(pool.files[row], target)
         empty = [""] * len(class_names)
-        _write_table(
+        write_table(
             folder / "labels.csv", ["filename", *class_names], ([name, *empty] for name in names)
         )
-        _write_table(
+        write_table(
             folder / "chosen.csv",
             ["rank", "filename", *(f"p {name}" for name in class_names)],
             (
@@ -68,7 +68,8 @@ def hand_on(
         folder.replace(into)
 
 
-def _write_table(path: Path, header: Sequence[str], rows: Iterator[list[Any]]) -> None:
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file that spreadsheets read, too."""
     with path.open("w", newline="", encoding="utf-8-sig") as file:  # or Excel takes it for cp1252
         writer = csv.writer(file)
         writer.writerow(header)

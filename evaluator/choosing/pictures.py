@@ -100,7 +100,7 @@ def read_labelled(folders: Sequence[Path], side: int) -> Labelled:
         raise DatasetError(
             "nothing-labelled",
             f"No image in {', '.join(str(table.parent) for table in tables)} is labelled yet. Fill "
-            "in some lines of labels.csv, or add a --labelled folder.",
+            "in some lines of labels.csv, or add a folder with labels.",
         )
     labels = np.concatenate([part.labels for part in parts])
     first: dict[Hashable, int] = {}

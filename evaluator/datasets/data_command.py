@@ -1,12 +1,19 @@
-"""`python -m evaluator data {make,unpack,check,contact-sheet}`: data sets."""
+"""`python -m evaluator data {make,unpack,split,check,contact-sheet}`: data sets."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from evaluator.choosing.splitting import Amount, decoded_bytes, divide, write_splits
 from evaluator.datasets.archive import unpack
 from evaluator.datasets.dataset import open_splits, repeated_images
 from evaluator.datasets.layout import SPLITS
 from evaluator.datasets.sheets import RECIPES, contact_sheet, generate
+
+USUAL = {"training": Amount(10, is_share=True), "validation": Amount(20, is_share=True)}
+LARGE = 20e9  # bytes of decoded images: 10,000 images of 800 px
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +32,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     archives.add_argument("archives", type=Path, nargs="+", metavar="ARCHIVE")
     archives.add_argument("--out", type=Path, default=Path("data/zew"))
     archives.set_defaults(run=_unpack)
+
+    split = actions.add_parser("split", help="divide labelled images by lot for the judge")
+    split.add_argument(
+        "folders", type=Path, nargs="+", metavar="DIR", help="with images/ and labels.csv each"
+    )
+    split.add_argument("--out", type=Path, required=True, help="folder to make")
+    for name, usual in USUAL.items():
+        split.add_argument(
+            f"--{name}",
+            type=_amount,
+            default=usual,
+            metavar="N",
+            help=f"images, or a share ({usual}%)",
+        )
+    split.add_argument(
+        "--together",
+        metavar="REGEX",
+        help="images whose names match alike, in its first group if it has one, go to one split",
+    )
+    split.add_argument(
+        "--size", type=_pixels, metavar="PIXELS", help="shrink images whose sides are longer"
+    )
+    split.add_argument("--seed", type=int, default=0)
+    split.set_defaults(run=_split)
 
     check = actions.add_parser("check", help="read a data set and say what is in it")
     check.add_argument("data", type=Path, metavar="DIR")
@@ -51,19 +82,64 @@ def _unpack(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _split(flags: argparse.Namespace) -> int:
+    division = divide(
+        flags.folders,
+        flags.training,
+        flags.validation,
+        together=flags.together,
+        side=flags.size,
+        seed=flags.seed,
+    )
+    large = decoded_bytes(division)
+    write_splits(division, flags.out)
+    class_names = division.labelled.class_names
+    for name in SPLITS:
+        labels = division.labelled.images.labels[division.rows[name]]
+        print(f"{name:11} {len(labels):7,} images; {_positives(labels, class_names)}")
+    for name in USUAL:
+        counts = division.labelled.images.labels[division.rows[name]].sum(0)
+        if never := [class_names[i] for i in np.flatnonzero(counts == 0)]:
+            print(f"warning: no {name} image shows {', '.join(never)}: take more for {name}")
+    if large > LARGE:
+        print(
+            f"warning: the judge keeps images decoded, which is about {large / 1e9:,.0f} GB here; "
+            "with --size 512 it is less"
+        )
+    print(f"next: python -m evaluator data check {flags.out}")
+    return 0
+
+
+def _amount(text: str) -> Amount:
+    try:
+        return Amount.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number of images, such as 200, nor a share, such as 20%"
+        ) from None
+
+
+def _pixels(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of pixels, such as 512")
+    return int(text)
+
+
+def _positives(labels: np.ndarray, class_names: Sequence[str]) -> str:
+    """The share of images (N, C) that show each class, and that show none, in words."""
+    shares = (
+        f"{name} {share:.1%}" for name, share in zip(class_names, labels.mean(0), strict=True)
+    )
+    return f"{', '.join(shares)}; none {(labels.sum(1) == 0).mean():.1%}"
+
+
 def _check(flags: argparse.Namespace) -> int:
     splits = open_splits(flags.data, workers=flags.workers)
     for name in SPLITS:
         split = getattr(splits, name)
-        positives = ", ".join(
-            f"{class_name} {share:.1%}"
-            for class_name, share in zip(splits.class_names, split.labels.mean(0), strict=True)
-        )
         height, width = split.images.shape[1:3]
-        none = (split.labels.sum(1) == 0).mean()
-        print(
-            f"{name:11} {len(split):7,} images of {width} x {height}; {positives}; none {none:.1%}"
-        )
+        positives = _positives(split.labels, splits.class_names)
+        print(f"{name:11} {len(split):7,} images of {width} x {height}; {positives}")
     for line in repeated_images(splits):
         print(f"warning: {line}")
     return 0
