@@ -14,11 +14,14 @@ embedding        its look at what is labelled, for strategies that ask for its e
 selection        the strategy's choice
 retraining       every later fit
 rest             planning, buying, copying
+
+and the epochs of every fit, by which the plan that was made can be told.
 """
 
 import argparse
 import contextlib
 import io
+import re
 import statistics
 import sys
 import tempfile
@@ -56,6 +59,7 @@ PHASES = ("decode", "pre-training", "pool inference", "embedding", "selection", 
 GOALS = "goals: start-up under 8 s, selection under 5 %, pool inference at least 90 % of its limit"
 SAMPLE = 2048  # images of the pool looked at for the comparison with the limit
 TURNS = 5
+FIT = re.compile(r"^buyer \| fit \| epochs=(\S+)", re.MULTILINE)  # in the submission's log
 QUICK = {"size": 64, "images": 2000, "labels": [124], "minutes": 2.0}
 
 
@@ -87,8 +91,9 @@ def stopwatch_round_the_buyer(watch: Stopwatch) -> Iterator[None]:
 
 def purchase(
     splits: Splits, strategy: str, pair: Pair, device: str
-) -> tuple[dict[str, float], Learner]:
-    """Seconds by activity of one purchase, the whole included, and the learner that made it."""
+) -> tuple[dict[str, float], str, Learner]:
+    """Seconds by activity of one purchase, the whole included, the epochs of its fits, and the
+    learner that made it."""
     vault = LabelVault(splits.unlabelled.labels, pair.budget)
     vault.open = True
     pool = ZEWDPCProtectedDataset(splits.unlabelled.images, splits.class_names, vault.purchase)
@@ -111,7 +116,8 @@ def purchase(
             f"{strategy} found no time to learn and to look in {pair.minutes:g} minutes here; give "
             "more --minutes."
         )
-    return {**watch.seconds, "whole": whole}, submission._learner
+    epochs = ", ".join(FIT.findall(log.getvalue()))
+    return {**watch.seconds, "whole": whole}, epochs, submission._learner
 
 
 class StartedError(Exception):
@@ -182,7 +188,7 @@ def share_of_limit(learner: Learner, images: Tensor) -> tuple[float, float]:
 def row(splits: Splits, strategy: str, pair: Pair, device: str) -> list[str]:
     """One line of the table."""
     waited = start_up(splits, strategy)
-    seconds, learner = purchase(splits, strategy, pair, device)
+    seconds, epochs, learner = purchase(splits, strategy, pair, device)
     bank = ImageBank.from_dataset(
         splits.unlabelled,
         min(learner.resolved.image_size, splits.unlabelled.images.shape[1]),
@@ -193,7 +199,8 @@ def row(splits: Splits, strategy: str, pair: Pair, device: str) -> list[str]:
     parts = [waited, *(seconds.get(phase, 0.0) for phase in PHASES)]
     parts.append(whole - sum(parts))
     cells = [f"{part:.1f} s ({part / whole:.1%})" for part in parts]
-    return [f"`{strategy}`", f"{pair}", *cells, f"{whole:.0f} s", f"{speed:,.0f}/s", f"{share:.0%}"]
+    looked = [f"{speed:,.0f}/s", f"{share:.0%}"]
+    return [f"`{strategy}`", f"{pair}", *cells, f"{whole:.0f} s", epochs, *looked]
 
 
 def first(splits: Splits, images: int) -> Splits:
@@ -235,7 +242,7 @@ def main() -> None:
             for strategy in flags.strategies:
                 rows.append(row(splits, strategy, Pair(labels, flags.minutes), flags.device))
                 print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
-        header = ["strategy", "labels:minutes", "start-up", *PHASES, "rest", "whole"]
+        header = ["strategy", "labels:minutes", "start-up", *PHASES, "rest", "whole", "epochs"]
         print_table([*header, "pool inference", "of its limit"], rows)
 
 
