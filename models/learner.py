@@ -278,10 +278,11 @@ class Learner:
         with torch.inference_mode(), autocast(self.resolved.device, self.resolved.precision):
             while start < len(images) or ahead is None:
                 size = INFERENCE_BATCHES * self.batch_size_
-                n = min(size, len(images) - start)
+                sent = n = min(size, len(images) - start)
                 views: list[Views] = []
                 try:
                     batch = self._sent(images[start : start + n], size)
+                    sent = len(batch)
                     for member in members:
                         if deadline is not None and self.clock() >= deadline:
                             raise DeadlineReached(f"{start} of {len(images)} images were looked at")
@@ -291,7 +292,7 @@ class Learner:
                         raise
                     views.clear()
                 if not views:
-                    self._halve_batch(n)
+                    self._halve_batch(sent)
                     continue
                 logits = torch.stack([view.logits[:n] for view in views])
                 before, ahead = ahead, Fetch(logits, views[0].features[:n])

@@ -180,6 +180,26 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     assert [int(size) for size in said] == failed
 
 
+def test_a_batch_filled_up_for_a_gpu_is_halved_by_its_size_and_not_by_the_images_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner = Learner(TINY, seed=0).fit(*spots(40), epochs=1)
+    forward = LocalLogits.forward
+
+    def cramped(network: LocalLogits, images: Tensor) -> object:
+        if len(images) > 32:
+            raise torch.OutOfMemoryError("simulated")
+        return forward(network, images)
+
+    def filled(self: Learner, batch: Tensor, size: int) -> Tensor:
+        return batch[:1].expand(size, -1, -1, -1)
+
+    monkeypatch.setattr(LocalLogits, "forward", cramped)
+    monkeypatch.setattr(Learner, "_sent", filled)
+    assert len(learner.look(spots(1)[0]).probabilities) == 1
+    assert learner.batch_size_ == 8  # inference batches are four times as long
+
+
 def test_the_smaller_batch_is_tried_once_the_failed_one_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
