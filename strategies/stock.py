@@ -2,12 +2,12 @@
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from strategies.planner import GUESSED, Costs
+from strategies.planner import Costs
 
 
 @dataclass
@@ -53,22 +53,24 @@ class Pool:
 
 
 class CostLedger:
-    """Seconds per unit of work; the median of what was seen, so that one stall does not rule."""
+    """Seconds per unit of work; the median of what was seen, so that one stall does not rule.
+
+    fit, look : what they are believed to take until the first was seen.
+    """
 
     def __init__(self, fit: float, look: float) -> None:
-        self._seen = {"fit": [fit], "look": [look], "choose": [GUESSED], "buy": [GUESSED]}
+        self._believed = Costs(fit, look)
+        self._seen: dict[str, list[float]] = {}
 
     def saw(self, what: str, seconds: float, units: float) -> None:
-        """Record that `units` of work took `seconds`; what was only guessed is dropped.
+        """Record that `units` of work took `seconds`; what was believed before is dropped.
 
         what : "fit", "look", "choose" or "buy"; a unit is that of the same field of `Costs`.
         """
-        if units <= 0:
-            return
-        if what in ("choose", "buy") and self._seen[what] == [GUESSED]:
-            self._seen[what] = []
-        self._seen[what].append(seconds / units)
+        if units > 0:
+            self._seen.setdefault(what, []).append(seconds / units)
 
     @property
     def costs(self) -> Costs:
-        return Costs(**{what: statistics.median(seen) for what, seen in self._seen.items()})
+        seen = {what: statistics.median(seconds) for what, seconds in self._seen.items()}
+        return replace(self._believed, **seen)

@@ -314,6 +314,16 @@ def test_a_fit_that_meets_its_deadline_has_measured_itself_by_then(
     assert bool(labelled.fitted) == (epochs > 0)
 
 
+def test_what_was_seen_at_work_stands_and_not_what_was_tried_before() -> None:
+    ledger = CostLedger(fit=1.3, look=0.016)
+    assert ledger.costs == Costs(fit=1.3, look=0.016)
+    for seconds in (16.0, 8.0, 70.0):
+        ledger.saw("fit", seconds, 1000)
+    ledger.saw("look", 10.0, 10_000)
+    ledger.saw("choose", 0.5, 0)
+    assert ledger.costs == Costs(fit=0.016, look=0.001)
+
+
 def test_a_look_that_never_ends_still_leaves_time_to_buy_by_lot() -> None:
     outcome = simulate(500, 60, 0.01, batch=8)
     assert outcome.bought == 500
