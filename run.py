@@ -203,16 +203,21 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         )
 
     def _first_fit(self, started: float, seconds: float | None) -> None:
+        """Train in the time there is, and again for longer where most of it is left over."""
         settings, labelled = self.planner_settings, self._labelled
-        deadline, epochs = None, settings.epochs
-        if seconds is not None:
-            safe = (seconds - settings.reserve(seconds)) * settings.pre_training_share
-            deadline = started + safe
-            left = deadline - time.monotonic()
-            epochs = first_epochs(self._ledger.costs, len(labelled), left, settings)
-        Rounds(self.strategy, self._learner, settings, self.seed, self._ledger).fit(
-            epochs, labelled, deadline
-        )
+        rounds = Rounds(self.strategy, self._learner, settings, self.seed, self._ledger)
+        if seconds is None:
+            rounds.fit(settings.epochs, labelled, None)
+            return
+        deadline = started + (seconds - settings.reserve(seconds)) * settings.pre_training_share
+        done = 0
+        while (epochs := self._affordable_epochs(deadline)) > done:
+            rounds.fit(epochs, labelled, deadline)
+            done = epochs
+
+    def _affordable_epochs(self, deadline: float) -> int:
+        left = deadline - time.monotonic()
+        return first_epochs(self._ledger.costs, len(self._labelled), left, self.planner_settings)
 
     def _buy_at_once(self, purse: Purse, dataset: Any) -> None:
         """Choose without looking at a single image, and read only those chosen."""

@@ -2,6 +2,7 @@
 
 import importlib.util
 import random
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import run
 from models.image_bank import ImageBank
 from models.learner import Learner, Sight
 from models.networks import LocalLogits, Views
+from models.speed import Speed
 from strategies.rounds import Rounds
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -268,6 +270,21 @@ def test_a_pool_on_slow_storage_is_read_in_part_and_by_lot(
     assert unlabelled.first_sold < 450
     assert 500 < len(set(unlabelled.read)) == len(unlabelled.read) < 1000
     assert np.mean(unlabelled.read) == pytest.approx(1000, rel=0.1)  # not the first files
+
+
+@pytest.mark.parametrize(("believed", "epochs"), [(0.001, [3]), (9.0, [1, 3])])
+def test_a_first_fit_that_leaves_most_of_its_time_is_followed_by_a_longer_one(
+    believed: float,
+    epochs: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As where a stall was taken for the machine's speed."""
+    monkeypatch.setattr(run, "measure_speed", lambda *_: Speed(fit=believed, look=0.001))
+    run.ZEWDPCRun("entropy", config=config(tmp_path)).pre_training_phase(train(), 60)
+    said = re.findall(r"buyer \| fit \| epochs=(\d+) ", capsys.readouterr().out)
+    assert [int(number) for number in said] == epochs
 
 
 def test_purchase_without_pre_training_learns_first_and_buys_the_same(tmp_path: Path) -> None:
