@@ -105,7 +105,10 @@ def test_photographs_are_shrunk_upright(folder: Path):
     found = {path.name: path for path in (folder.parent / "judged").rglob("*.png")}
     assert len(found) == 61
     sizes = {name: Image.open(path).size for name, path in found.items()}
+    assert sizes.pop("deep.jpg.png") == (6, 12), "not squeezed"
+    assert sizes.pop("0003.png.png") == (12, 6)
     assert set(sizes.values()) == {(12, 12)}
+    assert not Image.open(found["deep.jpg.png"]).getexif(), "or it would be turned again"
     red, green, blue = Image.open(found["deep.jpg.png"]).getpixel((5, 5))
     assert blue > 150 > red + green
 

@@ -46,24 +46,33 @@ class Images:
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
         self.read.add(idx)
+        upright = self._upright(idx)
+        small = (min(upright.width, self.side), min(upright.height, self.side))
+        if small != upright.size:
+            upright = upright.resize(small, reducing_gap=2.0)
+        return {"idx": idx, "image": np.asarray(upright), "label": self.labels[idx]}
+
+    def in_proportion(self, idx: int) -> NDArray[np.uint8]:
+        """The image (H, W, 3), shrunk to `side` without being squeezed."""
+        upright = self._upright(idx)
+        upright.thumbnail((self.side, self.side))
+        return np.asarray(upright)
+
+    def purchase_label(self, idx: int) -> Any:
+        """No label: it will be known when somebody has looked. The run only marks its choice."""
+        return self.labels[idx]
+
+    def _upright(self, idx: int) -> Image.Image:
         try:
             with Image.open(self.files[idx]) as image:
                 image.draft("RGB", (self.side, self.side))  # a JPEG is decoded no larger
-                upright = to_rgb(image)
-                small = (min(upright.width, self.side), min(upright.height, self.side))
-                if small != upright.size:
-                    upright = upright.resize(small, reducing_gap=2.0)
+                return to_rgb(image)
         except BROKEN as error:
             raise DatasetError(
                 "unreadable-image",
                 f"The image {self.files[idx]} cannot be read ({error}). Replace it or move it "
                 "away.",
             ) from error
-        return {"idx": idx, "image": np.asarray(upright), "label": self.labels[idx]}
-
-    def purchase_label(self, idx: int) -> Any:
-        """No label: it will be known when somebody has looked. The run only marks its choice."""
-        return self.labels[idx]
 
 
 @dataclass(frozen=True)

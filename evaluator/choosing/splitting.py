@@ -117,7 +117,7 @@ def write_splits(division: Division, out: Path) -> None:
                     target = folder / name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     if shrink:
-                        Image.fromarray(images[row]["image"]).save(target)
+                        Image.fromarray(images.in_proportion(row)).save(target)
                     else:
                         shutil.copyfile(images.files[row], target)
                     return name
@@ -140,7 +140,7 @@ def write_splits(division: Division, out: Path) -> None:
 def decoded_bytes(division: Division) -> int:
     """How much the judge keeps of them, if all are as large as the first; it needs as much disk."""
     images = division.labelled.images
-    return len(images) * int(images[0]["image"].nbytes)
+    return len(images) * images.in_proportion(0).nbytes
 
 
 def _names(folders: Sequence[Path], files: Sequence[Path]) -> tuple[str, ...]:
