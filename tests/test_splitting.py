@@ -151,6 +151,24 @@ def test_a_broken_image_and_a_folder_that_is_taken_leave_all_as_it_was(folder: P
     assert [path.name for path in folder.parent.iterdir()] == ["labelled"]
 
 
+def test_an_image_that_may_not_be_read_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    read = Path.read_bytes
+    shut = folder / "images" / "0030.png"
+    twin = folder / "images" / "0031.png"
+    twin.write_bytes(read(shut))  # only files of one size are read to know doubles
+
+    def refused(path: Path) -> bytes:
+        if path == shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    assert split(folder) == 2
+    assert f"The image {shut} cannot be read ([Errno 13]" in capsys.readouterr().err
+
+
 def test_two_folders_of_one_name_are_refused(folder: Path, tmp_path: Path):
     other = write_split(tmp_path / "elsewhere" / "labelled", 10, seed=2)
     with pytest.raises(ConfigurationError, match="Two of the folders are called labelled"):

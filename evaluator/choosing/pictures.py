@@ -68,11 +68,7 @@ class Images:
                 image.draft("RGB", (self.side, self.side))  # a JPEG is decoded no larger
                 return to_rgb(image)
         except BROKEN as error:
-            raise DatasetError(
-                "unreadable-image",
-                f"The image {self.files[idx]} cannot be read ({error}). Replace it or move it "
-                "away.",
-            ) from error
+            raise _unreadable(self.files[idx], error) from error
 
 
 @dataclass(frozen=True)
@@ -225,7 +221,17 @@ def _contents(files: Sequence[Path]) -> list[Hashable]:
     often = Counter(sizes)
 
     def content(file: Path, size: int) -> Hashable:
-        return (size, hashlib.blake2b(file.read_bytes()).digest() if often[size] > 1 else file)
+        try:
+            return (size, hashlib.blake2b(file.read_bytes()).digest() if often[size] > 1 else file)
+        except OSError as error:
+            raise _unreadable(file, error) from error
 
     with ThreadPoolExecutor(SEVERAL) as threads:
         return list(threads.map(content, files, sizes))
+
+
+def _unreadable(file: Path, error: Exception) -> DatasetError:
+    return DatasetError(
+        "unreadable-image",
+        f"The image {file} cannot be read ({error}). Replace it or move it away.",
+    )
