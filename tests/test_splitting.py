@@ -151,6 +151,18 @@ def test_a_broken_image_and_a_folder_that_is_taken_leave_all_as_it_was(folder: P
     assert [path.name for path in folder.parent.iterdir()] == ["labelled"]
 
 
+def test_what_is_broken_off_leaves_all_as_it_was(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(*_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.copyfile", interrupted)
+    assert split(folder) == 130
+    assert capsys.readouterr().err.endswith("\nStopped.\n")
+    assert [path.name for path in folder.parent.iterdir()] == ["labelled"]
+
+
 def test_an_image_that_may_not_be_read_is_named(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -167,6 +179,12 @@ def test_an_image_that_may_not_be_read_is_named(
     monkeypatch.setattr(Path, "read_bytes", refused)
     assert split(folder) == 2
     assert f"The image {shut} cannot be read ([Errno 13]" in capsys.readouterr().err
+
+
+def test_the_next_command_can_be_pasted(folder: Path, capsys: pytest.CaptureFixture[str]):
+    judged = folder.parent / "to be judged"
+    assert main(["data", "split", str(folder), "--out", str(judged)]) == 0
+    assert capsys.readouterr().out.endswith(f"data check '{judged}'\n")
 
 
 def test_two_folders_of_one_name_are_refused(folder: Path, tmp_path: Path):

@@ -1,6 +1,7 @@
 """`python -m evaluator data {make,unpack,split,check,contact-sheet}`: data sets."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def _split(flags: argparse.Namespace) -> int:
             f"warning: the judge keeps images decoded, which is about {large / 1e9:,.0f} GB here; "
             "with --size 512 it is less"
         )
-    print(f"next: python -m evaluator data check {flags.out}")
+    print(f"next: python -m evaluator data check {shlex.quote(str(flags.out))}")
     return 0
 
 
