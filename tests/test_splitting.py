@@ -56,7 +56,7 @@ def test_the_lot_is_the_seeds(folder: Path):
     assert rows[0] == rows[1] != rows[2]
 
 
-def test_what_belongs_together_stays_together(folder: Path):
+def test_what_belongs_together_stays_together(folder: Path, capsys: pytest.CaptureFixture[str]):
     """Six groups of ten: a tenth of the images cannot be had, nor may a group be torn for it."""
     division = divide([folder], FIFTH, FIFTH, together=r"^00(\d)\d")
     groups = {
@@ -64,6 +64,7 @@ def test_what_belongs_together_stays_together(folder: Path):
     }
     assert [len(division.rows[name]) for name in SPLITS] == [10, 40, 10]
     assert sum(map(len, groups.values())) == 6
+    assert "60 images in 6 groups, the largest of 10" in capsys.readouterr().err
     with pytest.raises(ConfigurationError, match="60 images in 6 groups leave none for training"):
         divide([folder], Amount(4, is_share=False), FIFTH, together=r"^00(\d)\d")
 

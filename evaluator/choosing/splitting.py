@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from evaluator.choosing.folder import write_table
-from evaluator.choosing.pictures import SEVERAL, Labelled, read_labelled
+from evaluator.choosing.pictures import SEVERAL, Labelled, read_labelled, say
 from evaluator.datasets.layout import SPLITS
 from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.randomness import stream
@@ -69,11 +70,11 @@ def divide(
 ) -> Division:
     """Draw by lot what is training, what is held out, and what is the pool.
 
-    Images that are the same to the byte count once. Of those whose names (below images/) match the
-    regular expression `together` alike, in its first group if it has one, all go to one split, so
-    that amounts are met as nearly as whole groups allow. `side` is the most pixels that either side
-    of an image will have. Raises DatasetError or ConfigurationError where the folders or the
-    wishes are not what they must be.
+    Images that are the same to the byte count once. Of those whose names (as the splits will have
+    them) match the regular expression `together` alike, in its first group if it has one, all go to
+    one split, so that amounts are met as nearly as whole groups allow. `side` is the most pixels
+    that either side of an image will have. Raises DatasetError or ConfigurationError where the
+    folders or the wishes are not what they must be.
     """
     labelled = read_labelled(folders, side or AS_THEY_ARE)
     names = _names(folders, labelled.images.files)
@@ -81,6 +82,8 @@ def divide(
     for row, name in enumerate(names):
         groups[_key(name, together)].append(row)
     lots = [groups[key] for key in sorted(groups)]
+    if together is not None:
+        say(f"{len(names)} images in {len(lots)} groups, the largest of {max(map(len, lots))}")
     dice = stream(seed, "splits")
     rows: dict[str, list[int]] = {split: [] for split in SPLITS}
     wanted = {"validation": validation.of(len(names)), "training": training.of(len(names))}
@@ -93,7 +96,8 @@ def divide(
             raise ConfigurationError(
                 "bad-split",
                 f"{len(names)} images in {len(lots)} groups leave none for {split} where training "
-                f"takes {training} and validation {validation}. Take less of them, or add images.",
+                f"takes {training} and validation {validation}. Take less of them, add images, or "
+                "let --together make smaller groups.",
             )
         rows[split] = [own[i] for i in torch.randperm(len(own), generator=dice).tolist()]
     return Division(labelled, names, rows)
@@ -124,7 +128,8 @@ def write_splits(division: Division, out: Path) -> None:
 
                 own = images.labels[rows].tolist()
                 with ThreadPoolExecutor(SEVERAL) as threads:
-                    names = list(threads.map(put, rows))
+                    done = threads.map(put, rows)
+                    names = list(tqdm(done, f"writing {split}", len(rows), disable=None))
                 write_table(
                     whole / split / "labels.csv",
                     ["filename", *division.labelled.class_names],
@@ -170,10 +175,10 @@ def _key(name: str, together: str | None) -> str:
         found = re.search(together, name)
     except re.error as error:
         raise ConfigurationError(
-            "bad-split", f"--together {together!r} is not a regular expression: {error}."
+            "bad-split", f"--together '{together}' is not a regular expression: {error}."
         ) from None
     if found is None:
         raise ConfigurationError(
-            "bad-split", f"--together {together!r} matches nothing in {name!r}. It must in all."
+            "bad-split", f"--together '{together}' matches nothing in {name!r}. It must in all."
         )
     return found[1] if found.re.groups and found[1] is not None else found[0]
