@@ -8,8 +8,10 @@ import re
 import shutil
 import struct
 import threading
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -221,6 +223,20 @@ def test_blanks_around_a_name_belong_to_it_only_where_such_a_file_exists(tmp_pat
         file.write("plain.png  ,1\n")
     with pytest.raises(DatasetError, match=r"line 5: plain\.png stands on line 4 already"):
         read_split("training", labels_csv)
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_table", ["NFC", "NFD"])
+def test_an_umlaut_is_found_however_it_is_encoded(
+    on_disk: Literal["NFC", "NFD"], in_table: Literal["NFC", "NFD"], tmp_path: Path
+) -> None:
+    """In the names of files a Mac makes two signs of it, which look like one on a screen."""
+    csv = write_split(tmp_path, 1, seed=0) / "labels.csv"
+    image = tmp_path / "images" / unicodedata.normalize(on_disk, "Prüfteil 1.png")
+    (tmp_path / "images" / "0000.png").rename(image)
+    name = unicodedata.normalize(in_table, image.name)
+    csv.write_text(csv.read_text().replace("0000.png", name))
+    assert read_split("training", csv).images == (image,)
 
 
 def test_folders_that_are_no_splits_are_not_called_so(make_data: Callable[[], Path]) -> None:

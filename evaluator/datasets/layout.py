@@ -8,6 +8,7 @@ import codecs
 import csv
 import io
 import os
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -276,9 +277,7 @@ def _parse_rows(
             raise DatasetError(
                 "labels-row", f"{where}: {len(row)} cells where the header has {len(header)}."
             )
-        name = row[header.index("filename")]
-        if name != name.strip() and not _is_file(folder / name):
-            name = name.strip()
+        name = _as_on_disk(folder, row[header.index("filename")])
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
             raise DatasetError("labels-row", f"{where}: {name!r} is no file name inside images/.")
         name = Path(name).as_posix()  # "./a.png" and "a.png" are one image
@@ -298,6 +297,18 @@ def _parse_rows(
                 )
         labels.append([ZERO_ONE[value] for value in values])
     return list(seen), list(seen.values()), labels
+
+
+def _as_on_disk(folder: Path, name: str) -> str:
+    """The name as its file has it: with spaces around it or none, umlauts of one sign or of two.
+
+    Where there is no such file, the name without spaces around it.
+    """
+    bare = name.strip()
+    if name == bare and name.isascii():
+        return name
+    spellings = (name, bare, *(unicodedata.normalize(form, bare) for form in ("NFC", "NFD")))
+    return next((one for one in spellings if _is_file(folder / one)), bare)
 
 
 def _is_file(path: Path) -> bool:
