@@ -1,6 +1,7 @@
 """One's own pictures: folders of labelled ones, and a pool that nobody has labelled."""
 
 import hashlib
+import os
 import sys
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -25,6 +26,7 @@ from evaluator.errors import DatasetError
 SEVERAL = 8  # threads that read files
 NAMED = 3  # unusable images that are told by name
 KINDS = 5  # of files that are not read, told by suffix
+ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}  # of files that are whole, most often
 
 
 @dataclass(frozen=True)
@@ -196,15 +198,23 @@ def _below(folder: Path) -> tuple[list[Path], str]:
 
 
 def _trouble(file: Path) -> str:
-    """Why nothing can be done with an image, as far as its name and first bytes tell."""
+    """Why nothing can be done with an image, as far as its name, beginning and end tell."""
     try:
         str(file).encode()
-        with Image.open(file):
+        with Image.open(file) as image:
+            if image.format in ENDS and not _ends_with(file, ENDS[image.format]):
+                image.load()  # cut short, or something stands behind the picture
             return ""
     except UnicodeEncodeError:
         return "its name is not UTF-8"
     except BROKEN as error:
         return type(error).__name__ if str(file) in str(error) else str(error)
+
+
+def _ends_with(file: Path, end: bytes) -> bool:
+    with file.open("rb") as opened:
+        opened.seek(-len(end), os.SEEK_END)
+        return opened.read() == end
 
 
 def say(line: str) -> None:
