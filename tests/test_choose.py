@@ -277,14 +277,14 @@ def test_what_is_cut_short_is_no_candidate_and_what_has_more_behind_it_is(
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(whole)
     content = whole.read_bytes()
-    (photos / "pool" / f"short.{suffix}").write_bytes(content[: len(content) // 2])
+    (photos / "pool" / f"zu kurz für uns.{suffix}").write_bytes(content[: len(content) // 2])
     (photos / "pool" / f"longer.{suffix}").write_bytes(content + b"a camera's own")
     assert choose.main(flags(photos, "batch", 41, "--strategy", "random")) == 0
     chosen = {row["filename"] for row in table(photos / "batch" / "labels.csv")}
     assert {name for name in chosen if name.endswith(f"er.{suffix}")} == {f"longer.{suffix}"}
     told = capsys.readouterr().err
     assert "1 of 44 images cannot be used and are left out" in told
-    assert f"short.{suffix}': image file is truncated" in told
+    assert f"zu kurz für uns.{suffix}': image file is truncated" in told
 
 
 def test_a_batch_may_be_half_filled_in(photos: Path, capsys: pytest.CaptureFixture[str]):

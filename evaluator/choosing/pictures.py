@@ -162,7 +162,7 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
         troubles = dict(zip(fresh, threads.map(_trouble, fresh.values()), strict=True))
     bad = {content: trouble for content, trouble in troubles.items() if trouble}
     if bad:
-        named = "; ".join(f"{str(fresh[one])!a}: {bad[one]}" for one in list(bad)[:NAMED])
+        named = "; ".join(f"{str(fresh[one])!r}: {bad[one]}" for one in list(bad)[:NAMED])
         say(f"{len(bad)} of {len(files)} images cannot be used and are left out ({named})")
         fresh = {content: file for content, file in fresh.items() if content not in bad}
     if not fresh:
