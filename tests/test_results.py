@@ -210,6 +210,13 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
         pass
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    refused = pytest.raises(ConfigurationError, match=r"--out .*a file cannot be written")
+    with refused, sole_writer(tmp_path / "a file"):
+        pass
+
+
 def test_a_record_that_lacks_a_field_is_named(write: Write) -> None:
     path = write("a", "random") / "purchases.jsonl"
     path.write_text(

@@ -33,8 +33,17 @@ def read_records(path: Path, key: Sequence[str] = (), needed: Sequence[str] = ()
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold the journals in `folder`; raises ConfigurationError while another process does."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Hold the journals in `folder`; raises ConfigurationError while another process does.
+
+    So it does where nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".lock").touch()
+    except OSError as error:
+        raise ConfigurationError(
+            "cannot-write", f"--out {folder} cannot be written ({error}). Give a folder elsewhere."
+        ) from error
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

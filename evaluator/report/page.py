@@ -44,13 +44,18 @@ def write_page(
     if splits is not None:
         _refuse_other_data(results, splits)
     page = render_page(results, baseline=baseline, splits=splits, folders=folders)
-    out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{os.getpid()}.{out.name}")
     try:
-        part.write_bytes(page.encode("utf-8", "replace"))
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_bytes(page.encode("utf-8", "replace"))
+            part.replace(out)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            "cannot-write", f"The page {out} cannot be written ({error}). Give a file as --html."
+        ) from error
     return out
 
 

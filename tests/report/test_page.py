@@ -157,6 +157,11 @@ def test_the_command(tmp_path: Path, squares: Path, capsys: pytest.CaptureFixtur
     assert main(["report", str(out), "--baseline", "nobody"]) == 2
     assert main(["report", str(tmp_path / "nothing")]) == 2
     assert "is not there" in capsys.readouterr().err
+    before = sorted(tmp_path.rglob("*"))
+    for place in (tmp_path, elsewhere / "page.html"):
+        assert main(["report", str(out), "--html", str(place)]) == 2
+        assert f"The page {place} cannot be written" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_nobody_else_pays_for_the_libraries_that_draw() -> None:
