@@ -269,6 +269,13 @@ def test_what_is_excluded_or_broken_is_no_candidate(
     assert "1 of 42 images cannot be used and are left out" in capsys.readouterr().err
 
 
+def test_a_pool_may_lie_behind_links(photos: Path):
+    (photos / "pool" / "monday").rename(photos / "a disk")
+    (photos / "pool" / "monday").symlink_to(photos / "a disk")
+    (photos / "a disk" / "back").symlink_to(photos / "pool")
+    assert choose.main(flags(photos, "batch", 40, "--strategy", "random")) == 0
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_what_is_cut_short_is_no_candidate_and_what_has_more_behind_it_is(
     suffix: str, photos: Path, capsys: pytest.CaptureFixture[str]

@@ -51,7 +51,10 @@ def find_splits(root: Path) -> dict[str, Path]:
             "missing-split", f"{root} is not a folder. Give the folder that holds {_wanted()}."
         )
     found: dict[str, list[Path]] = {split: [] for split in SPLITS}
-    for labels_csv in sorted(_labels_below(root)):
+    tables = (
+        folder / "labels.csv" for folder, names in _folders_below(root) if "labels.csv" in names
+    )
+    for labels_csv in sorted(tables):
         split = _split_of(labels_csv.relative_to(root))
         if split:
             found[split].append(labels_csv)
@@ -123,8 +126,11 @@ def read_split(
     )
 
 
-def _labels_below(root: Path) -> Iterator[Path]:
-    """Every labels.csv, behind links too; nothing hidden, nor what a Mac leaves in archives."""
+def _folders_below(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder and the names in it, behind links too, each once.
+
+    Nothing hidden, nor what a Mac leaves in archives.
+    """
     seen: set[Path] = set()
     for folder, names, files in os.walk(root, followlinks=True):
         real = Path(folder).resolve()
@@ -132,9 +138,9 @@ def _labels_below(root: Path) -> Iterator[Path]:
             names.clear()
             continue
         seen.add(real)
-        names[:] = [name for name in names if not name.startswith(".") and name != "__MACOSX"]
-        if "labels.csv" in (*files, *names):
-            yield Path(folder) / "labels.csv"
+        kept = (name for name in names if not name.startswith(".") and name != "__MACOSX")
+        names[:] = sorted(kept)
+        yield Path(folder), [*names, *(name for name in files if not name.startswith("."))]
 
 
 def _wanted() -> str:
@@ -143,14 +149,16 @@ def _wanted() -> str:
 
 def images_below(folder: Path) -> Iterator[Path]:
     """What is called like an image, at any depth; nothing hidden, nor in a hidden folder."""
-    return (path for path in visible_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def visible_below(folder: Path) -> Iterator[Path]:
-    """Everything at any depth that is neither hidden nor in a hidden folder."""
     for path in folder.rglob("*"):
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not any(
+            part.startswith(".") for part in path.relative_to(folder).parts
+        ):
             yield path
+
+
+def visible_below(root: Path) -> Iterator[Path]:
+    """Everything at any depth, behind links too, that is neither hidden nor in a hidden folder."""
+    return (folder / name for folder, names in _folders_below(root) for name in names)
 
 
 def _split_of(path: Path) -> str | None:
