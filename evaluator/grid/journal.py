@@ -39,12 +39,12 @@ def sole_writer(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".lock").touch()
+        lock = (folder / ".lock").open("w")
     except OSError as error:
         raise ConfigurationError(
             "cannot-write", f"--out {folder} cannot be written ({error}). Give a folder elsewhere."
         ) from error
-    with (folder / ".lock").open("w") as lock:
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
