@@ -163,6 +163,9 @@ def test_the_command_line_gives_the_same_with_either_engine(
         for name, more in engines.items():
             assert main([*common, "--out", str(tmp_path / name), *more]) == 0
             printed.append(json.loads(capsys.readouterr().out))
+        torch.set_num_threads(2)  # the command's own, which train nothing
+        assert main([*common, "--out", str(tmp_path / "ray"), *engines["ray"], "--plan"]) == 0
+        assert "to do       0 steps\n" in capsys.readouterr().err
     finally:
         torch.set_num_threads(threads)
     assert essence(tmp_path / "ray") == essence(tmp_path / "local")

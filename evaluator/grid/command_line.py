@@ -64,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
+    if flags.engine == "ray":  # a score is known by its threads: those of the workers
+        torch.set_num_threads(flags.cpus_per_trial)
     strategies = _strategies(flags)
     baseline = choose_baseline([s or "submission" for s in strategies], flags.baseline)
     pipelines = _pipelines(flags)
@@ -312,7 +314,8 @@ def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
         f"to do       {todo}",
     ]
     busy, cores = os.getloadavg()[0], os.cpu_count() or 1
-    if missing and busy > cores and torch.get_num_threads() > 1:
+    threads = torch.get_num_threads() if flags.engine == "local" else 1
+    if missing and busy > cores and threads > 1:
         lines.append(
             f"            other work runs here (load {busy:.1f}, cores {cores}): "
             "OMP_NUM_THREADS=1 is often faster then; its scores are kept apart"
