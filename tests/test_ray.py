@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -282,6 +284,28 @@ def test_a_node_that_is_lost_costs_retries_and_nothing_else(
     assert not list(far.missing())
     keys = [(r["trial"], r["training_seed"]) for r in far.scores.records]
     assert len(keys) == len(set(keys))
+
+
+def test_images_that_another_machine_lacks_travel_there(
+    cluster: Any, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evaluator.grid.ray_cluster import Resources, connect
+    from evaluator.grid.ray_engine import _job
+    from evaluator.grid.ray_tasks import _splits_here
+
+    resources = Resources(cpus=1, address=cluster.address)
+    connect(resources)
+    far = evaluation(squares, tmp_path, "ray")
+    shipment = _job(far, resources).shipment
+    elsewhere = {name: f"/elsewhere/{Path(file).name}" for name, file in shipment.files.items()}
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    there = _splits_here(replace(shipment, files=elsewhere))
+    assert there.fingerprint == far.plan.splits.fingerprint
+    for name, file in there.image_files.items():
+        assert file.is_relative_to(tmp_path)
+        here = getattr(far.plan.splits, name)
+        assert np.array_equal(getattr(there, name).images, here.images)
+        assert np.array_equal(getattr(there, name).labels, here.labels)
 
 
 def process_and_gpu() -> tuple[int, str]:

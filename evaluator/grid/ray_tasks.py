@@ -146,7 +146,7 @@ def _splits_here(shipment: Shipment) -> Splits:
 
 
 def _file_here(shipment: Shipment, split: str) -> Path:
-    original = Path(shipment.files[split])  # its name holds a digest of the images
+    original = Path(shipment.files[split])  # its name holds a digest of the files it was made of
     if original.is_file():
         return original
     folder = Path(tempfile.gettempdir()) / f"zewdpc-{os.getuid()}-{shipment.fingerprint}"
