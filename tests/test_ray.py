@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -408,6 +410,23 @@ def test_an_address_where_no_cluster_is_and_a_task_lost_for_good_are_explained(
     monkeypatch.setattr(ray, "get", fail(ray.exceptions.WorkerCrashedError()))
     with pytest.raises(ConfigurationError, match="lost with its worker or machine 4 times"):
         ray_engine._result(None)
+
+
+def test_sigterm_reaches_the_command_that_has_joined_a_cluster(cluster: Any) -> None:
+    joins = f"""
+import os, signal
+from evaluator.grid.ray_cluster import Resources, connect
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+connect(Resources(cpus=1, address={cluster.address!r}))
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+    command = [sys.executable, "-c", joins]
+    done = subprocess.run(command, cwd=HOUSE, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
 
 
 def test_a_trial_that_fits_nowhere_is_refused(cluster: Any, squares: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The Ray cluster that the grid runs on: joined or started, checked, and its room for tasks."""
 
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -25,6 +26,7 @@ def connect(resources: Resources) -> None:
     would run on the same GPU.
     """
     if not ray.is_initialized():
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=resources.address, log_to_driver=False, configure_logging=False)
         except ConnectionError as error:
@@ -33,6 +35,7 @@ def connect(resources: Resources) -> None:
                 f"--ray-address {resources.address}: no Ray cluster answers ({error}). Start one "
                 "with `ray start --head`, or leave the flag out for one on this machine.",
             ) from error
+        signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)  # by Ray's own it aborts
     check_nodes(nodes_now(), resources)
 
 
