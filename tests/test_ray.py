@@ -407,9 +407,26 @@ def test_an_address_where_no_cluster_is_and_a_task_lost_for_good_are_explained(
     monkeypatch.setattr(ray, "init", fail(ConnectionError("nobody is there")))
     with pytest.raises(ConfigurationError, match="nobody is there"):
         ray_cluster.connect(ray_cluster.Resources(address="auto"))
+    monkeypatch.setattr(ray, "init", fail(ray.exceptions.AuthenticationError("a token is missing")))
+    with pytest.raises(ConfigurationError, match="a token is missing"):
+        ray_cluster.connect(ray_cluster.Resources(address="auto"))
     monkeypatch.setattr(ray, "get", fail(ray.exceptions.WorkerCrashedError()))
     with pytest.raises(ConfigurationError, match="lost with its worker or machine 4 times"):
         ray_engine._result(None)
+
+
+def test_a_cluster_of_this_machine_is_started_though_another_runs_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from evaluator.grid import ray_cluster
+
+    asked: list[Any] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda address, **_: asked.append(address))
+    monkeypatch.setattr(ray_cluster, "nodes_now", lambda: [{"CPU": 4}])
+    for address in (None, "auto"):
+        ray_cluster.connect(ray_cluster.Resources(address=address))
+    assert asked == ["local", "auto"]  # Ray itself takes None for the cluster that it finds
 
 
 def test_sigterm_reaches_the_command_that_has_joined_a_cluster(cluster: Any) -> None:

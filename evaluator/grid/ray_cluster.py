@@ -26,14 +26,17 @@ def connect(resources: Resources) -> None:
     would run on the same GPU.
     """
     if not ray.is_initialized():
+        # With no address Ray would join, or wait for, whatever was last started on this machine.
+        address = resources.address or "local"
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(address=resources.address, log_to_driver=False, configure_logging=False)
-        except ConnectionError as error:
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
+        except (ConnectionError, ray.exceptions.AuthenticationError) as error:
             raise ConfigurationError(
                 "cluster-absent",
-                f"--ray-address {resources.address}: no Ray cluster answers ({error}). Start one "
-                "with `ray start --head`, or leave the flag out for one on this machine.",
+                f"--ray-address {address}: no Ray cluster answers ({error}). Start one with `ray "
+                "start --head`, set RAY_AUTH_MODE=token where it asks for a token, or leave the "
+                "flag out for one on this machine.",
             ) from error
         signal.signal(signal.SIGTERM, on_sigterm or signal.SIG_DFL)  # by Ray's own it aborts
     check_nodes(nodes_now(), resources)
