@@ -35,6 +35,7 @@ from evaluator.report import write_report
 from evaluator.submission.isolation import preflight
 from evaluator.submission.sandbox import Sandbox, require
 from evaluator.submission.watch import Limits
+from evaluator.training.device import thread_limit
 from evaluator.training.pipelines import PIPELINES, ROBUSTNESS_PIPELINES, Pipeline, pipeline_named
 from evaluator.training.scoring import Scorer
 
@@ -52,7 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if flags.isolate:
             require()
-        return _list(flags) if flags.list else _evaluate(flags, words)
+        if flags.list:
+            return _list(flags)
+        # A score is known by its threads: on a cluster by those of the workers.
+        with thread_limit(flags.cpus_per_trial if flags.engine == "ray" else None):
+            return _evaluate(flags, words)
     except (ConfigurationError, DatasetError) as error:
         print(error.spoken, file=sys.stderr)
         return 2
@@ -64,8 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
-    if flags.engine == "ray":  # a score is known by its threads: those of the workers
-        torch.set_num_threads(flags.cpus_per_trial)
     strategies = _strategies(flags)
     baseline = choose_baseline([s or "submission" for s in strategies], flags.baseline)
     pipelines = _pipelines(flags)
