@@ -36,7 +36,7 @@ try:
     from PIL import Image
     from tabulate import tabulate
 
-    from evaluator.choosing.folder import Choice, hand_on
+    from evaluator.choosing.folder import Choice, hand_on, refuse_taken
     from evaluator.choosing.pictures import Images, Labelled, read_labelled, read_pool, say
     from models.calibration import best_thresholds
     from run import ZEWDPCRun
@@ -223,10 +223,7 @@ def _refuse_what_cannot_work(flags: argparse.Namespace) -> None:
         raise ConfigurationError(
             "bad-budget", f"--minutes {flags.minutes:g}: expected a number above 0."
         )
-    if flags.into.exists():
-        raise DatasetError(
-            "folder-taken", f"{flags.into} exists already. Give a new folder, or remove it first."
-        )
+    refuse_taken(flags.into)
     for folder in flags.exclude:
         if not folder.is_dir():
             raise DatasetError("empty-pool", f"--exclude {folder} is not a folder.")

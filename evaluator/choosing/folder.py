@@ -3,13 +3,15 @@
 import csv
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evaluator.choosing.pictures import Images
 from evaluator.choosing.sheet import contact_sheet
+from evaluator.errors import DatasetError
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,7 @@ def hand_on(
 
     Images keep their paths below `root`, the pool's folder.
     """
-    into.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{into.name}-", dir=into.parent) as scratch:
-        folder = Path(scratch) / into.name
+    with made_whole(into) as folder:
         names = [pool.files[row].relative_to(root).as_posix() for row in choice.rows]
         for row, name in zip(choice.rows, names, strict=True):
             target = folder / "images" / name
@@ -65,7 +65,24 @@ def hand_on(
         page = contact_sheet(title, names, class_names, expected)
         (folder / "chosen.html").write_text(page, encoding="utf-8")
         (folder / "buyer.log").write_text(choice.log, encoding="utf-8")
-        folder.replace(into)
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raises DatasetError where there is something already."""
+    if folder.exists():
+        raise DatasetError(
+            "folder-taken", f"{folder} exists already. Give a new folder, or remove it first."
+        )
+
+
+@contextmanager
+def made_whole(folder: Path) -> Iterator[Path]:
+    """Where to write what shall lie in `folder`; it gets there once all is written, or nothing."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        half_made = Path(scratch) / folder.name
+        yield half_made
+        half_made.replace(folder)
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from evaluator.choosing.folder import write_table
+from evaluator.choosing.folder import made_whole, write_table
 from evaluator.choosing.pictures import SEVERAL, Labelled, read_labelled, say
 from evaluator.datasets.layout import SPLITS
 from evaluator.errors import ConfigurationError, DatasetError
@@ -32,8 +31,8 @@ class Amount:
     @classmethod
     def parse(cls, text: str) -> "Amount":
         """`200`, or `20%`. Raises ValueError for what is neither."""
-        digits = text.removesuffix("%")
-        found = cls(float(digits) if digits != text else int(digits), digits != text)
+        is_share = text.endswith("%")
+        found = cls(float(text[:-1]) if is_share else int(text), is_share)
         if not 0 < found.number < (100 if found.is_share else float("inf")):
             raise ValueError(f"{text} is not an amount of images")
         return found
@@ -105,15 +104,9 @@ def divide(
 
 def write_splits(division: Division, out: Path) -> None:
     """Write the three splits, whole or not at all; images no larger than they were asked for."""
-    if out.exists():
-        raise DatasetError(
-            "folder-taken", f"{out} exists already. Give a new folder, or remove it first."
-        )
     images, shrink = division.labelled.images, division.labelled.images.side < AS_THEY_ARE
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-            whole = Path(scratch) / out.name
+        with made_whole(out) as whole:
             for split, rows in division.rows.items():
 
                 def put(row: int, folder: Path = whole / split / "images") -> str:
@@ -135,7 +128,6 @@ def write_splits(division: Division, out: Path) -> None:
                     ["filename", *division.labelled.class_names],
                     ([name, *labels] for name, labels in zip(names, own, strict=True)),
                 )
-            whole.replace(out)
     except OSError as error:
         raise DatasetError(
             "cannot-write", f"--out {out} cannot be written ({error}). Give a folder elsewhere."

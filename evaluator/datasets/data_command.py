@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluator.choosing.folder import refuse_taken
 from evaluator.choosing.splitting import Amount, decoded_bytes, divide, write_splits
 from evaluator.datasets.archive import unpack
 from evaluator.datasets.dataset import open_splits, repeated_images
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             type=_amount,
             default=usual,
             metavar="N",
-            help=f"images, or a share ({usual}%)",
+            help=f"images, or a share ({usual}%)",  # to argparse, %% is a percent sign
         )
     split.add_argument(
         "--together",
@@ -84,6 +85,7 @@ def _unpack(flags: argparse.Namespace) -> int:
 
 
 def _split(flags: argparse.Namespace) -> int:
+    refuse_taken(flags.out)  # before thousands of images are read
     division = divide(
         flags.folders,
         flags.training,
