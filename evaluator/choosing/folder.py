@@ -3,13 +3,16 @@
 import csv
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluator.choosing.pictures import Images
+from tqdm import tqdm
+
+from evaluator.choosing.pictures import SEVERAL, Images
 from evaluator.choosing.sheet import contact_sheet
 from evaluator.errors import DatasetError
 
@@ -42,16 +45,15 @@ def hand_on(
 
     Images keep their paths below `root`, the pool's folder.
     """
+    files = [pool.files[row] for row in choice.rows]
+
+    def put(number: int, target: Path) -> None:
+        shutil.copyfile(files[number], target)
+
     with made_whole(into) as folder:
-        names = [pool.files[row].relative_to(root).as_posix() for row in choice.rows]
-        for row, name in zip(choice.rows, names, strict=True):
-            target = folder / "images" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(pool.files[row], target)
+        names = [file.relative_to(root).as_posix() for file in files]
         empty = [""] * len(class_names)
-        write_table(
-            folder / "labels.csv", ["filename", *class_names], ([name, *empty] for name in names)
-        )
+        write_labelled(folder, names, class_names, [empty] * len(names), put)
         write_table(
             folder / "chosen.csv",
             ["rank", "filename", *(f"p {name}" for name in class_names)],
@@ -77,12 +79,43 @@ def refuse_taken(folder: Path) -> None:
 
 @contextmanager
 def made_whole(folder: Path) -> Iterator[Path]:
-    """Where to write what shall lie in `folder`; it gets there once all is written, or nothing."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        half_made = Path(scratch) / folder.name
-        yield half_made
-        half_made.replace(folder)
+    """Where to write what shall lie in `folder`; it gets there once all is written, or nothing.
+
+    Raises DatasetError where the disk refuses.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+            half_made = Path(scratch) / folder.name
+            half_made.mkdir()
+            yield half_made
+            half_made.replace(folder)
+    except OSError as error:
+        raise DatasetError(
+            "cannot-write", f"{folder} cannot be written ({error}). Give a folder elsewhere."
+        ) from error
+
+
+def write_labelled(
+    folder: Path,
+    names: Sequence[str],
+    class_names: Sequence[str],
+    labels: Sequence[Sequence[Any]],
+    put: Callable[[int, Path], None],
+) -> None:
+    """Write `images/`, the n-th by `put(n, where)` under the n-th of `names`, and `labels.csv`."""
+
+    def write(number: int) -> None:
+        target = folder / "images" / names[number]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        put(number, target)
+
+    with ThreadPoolExecutor(SEVERAL) as threads:
+        done = threads.map(write, range(len(names)))
+        for _ in tqdm(done, f"writing {folder.name}", len(names), disable=None):
+            pass
+    table = ([name, *values] for name, values in zip(names, labels, strict=True))
+    write_table(folder / "labels.csv", ["filename", *class_names], table)
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

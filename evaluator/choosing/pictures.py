@@ -111,7 +111,7 @@ def read_labelled(folders: Sequence[Path], side: int) -> Labelled:
         )
     labels = np.concatenate([part.labels for part in parts])
     first: dict[Hashable, int] = {}
-    for row, content in enumerate(_contents(files)):
+    for row, content in enumerate(contents_of(files)):
         other = first.setdefault(content, row)
         if not np.array_equal(labels[row], labels[other]):
             raise DatasetError(
@@ -138,7 +138,7 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
         raise DatasetError(
             "empty-pool", f"{folder} is not a folder. Give the one with the images to choose from."
         )
-    files, others = _below(folder)
+    files, others = files_below(folder)
     if not files:
         raise DatasetError(
             "empty-pool",
@@ -148,9 +148,9 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
         )
     if others:
         say(others)
-    elsewhere = [file for one in excluded for file in _below(one)[0]]
+    elsewhere = [file for one in excluded for file in files_below(one)[0]]
     not_these = [*labelled.images.files, *labelled.pending, *elsewhere]
-    contents = _contents([*not_these, *files])
+    contents = contents_of([*not_these, *files])
     known = set(contents[: len(not_these)])
     fresh: dict[Hashable, Path] = {}
     for file, content in zip(files, contents[len(not_these) :], strict=True):
@@ -175,7 +175,7 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
     return Images(tuple(fresh.values()), nobody_knows, labelled.images.side)
 
 
-def _below(folder: Path) -> tuple[list[Path], str]:
+def files_below(folder: Path) -> tuple[list[Path], str]:
     """Image files, sorted, and words for the files that are none.
 
     `23 other files are not read (.gif 21, .heic 1, .cr2 1)`, or nothing where there are none.
@@ -222,7 +222,7 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _contents(files: Sequence[Path]) -> list[Hashable]:
+def contents_of(files: Sequence[Path]) -> list[Hashable]:
     """One value for each file; equal for equal contents and for no others.
 
     Only files of one size are read: photographs are large, and seldom as large as another.

@@ -4,18 +4,16 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from PIL import Image
-from tqdm import tqdm
 
-from evaluator.choosing.folder import made_whole, write_table
-from evaluator.choosing.pictures import SEVERAL, Labelled, read_labelled, say
+from evaluator.choosing.folder import made_whole, write_labelled
+from evaluator.choosing.pictures import Labelled, read_labelled, say
 from evaluator.datasets.layout import SPLITS
-from evaluator.errors import ConfigurationError, DatasetError
+from evaluator.errors import ConfigurationError
 from evaluator.randomness import stream
 
 AS_THEY_ARE = 1 << 30  # pixels of a side that no image has
@@ -105,33 +103,18 @@ def divide(
 def write_splits(division: Division, out: Path) -> None:
     """Write the three splits, whole or not at all; images no larger than they were asked for."""
     images, shrink = division.labelled.images, division.labelled.images.side < AS_THEY_ARE
-    try:
-        with made_whole(out) as whole:
-            for split, rows in division.rows.items():
+    with made_whole(out) as whole:
+        for split, rows in division.rows.items():
 
-                def put(row: int, folder: Path = whole / split / "images") -> str:
-                    name = division.names[row] + (".png" if shrink else "")
-                    target = folder / name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    if shrink:
-                        Image.fromarray(images.in_proportion(row)).save(target)
-                    else:
-                        shutil.copyfile(images.files[row], target)
-                    return name
+            def put(number: int, target: Path, rows: list[int] = rows) -> None:
+                if shrink:
+                    Image.fromarray(images.in_proportion(rows[number])).save(target)
+                else:
+                    shutil.copyfile(images.files[rows[number]], target)
 
-                own = images.labels[rows].tolist()
-                with ThreadPoolExecutor(SEVERAL) as threads:
-                    done = threads.map(put, rows)
-                    names = list(tqdm(done, f"writing {split}", len(rows), disable=None))
-                write_table(
-                    whole / split / "labels.csv",
-                    ["filename", *division.labelled.class_names],
-                    ([name, *labels] for name, labels in zip(names, own, strict=True)),
-                )
-    except OSError as error:
-        raise DatasetError(
-            "cannot-write", f"--out {out} cannot be written ({error}). Give a folder elsewhere."
-        ) from error
+            names = [division.names[row] + (".png" if shrink else "") for row in rows]
+            labels = images.labels[rows].tolist()
+            write_labelled(whole / split, names, division.labelled.class_names, labels, put)
 
 
 def decoded_bytes(division: Division) -> int:

@@ -1,4 +1,4 @@
-"""`python -m evaluator data {make,unpack,split,check,contact-sheet}`: data sets."""
+"""`python -m evaluator data {make,unpack,import,split,check,contact-sheet}`: data sets."""
 
 import argparse
 import shlex
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluator.choosing.folder import refuse_taken
+from evaluator.choosing.importing import from_class_folders, from_coco, write_imported
 from evaluator.choosing.splitting import Amount, decoded_bytes, divide, write_splits
 from evaluator.datasets.archive import unpack
 from evaluator.datasets.dataset import open_splits, repeated_images
@@ -34,6 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     archives.add_argument("archives", type=Path, nargs="+", metavar="ARCHIVE")
     archives.add_argument("--out", type=Path, default=Path("data/zew"))
     archives.set_defaults(run=_unpack)
+
+    labels = actions.add_parser("import", help="make a labelled folder of class folders or COCO")
+    labels.add_argument(
+        "source", type=Path, help="a folder with one folder for each class, or a COCO file (.json)"
+    )
+    labels.add_argument("--out", type=Path, required=True, help="folder to make")
+    labels.add_argument(
+        "--without",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="class folders whose images show no class: good, normal, background",
+    )
+    labels.add_argument("--images", type=Path, metavar="DIR", help="where a COCO file's images lie")
+    labels.set_defaults(run=_import)
 
     split = actions.add_parser("split", help="divide labelled images by lot for the judge")
     split.add_argument(
@@ -81,6 +97,19 @@ def _make(flags: argparse.Namespace) -> int:
 
 def _unpack(flags: argparse.Namespace) -> int:
     print(unpack(flags.archives, flags.out))
+    return 0
+
+
+def _import(flags: argparse.Namespace) -> int:
+    refuse_taken(flags.out)
+    if flags.source.suffix.lower() == ".json":
+        imported = from_coco(flags.source, flags.images or flags.source.parent)
+    else:
+        imported = from_class_folders(flags.source, flags.without)
+    write_imported(imported, flags.out)
+    print(f"{len(imported.files):,} images; {_positives(imported.labels, imported.class_names)}")
+    folder = shlex.quote(str(flags.out))
+    print(f"next: python choose.py --labelled {folder} --pool DIR --budget 200 --into DIR")
     return 0
 
 

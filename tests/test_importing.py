@@ -1,0 +1,176 @@
+"""`data import`: labels that one has already become a labelled folder, whole or not at all."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from evaluator.__main__ import main
+from evaluator.choosing.pictures import read_labelled
+from evaluator.datasets.layout import read_split
+
+
+def picture(path: Path, shade: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (8, 8), shade).save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """dent/ with two images, scratch/ with two, one of them in dent/, too; good/ with one."""
+    root = tmp_path / "photos"
+    for name, shade in (
+        ("dent/a.png", 1),
+        ("dent/line 2/b.png", 2),
+        ("scratch/a.png", 3),
+        ("scratch/also-dented.png", 2),
+        ("good/c.png", 4),
+    ):
+        picture(root / name, shade)
+    return root
+
+
+def coco(**changes: Any) -> dict[str, Any]:
+    """Three images of two classes: the first shows both, one of them twice, the third none."""
+    return {
+        "images": [
+            {"id": 7, "file_name": "dent/a.png"},
+            {"id": 3, "file_name": "line 2\\b.png"},
+            {"id": 9, "file_name": "/mnt/upload/c.png"},
+        ],
+        "categories": [{"id": 2, "name": "scratch"}, {"id": 1, "name": "dent"}],
+        "annotations": [
+            {"image_id": 7, "category_id": 1, "bbox": [0, 0, 4, 4]},
+            {"image_id": 7, "category_id": 1, "bbox": [4, 4, 4, 4]},
+            {"image_id": 7, "category_id": 2},
+            {"image_id": 3, "category_id": 2},
+        ],
+        **changes,
+    }
+
+
+def imported(source: Path, *more: str) -> int:
+    return main(["data", "import", str(source), "--out", str(source.parent / "labelled"), *more])
+
+
+def table(folder: Path) -> list[list[str]]:
+    with (folder / "labels.csv").open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_each_folder_is_a_class(photos: Path, capsys: pytest.CaptureFixture[str]):
+    assert imported(photos, "--without", "good") == 0
+    labelled = photos.parent / "labelled"
+    assert table(labelled) == [
+        ["filename", "dent", "scratch"],
+        ["dent/a.png", "1", "0"],
+        ["dent/line 2/b.png", "1", "1"],
+        ["good/c.png", "0", "0"],
+        ["scratch/a.png", "0", "1"],
+    ]
+    for row in table(labelled)[1:]:
+        assert (labelled / "images" / row[0]).read_bytes() == (photos / row[0]).read_bytes()
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [
+        "4 images; dent 50.0%, scratch 50.0%; none 25.0%",
+        f"next: python choose.py --labelled {labelled} --pool DIR --budget 200 --into DIR",
+    ]
+    assert told.err == "1 images lie in the folders of several classes and show all of them\n"
+    assert len(read_labelled([labelled], 8).images) == 4
+
+
+def test_without_a_word_good_is_a_class_and_an_empty_folder_too(photos: Path):
+    (photos / "rust").mkdir()
+    (photos / ".hidden").mkdir()
+    assert imported(photos) == 0
+    assert table(photos.parent / "labelled")[0] == ["filename", "dent", "good", "rust", "scratch"]
+
+
+def test_a_coco_file_with_its_images(photos: Path, capsys: pytest.CaptureFixture[str]):
+    """Paths from Windows and from other machines are found by name, where one is called so."""
+    file = photos.parent / "export.JSON"
+    file.write_text(json.dumps(coco()))
+    assert imported(file, "--images", str(photos)) == 0
+    assert table(photos.parent / "labelled") == [
+        ["filename", "scratch", "dent"],
+        ["dent/a.png", "1", "1"],
+        ["dent/line 2/b.png", "1", "0"],
+        ["good/c.png", "0", "0"],
+    ]
+    told = capsys.readouterr().err
+    assert "1 of 3 images have no annotation and count as showing no class" in told
+    assert f"2 images below {photos} are not in export.JSON and are left out" in told
+    assert len(read_split("any", photos.parent / "labelled" / "labels.csv").images) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [
+        ("[]", "bad-import", "is not a COCO file (TypeError"),
+        ("{", "bad-import", "is not a COCO file (JSONDecodeError"),
+        ("{\xff", "bad-import", "is not a COCO file (UnicodeDecodeError"),
+        ({"categories": [], "annotations": []}, "bad-import", "`categories` is empty"),
+        ({"images": []}, "bad-import", "an annotation names image 7 and category 1"),
+        ({"images": [], "annotations": []}, "bad-import", "`images` is empty"),
+        ({"annotations": [{"image_id": 7}]}, "bad-import", "(KeyError: 'category_id')"),
+        ({"annotations": None}, "bad-import", "is not a COCO file (TypeError"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "bad-import", "twice"),
+        ({"categories": [{"id": n, "name": "a"} for n in (1, 2, 1)]}, "bad-import", "twice"),
+        ({"images": [{"id": 7, "file_name": "gone.png"}, {"id": 3, "file_name": "b.png"}]},
+         "missing-image", "of 2 images, 1 are not below"),
+        ({"images": [{"id": 7, "file_name": "x/a.png"}, {"id": 3, "file_name": "b.png"}]},
+         "missing-image", "the first is 'x/a.png'"),
+        ({"images": [{"id": 7, "file_name": "b.png"}, {"id": 3, "file_name": "x/b.png"}]},
+         "bad-import", "2 of its images can only be"),
+    ],
+)  # fmt: skip
+def test_a_coco_file_that_is_none_is_told(
+    content: str | dict[str, Any],
+    code: str,
+    words: str,
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    file = photos.parent / "export.json"
+    text = content if isinstance(content, str) else json.dumps(coco(**content))
+    file.write_bytes(text.encode("latin-1"))
+    assert imported(file, "--images", str(photos)) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.splitlines()[-1].endswith(f"#{code}")
+    assert not (photos.parent / "labelled").exists()
+
+
+def test_folders_that_are_no_classes_are_told(photos: Path, capsys: pytest.CaptureFixture[str]):
+    def refusal(source: Path, *more: str) -> str:
+        assert imported(source, *more) == 2
+        return capsys.readouterr().err
+
+    assert "neither a folder" in refusal(photos / "nowhere")
+    assert "cannot be read" in refusal(photos / "nowhere.json")
+    assert "--without bad: " in refusal(photos, "--without", "good", "bad")
+    assert "0 such folders with 0 images, and 2 images beside" in refusal(photos / "scratch")
+    assert "0 such folders" in refusal(photos, "--without", "good", "dent", "scratch")
+    picture(photos / "stray.png", 9)
+    assert "3 such folders with 5 images, and 1 images beside them" in refusal(photos)
+    (photos / "stray.png").rename(photos / "good" / "same.png")
+    picture(photos / "good" / "same.png", 1)
+    assert "one says that it shows no class" in refusal(photos, "--without", "good")
+    (photos.parent / "labelled").mkdir()
+    assert "exists already" in refusal(photos)
+
+
+def test_what_the_disk_refuses_leaves_nothing(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    assert imported(photos) == 2
+    assert "labelled cannot be written ([Errno 28]" in capsys.readouterr().err
+    assert [path.name for path in photos.parent.iterdir()] == ["photos"]
