@@ -39,6 +39,7 @@ try:
     from evaluator.choosing.folder import Choice, hand_on, refuse_taken
     from evaluator.choosing.pictures import Images, Labelled, read_labelled, read_pool, say
     from models.calibration import best_thresholds
+    from models.networks import SMALL, find_weights, how_to_fetch
     from run import ZEWDPCRun
     from strategies.pool import PoolView
     from strategies.registry import ConfiguredStrategy
@@ -170,6 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "images to choose from. Choose a smaller budget.",
             )
         _warn_of_shrinking([*labelled.images.files[:1], *pool.files[:3]], seen)
+        warn_of_a_fresh_start(buyer)
         choice = choose(buyer, labelled.images, pool, flags.budget, flags.minutes)
         hand_on(choice, pool, flags.pool, labelled.class_names, flags.into)
     except (ConfigurationError, DatasetError) as error:
@@ -251,6 +253,18 @@ def _warn_of_shrinking(files: Sequence[Path], seen: int) -> None:
         say(
             f"notice: images of {longest} pixels are seen with {seen}: small defects may vanish. "
             "Cut them into tiles, or raise image_size under [learner] in submission.toml."
+        )
+
+
+def warn_of_a_fresh_start(buyer: ZEWDPCRun) -> None:
+    """Say where a large net has to begin without the weights that it is meant to begin with."""
+    backbone, asked = buyer.learner_settings.resolved().backbone, buyer.learner_settings.pretrained
+    if buyer.strategy.plan == "one" or backbone == SMALL or asked != "auto":
+        return
+    if find_weights(backbone, asked) is None:
+        say(
+            f"notice: there are no ImageNet weights of {backbone} on this machine: the learner "
+            f"starts from scratch and will see less. {how_to_fetch(backbone)}."
         )
 
 

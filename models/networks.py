@@ -99,11 +99,17 @@ def find_weights(backbone: str, asked: str) -> Path | None:
     found = cached_weights(backbone)
     if found is None and asked == "yes":
         raise FileNotFoundError(
-            f"There are no ImageNet weights of {backbone} on this machine. Put them there with "
-            f"`python -c \"import timm; timm.create_model('{backbone}', pretrained=True)\"`, "
+            f"There are no ImageNet weights of {backbone} on this machine. "
+            f"{how_to_fetch(backbone)}, "
             'or set `pretrained = "auto"` in submission.toml to train from scratch.'
         )
     return found
+
+
+def how_to_fetch(backbone: str) -> str:
+    """How to put the backbone's ImageNet weights where `cached_weights` finds them."""
+    code = f"import timm; timm.create_model('{backbone}', pretrained=True)"
+    return f'Put them there with `python -c "{code}"`'
 
 
 def cached_weights(backbone: str) -> Path | None:

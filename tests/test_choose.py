@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -148,6 +149,33 @@ def test_a_learner_that_sees_few_pixels_is_said_to(
     large.save(first)
     assert choose.main(flags(photos, "batch", 6, "--strategy", "random")) == 0
     assert "images of 900 pixels are seen with 80" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("strategy", "backbone", "asked", "there", "said"),
+    [
+        ("uherding", "efficientnet_b0", "auto", None, True),
+        ("uherding", "efficientnet_b0", "auto", Path("weights.safetensors"), False),
+        ("uherding", "efficientnet_b0", "no", None, False),
+        ("uherding", "small", "auto", None, False),
+        ("random", "efficientnet_b0", "auto", None, False),
+    ],
+)
+def test_a_net_that_lacks_its_weights_is_told_before_it_learns(
+    strategy: str,
+    backbone: str,
+    asked: str,
+    there: Path | None,
+    said: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    buyer = choose.buyer_of_one_round(strategy, 0)
+    buyer.learner_settings = replace(buyer.learner_settings, backbone=backbone, pretrained=asked)
+    monkeypatch.setattr(choose, "find_weights", lambda *_: there)
+    choose.warn_of_a_fresh_start(buyer)
+    told = capsys.readouterr().err
+    assert ("from scratch" in told) == ("create_model('efficientnet_b0'" in told) == said
 
 
 def is_explained(printed: str) -> bool:
