@@ -88,6 +88,8 @@ class EmbeddingPoints:
         return taken
 
     def squared_distances(self, others: "EmbeddingPoints") -> Tensor:
+        if not others._ready:
+            others = others.take(slice(None))
         a_norms = self._norms.unsqueeze(1)  # (A, 1)
         squared = torch.addmm(others._norms, self._matrix, others._matrix.T, alpha=-2)  # (A, B)
         squared.add_(a_norms)
@@ -137,7 +139,7 @@ class GradientPoints:
 
     def squared_distances(self, others: "GradientPoints") -> Tensor:
         a_norms = self.squared_norms().unsqueeze(1)  # (A, 1)
-        squared = (self._h @ others._h.T).mul_(self._q @ others._q.T).mul_(-2)  # (A, B)
+        squared = (self._h @ others._h.float().T).mul_(self._q @ others._q.T).mul_(-2)  # (A, B)
         squared.add_(a_norms).add_(others.squared_norms())
         return squared.mul_(squared > SAME * a_norms)
 

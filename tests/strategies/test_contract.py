@@ -337,6 +337,19 @@ def test_gpu_and_cpu_choose_the_same(name: str):
     assert shared >= (20 if name in RANDOM else 38)
 
 
+@pytest.mark.parametrize("spec", sorted(n for n in LOOKS_AT if "embeddings" in LOOKS_AT[n]))
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_embeddings_that_are_converted_block_by_block_give_the_same_choice(
+    spec: str, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+):
+    given = views()
+    for view in ("embeddings", "labelled_embeddings"):
+        given[view] = (given[view] + 3).to(kind)  # far from their mean
+    kept = choose(spec, pool_of(given), 10)
+    monkeypatch.setattr("strategies.selectors.points.KEEP_NUMBERS", 10)
+    assert choose(spec, pool_of(given), 10).tolist() == kept.tolist()
+
+
 @pytest.mark.parametrize(
     ("spec", "kept"),
     [
