@@ -18,20 +18,15 @@ from strategies.selectors.points import P, update_nearest
 FEWEST_PROPOSALS, MOST_PROPOSALS = 16, 1024
 
 
-def d_squared_sample(
-    points: P, k: int, rng: torch.Generator, covered: P | None = None, first: int | None = None
-) -> Tensor:
-    """k picks of `points`, LongTensor (k,).
+def d_squared_sample(points: P, k: int, rng: torch.Generator, first: int | None = None) -> Tensor:
+    """k picks of `points`, LongTensor (k,); the first is `first`, or uniform.
 
-    `covered` are centres that stand already; with none, the first pick is `first`, or uniform.
     The distribution does not depend on the order of the pool. Once every point coincides with a
     centre, the remaining picks are uniform.
     """
     distances = torch.full((points.size,), torch.inf, device=points.device)
     picks = torch.empty(0, dtype=torch.long, device=points.device)
-    if covered is not None and covered.size:
-        update_nearest(points, covered, distances)
-    elif k > 0:
+    if k > 0:
         if first is None:
             first = int(torch.randint(points.size, (1,), generator=rng, device=rng.device))
         picks = torch.tensor([first], device=points.device)

@@ -17,12 +17,11 @@ from strategies.selectors.points import EmbeddingPoints
 @dataclass(frozen=True)
 class Clustering:
     """Means (K, D) in the points' centred coordinates; each point's cluster (N,) and its squared
-    distance (N,) to that cluster's mean; `potential`, the weighted sum of those distances."""
+    distance (N,) to that cluster's mean."""
 
     means: Tensor
     assignment: Tensor
     distances: Tensor
-    potential: float
 
 
 def k_means(
@@ -40,15 +39,15 @@ def k_means(
     weights = _usable_weights(weights, points)
     clusters = max(1, min(clusters, points.size))
     means = points.coordinates(d_squared_sample(points, clusters, rng)).clone()
-    assignment = torch.full((points.size,), -1, device=points.device)
-    for _ in range(max(1, iterations)):
-        old = assignment
-        assignment, distances, sums, mass = _assign(points, means, weights)
+    assignment, distances, sums, mass = _assign(points, means, weights)
+    for _ in range(iterations - 1):
         heavy = mass > 0
         means[heavy] = sums[heavy] / mass[heavy].unsqueeze(1)
+        old = assignment
+        assignment, distances, sums, mass = _assign(points, means, weights)
         if torch.equal(old, assignment):
             break
-    return Clustering(means, assignment, distances, float(distances.double() @ weights.double()))
+    return Clustering(means, assignment, distances)
 
 
 def closest_to_means(clustering: Clustering, k: int, rng: torch.Generator) -> Tensor:

@@ -214,6 +214,15 @@ def test_k_means_ends_where_means_and_assignment_agree():
         assert torch.allclose(mean, found.means[cluster], atol=1e-5)
 
 
+@pytest.mark.parametrize("iterations", [1, 2, 10])
+def test_k_means_that_is_broken_off_says_where_its_points_are(iterations: int):
+    X = cloud(400, 3)
+    found = k_means(EmbeddingPoints(X), 40, generator(), iterations=iterations)
+    apart = torch.cdist(X - X.mean(dim=0), found.means).square()
+    assert torch.equal(found.assignment, apart.argmin(dim=1))
+    assert torch.allclose(found.distances, apart.amin(dim=1), atol=1e-4)
+
+
 def test_weights_below_zero_are_refused():
     with pytest.raises(ValueError, match="must not be negative; the lowest is -1"):
         k_means(points_of(5), 2, generator(), torch.tensor([1.0, 1, -1, 1, 1]))
@@ -225,7 +234,6 @@ def test_empty_clusters_are_made_up_for_by_far_points():
         means=torch.tensor([[0.1], [99.0], [98.0]]),
         assignment=torch.tensor([0, 0, 0, 0]),
         distances=(X - 0.1).square().squeeze(1),
-        potential=0.0,
     )
     assert closest_to_means(clusters, 2, generator()).tolist() == [1, 3]
 
