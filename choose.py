@@ -41,8 +41,6 @@ try:
     from models.calibration import best_thresholds
     from models.networks import SMALL, find_weights, how_to_fetch
     from run import ZEWDPCRun
-    from strategies.pool import PoolView
-    from strategies.registry import ConfiguredStrategy
 except ImportError as missing:
     print(missing_requirement("choose.py", missing).spoken, file=sys.stderr)
     sys.exit(2)
@@ -72,23 +70,24 @@ def buyer_of_one_round(strategy: str, seed: int) -> ZEWDPCRun:
 
 
 def choose(
-    buyer: ZEWDPCRun, labelled: Images, pool: Images, budget: int, minutes: float | None
+    buyer: ZEWDPCRun, labelled: Labelled, pool: Images, budget: int, minutes: float | None
 ) -> Choice:
     """The `budget` images of the pool that are most worth labelling.
 
     `minutes` bounds what may be spent on it; None takes the time that the settings ask for.
     """
     started = time.monotonic()
+    buyer.drawn = labelled.drawn
     seconds = None if minutes is None else 60 * minutes
     looks = buyer.strategy.plan != "one"
     log = io.StringIO()
     with contextlib.redirect_stdout(log):
         if looks:
-            say(f"learning from {len(labelled):,} labelled images ...")
-        buyer.pre_training_phase(labelled, seconds)
+            say(f"learning from {len(labelled.images):,} labelled images ...")
+        buyer.pre_training_phase(labelled.images, seconds)
         left = None if seconds is None else seconds - (time.monotonic() - started)
         say(f"choosing {budget:,} of {len(pool):,}, by {buyer.strategy.spec} ...")
-        rows = list(buyer.purchase_phase(pool, labelled, budget, left))
+        rows = list(buyer.purchase_phase(pool, labelled.images, budget, left))
     notes = buyer.purchase_notes or {}
     expected = {row: notes[row].get("probabilities", []) for row in rows}
     told = COUNTED_LABELS.sub("", log.getvalue())
@@ -100,21 +99,10 @@ def choose(
             f"{told.strip()}",
         )
     f1 = buyer.validation_f1
-    trusting = needs_probabilities(buyer.strategy) and knows_little(f1, labelled.labels)
+    beliefs = {"probabilities", "committee"}
+    drawn = labelled.images.labels[: labelled.drawn]
+    trusting = bool(buyer.looked_at & beliefs) and knows_little(f1, drawn)
     return Choice(buyer.strategy.spec, rows, expected, f1, told, looks, trusting)
-
-
-def needs_probabilities(strategy: ConfiguredStrategy) -> bool:
-    """Whether it cannot choose by what images look like alone; tried on a pool of four."""
-    points = torch.eye(4)
-    try:
-        pool = PoolView.from_tensors(
-            embeddings=points, labelled_embeddings=points[:2], labelled_labels=points[:2]
-        )
-        strategy.select(pool, 1, torch.Generator())
-    except ValueError:
-        return True
-    return False
 
 
 def knows_little(f1: Sequence[float], labels: NDArray[np.uint8]) -> bool:
@@ -122,7 +110,7 @@ def knows_little(f1: Sequence[float], labels: NDArray[np.uint8]) -> bool:
 
     f1 : of each class, out of fold, at the best threshold, which is at least what a yes to every
         image has. So is that of lot, most of all in a rare class: it is drawn, and not worked out.
-    labels : (N, C) of what is labelled.
+    labels : (N, C) of the images that it was measured on.
     """
     dice = torch.Generator().manual_seed(0)
     truth = torch.from_numpy(labels).float()
@@ -142,9 +130,9 @@ def summary(choice: Choice, labelled: Labelled, pool: Images, into: Path) -> str
     expected = [choice.expected[row] for row in choice.rows if choice.expected[row]]
     if expected:
         sums = np.sum(expected, axis=0)
-        usual = labelled.images.labels.mean(axis=0) * len(expected)
+        usual = labelled.images.labels[: labelled.drawn].mean(axis=0) * len(expected)
         rows = zip(labelled.class_names, choice.f1, sums, usual, strict=True)
-        headers = ["", "F1 so far", "expected in them", "in as many of those labelled"]
+        headers = ["", "F1 so far", "expected in them", "in as many drawn"]
         lines += ["", tabulate(list(rows), headers, floatfmt=("", ".2f", ".0f", ".0f"))]
     if choice.trusting:
         lines += [
@@ -163,6 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         buyer = buyer_of_one_round(flags.strategy, flags.seed)
         seen = buyer.learner_settings.resolved().image_size
         labelled = read_labelled(flags.labelled, SPARE_PIXELS * seen)
+        if labelled.drawn < len(labelled.images):
+            first = f"the {labelled.drawn} images of {flags.labelled[0]}"
+            say(f"what the learner is worth is measured on {first}")
         pool = read_pool(flags.pool, labelled, flags.exclude)
         if flags.budget > len(pool):
             raise ConfigurationError(
@@ -172,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         _warn_of_shrinking([*labelled.images.files[:1], *pool.files[:3]], seen)
         warn_of_a_fresh_start(buyer)
-        choice = choose(buyer, labelled.images, pool, flags.budget, flags.minutes)
+        choice = choose(buyer, labelled, pool, flags.budget, flags.minutes)
         hand_on(choice, pool, flags.pool, labelled.class_names, flags.into)
     except (ConfigurationError, DatasetError) as error:
         print(error.spoken, file=sys.stderr)
@@ -196,7 +187,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--labelled", type=Path, nargs="+", required=True, metavar="DIR",
-        help="folders with images/ and labels.csv, all with the same classes",
+        help="folders with images/ and labels.csv, all with the same classes; first the one whose"
+        " images were drawn at random: what the learner is worth is measured on them",
     )  # fmt: skip
     p.add_argument("--pool", type=Path, required=True, metavar="DIR", help="images to choose from")
     p.add_argument("--budget", type=int, required=True, metavar="K", help="how many to choose")

@@ -53,6 +53,12 @@ class ZEWDPCRun(ZEWDPCBaseRun):
     ----------
     strategy, seed : override `submission.toml`.
     config : another file to read instead of the `submission.toml` beside this one.
+
+    Attributes
+    ----------
+    drawn : so many of the training set, the first ones, were drawn like the pool, and the others
+        chosen; None: all were drawn. Calibration, thresholds and F1 are measured on them.
+    looked_at : the views of the pool that the last choice went by.
     """
 
     def __init__(
@@ -78,6 +84,8 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         if not self.learner_settings.warm_start:  # a fresh net needs its full training every time
             planner = replace(planner, refit_epochs=planner.epochs)
         self.planner_settings = planner
+        self.looked_at: set[str] = set()
+        self.drawn: int | None = None
         self._start_over()
 
     def pre_training_phase(
@@ -133,6 +141,7 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         if purse.left:
             pool = self._read_pool(unlabelled_dataset, ends)
             rounds.spend(purse, pool, self._labelled, safe_end)
+            self.looked_at = rounds.looked_at
         rounds.finish(self._labelled, safe_end)
         register_progress(1.0)
         return {idx: label.to(torch.int64).numpy() for idx, label in purse.bought.items()}
@@ -185,7 +194,8 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         self._start_over()
         self._size = fitting_size(dataset, self._learner.resolved.image_size)
         bank = self._read(dataset, with_labels=True)
-        self._labelled = Labelled(bank.images, cast(Tensor, bank.labels), reference=len(bank))
+        drawn = len(bank) if self.drawn is None else self.drawn
+        self._labelled = Labelled(bank.images, cast(Tensor, bank.labels), reference=drawn)
         self._seconds_per_reading = bank.seconds_per_image
         self._training_source = dataset
         speed = measure_speed(self._learner, self._labelled.images, self._labelled.labels)

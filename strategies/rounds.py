@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.learner import Learner, Sight
 from models.randomness import stream
 from models.training import DeadlineReached
 from strategies.planner import (
@@ -18,9 +19,9 @@ from strategies.planner import (
     fit_deadline,
     plan_purchase,
 )
-from strategies.pool import PoolView, Source
+from strategies.pool import AXES, PoolView, Source
 from strategies.purse import Purse
-from strategies.roles import Eyes, Judgement, Sight
+from strategies.registry import ConfiguredStrategy
 from strategies.scores.uncertainty import mean_binary_entropy
 from strategies.stock import CostLedger, Labelled, Pool
 
@@ -49,12 +50,16 @@ class Rounds:
     strategy, learner, settings : who chooses, who looks, and what the planner may do.
     seed : of the trial; choices draw from the streams `selection/<round>`.
     ledger : costs as measured in pre-training; kept up to date here.
+
+    Found
+    -----
+    looked_at : the views of the pool that the strategy's last choice went by.
     """
 
     def __init__(
         self,
-        strategy: Judgement,
-        learner: Eyes,
+        strategy: ConfiguredStrategy,
+        learner: Learner,
         settings: PlannerSettings,
         seed: int,
         ledger: CostLedger,
@@ -69,6 +74,7 @@ class Rounds:
         self._ledger = ledger
         self._clock = clock
         self._progress = progress
+        self.looked_at: set[str] = set()
         self._sight: tuple[Tensor, Sight] | None = None  # rows of the pool, and what they look like
 
     def spend(self, purse: Purse, pool: Pool, labelled: Labelled, safe_end: float) -> None:
@@ -224,6 +230,7 @@ class Rounds:
         started = self._clock()
         view = _view(sight, still, labelled, self._learner, deadline)
         picks = self._strategy.select(view, k, rng)
+        self.looked_at = AXES.keys() & vars(view).keys()
         self._ledger.saw("choose", self._clock() - started, k)
         return rows[still][picks]
 
@@ -275,7 +282,7 @@ class Rounds:
 
 
 def _view(
-    sight: Sight, still: Tensor, labelled: Labelled, learner: Eyes, deadline: float
+    sight: Sight, still: Tensor, labelled: Labelled, learner: Learner, deadline: float
 ) -> PoolView:
     """The images of `sight` that can still be bought, with every view wired to its source."""
     known: list[Sight] = []

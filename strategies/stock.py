@@ -14,7 +14,8 @@ from strategies.planner import Costs
 class Labelled:
     """What is labelled: the training set first, then what was bought, in order of purchase.
 
-    images : uint8 (L, 3, S, S); labels : (L, C) of 0/1; reference : size of the training set;
+    images : uint8 (L, 3, S, S); labels : (L, C) of 0/1; reference : how many of its first rows were
+    drawn like the pool;
     fitted : how many of the rows the learner has been trained on.
     """
 

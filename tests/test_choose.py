@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image
 import choose
 from evaluator.choosing.sheet import contact_sheet
 from evaluator.errors import DatasetError
-from strategies.registry import parse_strategy
+from models.learner import Learner
 from tests.conftest import CLASSES
 from tests.test_troubleshooting import OWN, appears, entries, symptoms
 
@@ -186,11 +187,41 @@ def is_explained(printed: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "needs"),
-    [("winner", True), ("bald", True), ("badge", True), ("typiclust", False), ("random", False)],
+    ("strategy", "looked_at"),
+    [
+        ("winner", {"probabilities"}),
+        ("bald", {"committee"}),
+        ("badge", {"probabilities", "embeddings"}),
+        ("typiclust", {"embeddings", "labelled_embeddings"}),
+        ("random", set()),
+    ],
 )
-def test_what_looks_at_probabilities_is_known(strategy: str, needs: bool):
-    assert choose.needs_probabilities(parse_strategy(strategy)) == needs
+def test_what_a_choice_went_by_is_known(strategy: str, looked_at: set[str], photos: Path):
+    buyer = choose.buyer_of_one_round(strategy, 0)
+    labelled = choose.read_labelled([photos / "labelled"], 80)
+    pool = choose.read_pool(photos / "pool", labelled)
+    choose.choose(buyer, labelled, pool, 3, None)
+    assert buyer.looked_at == looked_at
+
+
+def test_the_learner_is_measured_on_the_first_folder_alone(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """What was chosen is richer in rare classes: probabilities fitted to it are too high."""
+    seen = []
+    fit = Learner.fit
+
+    def spied(*given: Any, **how: Any) -> Learner:
+        seen.append((len(given[1]), how["reference"]))
+        return fit(*given, **how)
+
+    assert choose.main(flags(photos)) == 0
+    fill_in(photos / "batch" / "labels.csv")
+    monkeypatch.setattr(Learner, "fit", spied)
+    both = ["--labelled", str(photos / "labelled"), str(photos / "batch")]
+    assert choose.main([*flags(photos, "batch-2"), *both]) == 0
+    assert seen == [(30, 24)]
+    assert f"measured on the 24 images of {photos / 'labelled'}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from torch import Tensor
 from models.learner import Sight
 from models.training import DeadlineReached
 from strategies.planner import (
+    ESTIMATE_ERROR,
     Costs,
     PlannerSettings,
     Situation,
@@ -294,6 +295,25 @@ def test_the_time_a_slow_seller_takes_is_kept_for_it_once(
     outcome = simulate(2000, 900, speed, kind=kind, buy=buy, choose=0.0)
     assert outcome.rounds == rounds, outcome.learner.log
     assert 0 <= outcome.spare < 120
+
+
+@pytest.mark.parametrize(
+    ("asked", "affordable", "given"),
+    [
+        (30, 29.9, 25),
+        (30, 31, 30),
+        (200, 199, 160),
+        (1000, 700, 640),
+        (1000, 1001, 1000),
+        (5, 0, 1),
+    ],
+)
+def test_of_the_epochs_asked_for_most_are_done_that_time_allows(
+    asked: int, affordable: float, given: int
+):
+    settings = PlannerSettings(epochs=asked)
+    seconds = affordable * 100 * ESTIMATE_ERROR
+    assert first_epochs(Costs(fit=1.0, look=1.0), 100, seconds, settings) == given
 
 
 @pytest.mark.parametrize(("seconds", "epochs"), [(300, 4.6), (90, 1.1), (20, 0.0)])

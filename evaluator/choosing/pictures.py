@@ -78,10 +78,12 @@ class Labelled:
     """What the `--labelled` folders hold.
 
     images : those that are labelled.
+    drawn : so many of them, the first ones, are of the first folder.
     pending : files that wait for their labels.
     """
 
     images: Images
+    drawn: int
     class_names: tuple[str, ...]
     pending: tuple[Path, ...]
 
@@ -124,7 +126,8 @@ def read_labelled(folders: Sequence[Path], side: int) -> Labelled:
         say(f"{len(files) - len(rows)} of {len(files)} labelled images stand twice and count once")
     images = Images(tuple(files[row] for row in rows), labels[rows], side)
     pending = tuple(file for part in parts for file in part.pending)
-    return Labelled(images, parts[0].class_names, pending)
+    drawn = sum(row < len(parts[0].images) for row in rows) or len(rows)
+    return Labelled(images, drawn, parts[0].class_names, pending)
 
 
 def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -> Images:
