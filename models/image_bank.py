@@ -151,21 +151,13 @@ def _as_bytes(array: Array) -> Array:
 def _read(
     dataset: Any, positions: Sequence[int], pool: ThreadPoolExecutor | None
 ) -> list[tuple[Array, int, Any]]:
-    pixels = getattr(dataset, "images", None)
-    ready = (
-        isinstance(pixels, np.ndarray)
-        and pixels.dtype == np.uint8
-        and pixels.ndim == 4
-        and pixels.shape[3] == 3
-        and len(pixels) == len(dataset)
-    )
-
     def read(position: int) -> tuple[Array, int, Any]:
         sample = dataset[position]
         image = as_rgb(sample["image"])
         return image, int(sample["idx"]), sample.get("label")
 
-    if ready or pool is None:  # memory already: threads would only add overhead
+    in_memory = isinstance(getattr(dataset, "images", None), np.ndarray)
+    if in_memory or pool is None:  # threads would only add overhead
         return [read(position) for position in positions]
     return list(pool.map(read, positions))
 

@@ -6,8 +6,7 @@ common ones, so that a net leaves its starting plateau in half the epochs AdamW 
 processor with minutes, that is the difference between a learner and dice.
 """
 
-from collections.abc import Callable, Iterable
-from typing import overload
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -25,16 +24,9 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.9) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update every parameter that has a gradient; takes no closure."""
-        if closure is not None:
-            raise ValueError("Muon takes no closure; call backward() before step().")
+    def step(self) -> None:  # type: ignore[override]  # no closure: call backward() first
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:
@@ -46,7 +38,6 @@ class Muon(torch.optim.Optimizer):
                 ahead = weight.grad.add(momentum, alpha=group["momentum"])  # Nesterov
                 weight.mul_(len(weight) ** 0.5 / weight.norm())
                 weight.add_(orthogonal(ahead.flatten(1)).view_as(weight), alpha=-group["lr"])
-        return None
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
