@@ -148,6 +148,7 @@ def test_the_oracle_buys_per_pair_and_the_others_once(plan: Plan) -> None:
 
 def test_budgets_are_cut_to_the_data() -> None:
     assert scaled_pairs([Pair(621, 17), Pair(2, 0.5)], 0.2) == (Pair(124, 3.4), Pair(1, 0.1))
+    assert scaled_pairs(PUBLIC_PAIRS, 0.001) == (Pair(1, 0.1), Pair(2, 0.1))  # each one once
 
 
 def test_round_one_has_no_reference_rows(plan: Plan, squares: Splits) -> None:

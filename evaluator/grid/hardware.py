@@ -78,8 +78,8 @@ class Calibration:
         return max(LEAST_MINUTES, round(minutes / self.worth, 2))
 
     def pairs_here(self, pairs: Sequence[Pair]) -> tuple[Pair, ...]:
-        """Pairs in minutes of a T4 as pairs in minutes of this processor."""
-        return tuple(Pair(pair.budget, self.minutes_here(pair.minutes)) for pair in pairs)
+        """Pairs in minutes of a T4 as pairs in minutes of this processor; equal ones are one."""
+        return tuple(dict.fromkeys(Pair(p.budget, self.minutes_here(p.minutes)) for p in pairs))
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

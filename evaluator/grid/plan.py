@@ -112,9 +112,12 @@ def parse_pairs(words: Sequence[str]) -> tuple[Pair, ...]:
 
 
 def scaled_pairs(pairs: Sequence[Pair], share: float) -> tuple[Pair, ...]:
-    """Budgets cut to a data set that is `share` of the challenge's, at least 1 label and 6 s."""
+    """Budgets cut to a data set that is `share` of the challenge's, at least 1 label and 6 s.
+
+    Pairs that are equal then are one.
+    """
     scaled = (Pair(max(1, round(p.budget * share)), max(0.1, p.minutes * share)) for p in pairs)
-    return tuple(Pair(p.budget, round(p.minutes, 2)) for p in scaled)
+    return tuple(dict.fromkeys(Pair(p.budget, round(p.minutes, 2)) for p in scaled))
 
 
 def submission_fingerprint(run_py: Path) -> str:
