@@ -117,16 +117,16 @@ def test_the_submissions_fingerprint_covers_code_and_configuration(tmp_path: Pat
     run_py = tmp_path / "run.py"
     run_py.write_text("x = 1")
     (tmp_path / "strategies").mkdir()
-    (tmp_path / "tests").mkdir()
     known = {submission_fingerprint(run_py)}
     for path in ("run.py", "submission.toml", "strategies/mine.py", "strategies/data/read.py"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text("changed = 1")
         known.add(submission_fingerprint(run_py))
     assert len(known) == 5
-    (tmp_path / "tests" / "test_it.py").write_text("changed = 1")
-    (tmp_path / "notes.txt").write_text("changed")
-    assert submission_fingerprint(run_py) in known
+    for path in ("tests/test_it.py", "build/run.py", "logs/settings.toml", "notes.txt"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("changed = 1")
+        assert submission_fingerprint(run_py) in known
 
 
 def test_a_file_name_of_any_bytes_has_a_fingerprint(tmp_path: Path) -> None:

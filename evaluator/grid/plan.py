@@ -124,10 +124,10 @@ def submission_fingerprint(run_py: Path) -> str:
     """Changes when the code or configuration beside `run_py` changes.
 
     Covers the .py and .toml files in its folder and up to three levels of packages below,
-    leaving out what is hidden and, beside `run_py`, the judge, tests, data and results.
+    leaving out what is hidden and, beside `run_py`, the judge, tests, data and what runs leave.
     """
     folder = run_py.resolve().parent
-    skipped = {"evaluator", "tests", "benchmarks", "docs", "data", "results"}
+    skipped = {"evaluator", "tests", "benchmarks", "docs", "data", "results", "build", "logs"}
     skipped |= {"local_evaluation.py", "choose.py"}
     digest = hashlib.blake2b(digest_size=6)
     for depth in range(4):
