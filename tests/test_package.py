@@ -333,6 +333,13 @@ def test_a_small_submission_from_a_commit_to_its_predictions(tmp_path: Path) -> 
         package(repository, tmp_path / "out")
 
 
+def test_a_package_inside_the_repository_is_no_file_left_uncommitted(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path)
+    assert checks_of(repository, repository / "out")["committed"].status == "ok"
+    with pytest.raises(ConfigurationError, match=r"run\.py cannot be written .*Give a folder"):
+        package(repository, repository / "run.py")
+
+
 RUNS: dict[str, tuple[dict[str, str | bytes], str]] = {
     # case: (files, words of the detail)
     "a module that was left out": ({"run.py": f"import mine\n{RUN}"}, "No module named 'mine'"),

@@ -54,15 +54,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def package(repository: Path, folder: Path) -> list[Check]:
     """Build the package in `folder` and check it.
 
-    Raises ConfigurationError where `folder` is not empty, or there is no commit to package.
+    Raises ConfigurationError where `folder` is not empty or cannot be made, or there is no commit
+    to package.
     """
-    if folder.exists() and any(folder.iterdir()):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = any(folder.iterdir())
+    except OSError as error:
+        raise ConfigurationError(
+            "cannot-write", f"--out {folder} cannot be written ({error}). Give a folder elsewhere."
+        ) from error
+    if taken:
         raise ConfigurationError(
             "folder-taken", f"--out {folder} is not empty. Choose another, or remove it."
         )
+    committed = committed_check(repository)  # before there is a package, maybe in the repository
     build(repository, folder)
     return [
-        committed_check(repository),
+        committed,
         *refusal_checks(repository),
         aicrowd_check(folder / "aicrowd.json"),
         requirements_check(folder),
