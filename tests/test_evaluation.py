@@ -288,12 +288,6 @@ def test_start_up_of_a_gpu_is_not_taken_for_the_time_of_its_images(
     assert cost == pytest.approx((start, an_epoch / len(splits.training)))
 
 
-def test_what_is_wrong_with_the_device_is_not_blamed_on_the_data(evaluation: Evaluation) -> None:
-    with pytest.raises(ConfigurationError, match="none that torch knows") as told:
-        measure_training(PIPELINES["quick"], evaluation.plan.splits, "nonsense")
-    assert told.value.code == "unknown-device"
-
-
 def test_a_pipeline_too_large_for_the_device_is_told_before_anything_is_bought(
     evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,6 +153,11 @@ REFUSED = {
         "--baseline random: not among the strategies evaluated, which are first, last",
     ),
     "a mistyped pipeline": (["--pipeline", "quik"], "pipeline 'quik' is not known"),
+    "images that are too small": (["--pipeline", "organiser"], "organiser: images are 16 pixels"),
+    "the same on a cluster": (
+        ["--pipeline", "organiser", "--engine", "ray"],
+        "organiser: images are 16 pixels",
+    ),
     "a budget past the pool": (["--pairs", "41:1"], "more than the 40 images in the pool"),
     "no such data": (["--data", "no/such"], "not a folder"),
     "round 1 and a pipeline": (["--round", "1"], "trains no --pipeline"),

@@ -35,7 +35,10 @@ from evaluator.report import write_report
 from evaluator.submission.isolation import preflight
 from evaluator.submission.sandbox import Sandbox, require
 from evaluator.submission.watch import Limits
+from evaluator.training.augmentation import resize_images
+from evaluator.training.batches import Batches
 from evaluator.training.device import thread_limit
+from evaluator.training.inputs import check_images
 from evaluator.training.pipelines import PIPELINES, ROBUSTNESS_PIPELINES, Pipeline, pipeline_named
 from evaluator.training.scoring import Scorer
 
@@ -291,14 +294,28 @@ def _check_budgets(pairs: Sequence[Pair], splits: Splits) -> None:
             )
 
 
+def _check_pipelines(pipelines: Sequence[Pipeline], splits: Splits) -> None:
+    """Before hours are spent on purchases that cannot be scored."""
+    for pipeline in pipelines:
+        try:
+            few = resize_images(splits.training.images[:2], pipeline.size)
+            check_images(few, pipeline)
+            Batches(pipeline, 0, few, torch.zeros(len(few), 1), torch.device("cpu"))
+        except ValueError as error:
+            raise ConfigurationError(
+                "pipeline-data", f"--pipeline {pipeline.name}: {error}"
+            ) from error
+
+
 def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
     """Say what will be done and how long it will take; where that is hours, what is shorter."""
     plan, splits = evaluation.plan, evaluation.plan.splits
     missing = list(evaluation.missing())
     todo = f"{len(missing)} steps"
+    needed = pipelines_of(missing)
+    _check_pipelines(needed, splits)
     seconds, parts = 0.0, dict[str, float]()
     if flags.engine == "local":
-        needed = pipelines_of(missing)
         costs = {p.name: measure_training(p, splits, flags.device) for p in needed}
         parts = estimate_seconds(evaluation, missing, costs)
         seconds = sum(parts.values())

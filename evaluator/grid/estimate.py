@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from evaluator.datasets.dataset import Splits
-from evaluator.errors import ConfigurationError
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.oracle import NETWORK, oracle_trainings
 from evaluator.grid.trial import REFERENCES, Trial
@@ -42,7 +41,7 @@ def measure_training(pipeline: Pipeline, splits: Splits, device: str | None) -> 
     """What training `pipeline` costs, measured on the first images there are.
 
     Weights do not change the time, so none are loaded. Raises ConfigurationError where the
-    pipeline cannot train on these images, or not on this device.
+    pipeline cannot train on this device.
     """
     where = chosen_device(device)
     few, more = (min(size, len(splits.training)) for size in TRIAL_IMAGES)
@@ -81,10 +80,6 @@ def _train(
     )
     try:
         trainer.fit(images, labels)
-    except ConfigurationError:  # a kind of ValueError that has its own code: the device's, say
-        raise
-    except ValueError as error:  # before hours are spent on purchases that cannot be scored
-        raise ConfigurationError("pipeline-data", f"--pipeline {pipeline.name}: {error}") from error
     except torch.OutOfMemoryError as error:
         raise too_little_memory(
             f"--pipeline {pipeline.name}",
