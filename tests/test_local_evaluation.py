@@ -125,6 +125,18 @@ def test_a_failure_is_told_with_the_end_of_its_log_and_the_others_go_on(
     assert "more: docs/troubleshooting.md#crashed" in printed
 
 
+def test_a_report_that_cannot_be_written_takes_no_number_away(
+    squares: Path, submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    (out / "report.html").mkdir(parents=True)
+    basic = ["--data", squares, "--submission", submission, "--out", out, "--pairs", "5:1"]
+    assert main([*map(str, basic), "--round", "1", "--quiet"]) == 2
+    printed = capsys.readouterr()
+    assert "own-predictions" in printed.out
+    assert "`python -m evaluator report OUT --html FILE` writes it elsewhere" in printed.err
+
+
 @pytest.mark.parametrize("described", ["['first']", "[{'name': 'first'}]", "3"])
 def test_a_list_of_strategies_that_is_none_is_refused(
     described: str, submission: Path, capsys: pytest.CaptureFixture[str]

@@ -136,13 +136,6 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
         evaluation.run()
     results = Results(plan.splits.name, tuple(evaluation.results()))
     rows = leaderboard(results.trials, baseline)
-    page = write_report(
-        results,
-        evaluation.out / "report.html",
-        baseline=baseline,
-        splits=plan.splits,
-        folders=[evaluation.out],
-    )
     if flags.json:
         print(json.dumps([row.as_json() for row in rows], indent=2))
     else:
@@ -156,9 +149,18 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
                 print(f"\n{pipeline}: {render_precision(found, baseline)}")
         if robustness := across_pipelines(rows):
             print(f"\n{render_robustness(robustness)}")
-        print(f"\nJournals and logs: {evaluation.out}\nReport: {page}")
+        print(f"\nJournals and logs: {evaluation.out}")
     for failure in evaluation.failures():
         print(failure, file=sys.stderr)
+    page = write_report(
+        results,
+        evaluation.out / "report.html",
+        baseline=baseline,
+        splits=plan.splits,
+        folders=[evaluation.out],
+    )
+    if not flags.json:
+        print(f"Report: {page}")
     return 1 if any(row.failures or not row.n for row in rows) else 0
 
 

@@ -54,7 +54,9 @@ def write_page(
             part.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            "cannot-write", f"The page {out} cannot be written ({error}). Give a file as --html."
+            "cannot-write",
+            f"The page {out} cannot be written ({error}). `python -m evaluator report OUT --html "
+            "FILE` writes it elsewhere.",
         ) from error
     return out
 
