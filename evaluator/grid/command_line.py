@@ -31,7 +31,6 @@ from evaluator.grid.journal import Journal, sole_writer
 from evaluator.grid.plan import POOL, ROUND_1_PAIRS, Plan, parse_pairs, scaled_pairs
 from evaluator.grid.provenance import device_name
 from evaluator.grid.trial import REFERENCES, Pair
-from evaluator.report import write_report
 from evaluator.submission.isolation import preflight
 from evaluator.submission.sandbox import Sandbox, require
 from evaluator.submission.watch import Limits
@@ -152,7 +151,10 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
         print(f"\nJournals and logs: {evaluation.out}")
     for failure in evaluation.failures():
         print(failure, file=sys.stderr)
-    page = write_report(
+    # Imported here: Matplotlib and Jinja2 take half a second that --plan and --list need not pay.
+    from evaluator.report.page import write_page
+
+    page = write_page(
         results,
         evaluation.out / "report.html",
         baseline=baseline,

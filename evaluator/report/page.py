@@ -40,7 +40,15 @@ def write_page(
     splits: "Splits | None",
     folders: Sequence[Path],
 ) -> Path:
-    """See `evaluator.report.write_report`."""
+    """Write the page to `out`, whole or not at all, and return its path.
+
+    baseline : the strategy that the others are compared with; "" compares nothing.
+    splits : the data set, for what was bought; without it those sections say how to get them.
+    folders : where `results` come from, for notes/TRIAL.json and commands.jsonl.
+
+    The same journals give the same file, to the byte. It asks the network for nothing and runs
+    no script. Raises ConfigurationError where `splits` are not what the results were made on.
+    """
     if splits is not None:
         _refuse_other_data(results, splits)
     page = render_page(results, baseline=baseline, splits=splits, folders=folders)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evaluator.analysis.results import read_results
 from evaluator.datasets.dataset import Splits
-from evaluator.report import write_report
+from evaluator.report.page import write_page
 
 VOID = {"meta", "link", "img", "wbr"}
 
@@ -78,5 +78,5 @@ def read(path: Path) -> Page:
 def report(*folders: Path, baseline: str = "random", splits: Splits | None = None) -> Page:
     results = read_results(folders)
     out = folders[0] / "report.html"
-    write_report(results, out, baseline=baseline, splits=splits, folders=folders)
+    write_page(results, out, baseline=baseline, splits=splits, folders=folders)
     return read(out)
