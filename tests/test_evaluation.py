@@ -34,6 +34,7 @@ from evaluator.grid.provenance import device_name
 from evaluator.grid.purchases import Purchase, buy
 from evaluator.grid.references import reference_purchase
 from evaluator.grid.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial, digest_of
+from evaluator.report.notes import read_notes
 from evaluator.submission.vault import LabelVault
 from evaluator.submission.watch import Limits, Outcome
 from evaluator.training.pipelines import PIPELINES, Pipeline
@@ -199,6 +200,12 @@ def test_killed_fifty_times_it_loses_the_step_in_flight_and_nothing_else(
     assert not list(replace(evaluation).missing())
 
 
+NOTES = {
+    0: {"round": 1, "probabilities": [0.5, 0, 1.0]},
+    1: {"round": None, "probabilities": None},
+}
+
+
 def buy_first_rows(
     _: Path, splits: Splits, pair: Pair, vault: LabelVault, *_1: object, **_2: object
 ) -> Outcome:
@@ -206,7 +213,7 @@ def buy_first_rows(
     vault.open = True
     for row in range(pair.budget):
         vault.purchase(row)
-    return Outcome()
+    return Outcome(notes=NOTES)
 
 
 def test_every_purchase_says_on_what_machine_it_was_made(
@@ -232,6 +239,15 @@ def test_what_a_killed_run_left_in_the_vault_is_not_read(
     left.write_bytes(b"\0\0\0\n" + b'{"index": 9, "time": 0}\n')
     buy(trial, evaluation.plan, evaluation.out, Limits(), evaluation.scorer, lambda *_: None)
     assert [record["index"] for record in Journal(left).records] == [0, 1, 2, 3, 4]
+
+
+def test_the_report_reads_the_notes_that_the_judge_kept(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluator.grid.purchases, "run_submission", buy_first_rows)
+    trial = next(evaluation.plan.purchases())
+    buy(trial, evaluation.plan, evaluation.out, Limits(), evaluation.scorer, lambda *_: None)
+    assert read_notes([evaluation.out], trial.identity, [0, 1], 3) == (NOTES, "")
 
 
 def test_compiled_trainings_are_not_taken_for_others(evaluation: Evaluation) -> None:

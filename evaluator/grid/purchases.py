@@ -91,13 +91,9 @@ def log_of(trial: Trial, out: Path) -> Path:
 def _keep_notes(path: Path, notes: Notes) -> None:
     """Rounds and probabilities as the submission told them, for the report."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {
-        "idx": list(notes),
-        "round": [note["round"] for note in notes.values()],
-        "probabilities": [note["probabilities"] for note in notes.values()],
-    }
+    rows = [[idx, note["round"], note["probabilities"]] for idx, note in notes.items()]
     beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(columns))
+    beside.write_text(json.dumps(rows))
     beside.replace(path)
 
 

@@ -61,11 +61,11 @@ def _one_strategy(trial: TrialResult, splits: "Splits", folders: Sequence[Path])
     """Rounds and images of one purchase: the first pair and seed that there is."""
     record = trial.purchase or {}
     rows: list[int] = record["purchased"]
-    notes = read_notes(folders, record["trial"], rows, len(splits.class_names))
+    notes, complaint = read_notes(folders, record["trial"], rows, len(splits.class_names))
     parts: list[Part] = []
-    if notes.complaint:
-        parts.append(Text(f"Notes of the submission: {notes.complaint}", "warning"))
-    elif not notes.of:
+    if complaint:
+        parts.append(Text(f"Notes of the submission: {complaint}", "warning"))
+    elif not notes:
         parts.append(Text("The submission left no notes on rounds and probabilities.", "small"))
     parts.append(by_round(rows, splits.unlabelled.labels, splits.class_names, notes))
     parts += contact_sheet(rows, splits, notes)

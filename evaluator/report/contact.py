@@ -3,14 +3,14 @@
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from evaluator.report.notes import Note, Notes
 from evaluator.report.parts import Card, Gallery, Part, Text
 from evaluator.report.words import counted, listed
+from evaluator.submission.answers import Notes
 
 if TYPE_CHECKING:
     from evaluator.datasets.dataset import Splits
@@ -24,7 +24,7 @@ def contact_sheet(rows: Sequence[int], splits: "Splits", notes: Notes) -> list[P
     """CARDS of the bought `rows`, evenly over the order of purchase."""
     places = np.unique(np.linspace(0, len(rows) - 1, min(CARDS, len(rows))).astype(int)).tolist()
     cards = tuple(
-        _card(rows[place], place, len(rows), splits, notes.of.get(rows[place])) for place in places
+        _card(rows[place], place, len(rows), splits, notes.get(rows[place], {})) for place in places
     )
     told = any(card.lines for card in cards)
     return [
@@ -42,14 +42,14 @@ def contact_sheet(rows: Sequence[int], splits: "Splits", notes: Notes) -> list[P
     ]
 
 
-def _card(row: int, place: int, total: int, splits: "Splits", note: Note | None) -> Card:
+def _card(row: int, place: int, total: int, splits: "Splits", note: dict[str, Any]) -> Card:
     there = [
         name
         for name, label in zip(splits.class_names, splits.unlabelled.labels[row], strict=True)
         if label
     ]
-    lines = _lines(splits.class_names, there, note)
-    round_ = "" if note is None or note.round is None else f"round {note.round}"
+    lines = _lines(splits.class_names, there, note.get("probabilities"))
+    round_ = f"round {note['round']}" if note.get("round") else ""
     bought = f"bought in {round_}" if round_ else "bought"
     held = ", ".join(f"{name} {value:.2f}" for name, value, _ in lines)
     return Card(
@@ -63,12 +63,12 @@ def _card(row: int, place: int, total: int, splits: "Splits", note: Note | None)
 
 
 def _lines(
-    class_names: Sequence[str], there: Sequence[str], note: Note | None
+    class_names: Sequence[str], there: Sequence[str], held: Sequence[float] | None
 ) -> tuple[tuple[str, float, bool], ...]:
     """The highest probabilities and those of the classes that are there, highest first."""
-    if note is None or note.probabilities is None:
+    if held is None:
         return ()
-    ranked = sorted(zip(class_names, note.probabilities, strict=True), key=lambda line: -line[1])
+    ranked = sorted(zip(class_names, held, strict=True), key=lambda line: -line[1])
     return tuple(
         (name, value, name in there)
         for number, (name, value) in enumerate(ranked)

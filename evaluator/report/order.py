@@ -9,8 +9,8 @@ from evaluator.analysis.results import TrialResult
 from evaluator.report.canvas import Look, drawn
 from evaluator.report.charts import Curve, draw_curves
 from evaluator.report.histogram import NO_CLASS, POOL, POOL_LOOK, Labels, Purchases, rows_of
-from evaluator.report.notes import Notes
 from evaluator.report.parts import Picture, Table
+from evaluator.submission.answers import Notes
 
 PARTS = 5  # of a purchase whose rounds are not known, or too many to show
 MOST_ROUNDS = 15
@@ -47,8 +47,7 @@ def by_round(
     rows: Sequence[int], labels: Labels, class_names: Sequence[str], notes: Notes
 ) -> Table:
     """Images per class and round of one purchase; without notes, by parts of its order."""
-    noted = {row: notes.of[row].round for row in rows if row in notes.of}
-    rounds = {row: number for row, number in noted.items() if number is not None}
+    rounds = {row: note["round"] for row, note in notes.items() if note["round"]}
     groups: dict[str, list[int]] = {}
     if rounds and len(set(rounds.values())) <= MOST_ROUNDS:
         what = "round"

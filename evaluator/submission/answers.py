@@ -1,6 +1,6 @@
 """What the submission's process answered, checked before it is believed."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,8 @@ def check_claim(claimed: list[int] | None, purchased: Mapping[int, object]) -> l
     ]
 
 
-def check_notes(notes: Any, purchased: Mapping[int, object], n_classes: int) -> Notes | None:
-    """The submission's notes on what it bought, or None where it made none that make sense.
+def check_notes(notes: Any, purchased: Collection[int], n_classes: int) -> Notes | None:
+    """Rows of [idx, round, probabilities] as notes, or None where there are none that make sense.
 
     A note that is malformed, or on an image that was not bought, is dropped.
     """

@@ -66,7 +66,7 @@ def test_every_page_is_whole_safe_and_accessible(
 
 def test_hostile_text_is_shown_and_not_obeyed(tmp_path: Path, splits: Splits) -> None:
     out = write_journals(tmp_path, **CASES["hostile names"])
-    write_notes(out, {"idx": ["<script>alert(1)</script>"], "round": ["<img src=x onerror=y>"]})
+    write_notes(out, [["<script>alert(1)</script>", "<img src=x onerror=y>", None]])
     (out / "commands.jsonl").write_text(
         json.dumps({"command": ["python", "<script>alert(2)</script>"], "started": "<b>"}) + "\n"
         + json.dumps({"command": "<script>rm</script>", "started": 1}) + "\n"
