@@ -6,9 +6,9 @@ import pytest
 from evaluator.analysis.leaderboard import Row
 from evaluator.analysis.precision import (
     Components,
-    cells,
     components,
     render_precision,
+    table_of,
     variance_components,
 )
 from evaluator.analysis.results import TrialResult
@@ -63,8 +63,13 @@ def test_no_other_number_of_trainings_settles_it_sooner(
 
 def test_the_best_number_of_trainings_is_never_dearer_than_one() -> None:
     few, many = (Components(5, 2, *parts) for parts in ((1e-6, 4e-5, 267, 120), (0, 1e-3, 300, 20)))
-    assert cells(few, str)[-3:] == ("1", "0.2", "0.2")
-    assert cells(many, str)[-3:] == ("10 or more", "3.6", "0.6")
+    assert cells(few)[-3:] == ["1", "0.2", "0.2"]
+    assert cells(many)[-3:] == ["10 or more", "3.6", "0.6"]
+
+
+def cells(one: Components) -> list[str]:
+    _, [line] = table_of({"entropy": one}, "random")
+    return line[1:]
 
 
 def result(strategy: str, seed: int, scores: tuple[float, ...]) -> TrialResult:
@@ -107,7 +112,7 @@ def test_from_journals_to_advice() -> None:
 
 def test_few_purchase_seeds_hardly_know_the_parts() -> None:
     hidden = Components(3, 2, *variance_components(np.array([[1.0, 3.0], [3.0, 1.0]])), 60, 60)
-    assert cells(hidden, str)[:2] == ("not seen", "1.414")
+    assert cells(hidden)[:2] == ["not seen", "1.414"]
     assert "hardly known" in render_precision({"entropy": hidden}, "random")
     enough = Components(5, 2, 1e-4, 1e-4, 60, 60)
     assert "hardly known" not in render_precision({"entropy": enough}, "random")
@@ -130,7 +135,7 @@ def test_one_training_each_has_a_cost_and_no_parts() -> None:
     assert (entropy.purchases, entropy.trainings) == (pytest.approx(2e-4), None)
     assert entropy.best_trainings is None
     hours = 2e-4 / 0.005**2 * (2 * 300 + 2 * 50) / 3600
-    assert cells(entropy, str) == ("", "", "600.0", "100.0", "", f"{hours:.1f}", "")
+    assert cells(entropy) == ["", "", "600 s", "100 s", "", f"{hours:.1f}", ""]
 
 
 def test_one_purchase_seed_says_nothing() -> None:

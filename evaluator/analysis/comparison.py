@@ -171,7 +171,7 @@ def _table(compared: Mapping[str, Comparison], baseline: str) -> str:
     # For want of room without Wilcoxon's p, which the report has.
     columns = [column for column in next(iter(spelled.values())) if column != WILCOXON]
     lines = [[name, *(cells[column] for column in columns)] for name, cells in spelled.items()]
-    return text_table(lines, [f"against {baseline}, paired", *columns])
+    return text_table([f"against {baseline}, paired", *columns], lines)
 
 
 def _more_seeds(test: PairedTest) -> str:

@@ -16,7 +16,7 @@ from evaluator.analysis.comparison import (
 )
 from evaluator.analysis.results import TrialResult
 from evaluator.analysis.statistics import Interval, area_under_budget_curve, mean_interval
-from evaluator.analysis.text_table import text_table
+from evaluator.analysis.text_table import Cells, text_table
 from evaluator.grid.trial import REFERENCES, Pair
 
 
@@ -141,7 +141,7 @@ def render(rows: Sequence[Row], pairs: Iterable[Pair], baseline: str | None = No
     tables = []
     for pipeline in dict.fromkeys(row.pipeline for row in rows):
         own = [row for row in rows if row.pipeline == pipeline]
-        tables.append("\n".join(filter(None, (_table(own, columns), uneven(own)))))
+        tables.append("\n".join(filter(None, (text_table(*table_of(own, columns)), uneven(own)))))
         strategies = {
             row.strategy: row.against_baseline for row in own if row.strategy not in REFERENCES
         }
@@ -149,6 +149,36 @@ def render(rows: Sequence[Row], pairs: Iterable[Pair], baseline: str | None = No
             strategies.pop(baseline, None)
             tables.append(render_comparisons(strategies, baseline))
     return "\n\n".join(tables)
+
+
+def table_of(rows: Sequence[Row], columns: Sequence[str]) -> Cells:
+    """The leaderboard of one pipeline, with a column for each pair of `columns`."""
+    known = any(row.interval for row in rows)
+    areas = any(row.area_under_budget_curve is not None for row in rows)
+    headers = [
+        rows[0].pipeline,
+        "macro-F1",
+        "95 % interval" if known else "sd",
+        *columns,
+        *(["AUBC"] if areas else []),  # area under the budget curve
+        "gap closed",
+        "runs",
+    ]
+    lines = []
+    for row in rows:
+        failed = f" (failed: {'; '.join(row.failures)})" if row.failures else ""
+        scores = [row.by_pair.get(column) for column in columns]
+        line = [
+            row.strategy + failed,
+            _number(row.mean),
+            spoken_interval(row.interval) if known else _number(row.spread),
+            *(_number(statistics.fmean(own) if own else None) for own in scores),
+            *([_number(row.area_under_budget_curve)] if areas else []),
+            "" if row.gap_closed is None else f"{row.gap_closed:.0%}",
+            str(row.n),
+        ]
+        lines.append(line)
+    return headers, lines
 
 
 def _rows_of(results: Sequence[TrialResult], pipeline: str, baseline: str | None) -> list[Row]:
@@ -186,40 +216,8 @@ def _fill_gap(rows: dict[str, Row]) -> None:
         row.gap_closed = _none_if_nan(share)
 
 
-def _table(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    known = any(row.interval for row in rows)
-    areas = any(row.area_under_budget_curve is not None for row in rows)
-    headers = [
-        rows[0].pipeline,
-        "macro-F1",
-        "95 % interval" if known else "sd",
-        *columns,
-        *(["AUBC"] if areas else []),  # area under the budget curve
-        "gap closed",
-        "runs",
-    ]
-    lines = []
-    for row in rows:
-        spread = spoken_interval(row.interval) if known else _number(row.spread)
-        lines.append(_line(row, spread, columns, areas=areas))
-    return text_table(lines, headers)
-
-
-def _line(row: Row, spread: str, columns: Sequence[str], *, areas: bool) -> list[str]:
-    cells = []
-    for column in columns:
-        scores = row.by_pair.get(column)
-        cells.append(f"{statistics.fmean(scores):.3f}" if scores else "")
-    if areas:
-        area = row.area_under_budget_curve
-        cells.append("" if area is None else f"{area:.3f}")
-    failed = f"{row.strategy} (failed: {'; '.join(row.failures)})" if row.failures else row.strategy
-    gap = "" if row.gap_closed is None else f"{row.gap_closed:.0%}"
-    return [failed, _number(row.mean), spread, *cells, gap, str(row.n)]
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.3f}"
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def _none_if_nan(value: float) -> float | None:

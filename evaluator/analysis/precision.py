@@ -8,7 +8,7 @@ pipeline does for precision, `quick-averaged` say, its own table tells, beside t
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from evaluator.analysis.comparison import Run, seed_means
 from evaluator.analysis.leaderboard import Row
 from evaluator.analysis.results import TrialResult
-from evaluator.analysis.text_table import text_table
+from evaluator.analysis.text_table import Cells, text_table
 from evaluator.grid.trial import REFERENCES
 
 MOST_TRAININGS = 10  # of one purchase: as far as the best number is looked for
@@ -116,18 +116,22 @@ def components(
 
 def render_precision(found: Mapping[str, Components], baseline: str) -> str:
     """As text: where the spread comes from, what a step costs, and what precision costs."""
+    return "\n".join((text_table(*table_of(found, baseline)), INTERVAL, *caveats(found)))
+
+
+def table_of(found: Mapping[str, Components], baseline: str) -> Cells:
+    """A row per strategy: its two parts, what each costs, and what precision costs."""
     headers = [
         f"against {baseline}",
         "sd of purchases",
-        "of trainings",
+        "sd of trainings",
         "purchase",
         "training",
         "best trainings",
         "hours to a standard error of 0.005: one training",
         "the best",
     ]
-    lines = [[name, *cells(one, "{:.0f} s".format)] for name, one in found.items()]
-    return "\n".join((text_table(lines, headers), INTERVAL, *caveats(found)))
+    return headers, [[name, *_cells(one)] for name, one in found.items()]
 
 
 def caveats(found: Mapping[str, Components]) -> list[str]:
@@ -142,9 +146,8 @@ def caveats(found: Mapping[str, Components]) -> list[str]:
     ]
 
 
-def cells(one: Components, spoken: Callable[[float], str]) -> tuple[str, ...]:
-    """The numbers of a row, in the order of the table's headers; `spoken` writes seconds."""
-    costs = spoken(one.purchase_seconds), spoken(one.training_seconds)
+def _cells(one: Components) -> tuple[str, ...]:
+    costs = f"{one.purchase_seconds:,.0f} s", f"{one.training_seconds:,.0f} s"
     best = one.best_trainings
     if one.trainings is None or best is None:
         return "", "", *costs, "", f"{one.hours_to_settle(1):.1f}", ""

@@ -15,7 +15,7 @@ from scipy import stats
 from evaluator.analysis.comparison import seed_means
 from evaluator.analysis.leaderboard import Row
 from evaluator.analysis.statistics import kendall_tau
-from evaluator.analysis.text_table import text_table
+from evaluator.analysis.text_table import Cells, text_table
 from evaluator.grid.trial import REFERENCES
 
 
@@ -79,15 +79,20 @@ def across_pipelines(rows: Sequence[Row]) -> Robustness | None:
     )
 
 
-def render_robustness(found: Robustness) -> str:
-    """As text: a row per strategy with its mean over pipelines and its rank in each."""
+def ranks_of(found: Robustness) -> Cells:
+    """A row per strategy with its mean over pipelines and its rank in each."""
     lines = []
     for row, name in enumerate(found.strategies):
         placed = zip(found.scores[row], found.ranks[row], strict=True)
         cells = [f"{score:.3f} ({rank:g})" for score, rank in placed]
-        lines.append([name, f"{found.means[row]:.3f}", *cells])
-    headers = ["all pipelines", "mean", *(f"{name} (rank)" for name in found.pipelines)]
-    parts = [text_table(lines, headers)]
+        lines.append([name, f"{found.means[row]:.3f}", *cells, f"{found.ranks[row].mean():.2f}"])
+    ranked = [f"{name} (rank)" for name in found.pipelines]
+    return ["all pipelines", "mean", *ranked, "mean rank"], lines
+
+
+def render_robustness(found: Robustness) -> str:
+    """As text, with how far the pipelines agree."""
+    parts = [text_table(*ranks_of(found))]
     if found.least_agreement:
         tau, one, other = found.least_agreement
         parts.append(

@@ -16,7 +16,7 @@ from evaluator.report.canvas import Look, drawn
 from evaluator.report.charts import Estimate, draw_estimates, draw_matrix
 from evaluator.report.groups import matrix_width
 from evaluator.report.noise import noise
-from evaluator.report.parts import Fold, Part, Section, Table, Text
+from evaluator.report.parts import Fold, Part, Section, Table, Text, console_table
 from evaluator.report.views import View, by_seed
 from evaluator.report.words import NOTHING, counted, listed, spoken
 
@@ -95,12 +95,10 @@ def _picture(
 
 def _table(view: View, compared: Mapping[str, Comparison], baseline: str) -> Table:
     spelled = {name: spoken_cells(one) for name, one in compared.items()}
-    return Table(
+    return console_table(
         f"Each strategy against {baseline} under the same seeds, {view.name}.",
         ("strategy", *next(iter(spelled.values()))),
-        tuple(
-            (name, *(cell or NOTHING for cell in cells.values())) for name, cells in spelled.items()
-        ),
+        [(name, *cells.values()) for name, cells in spelled.items()],
     )
 
 

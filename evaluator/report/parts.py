@@ -1,7 +1,10 @@
 """What a page is made of. Every string here is plain text: the template escapes it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+from evaluator.report.words import NOTHING
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,17 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     words: frozenset[int] = frozenset()
     failed: frozenset[int] = frozenset()
+
+
+def console_table(
+    caption: str,
+    headers: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    failed: frozenset[int] = frozenset(),
+) -> Table:
+    """What the console shows of strategies, with a dash where it leaves a cell empty."""
+    rows = tuple(tuple(cell or NOTHING for cell in line) for line in lines)
+    return Table(caption, ("strategy", *headers[1:]), rows, failed=failed)
 
 
 @dataclass(frozen=True)

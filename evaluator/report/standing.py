@@ -1,20 +1,19 @@
 """Who leads: the leaderboards with their intervals, and whether the pipelines agree."""
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from evaluator.analysis.comparison import seed_means, spoken_interval
-from evaluator.analysis.leaderboard import Row
-from evaluator.analysis.robustness import Robustness, across_pipelines
+from evaluator.analysis.comparison import seed_means
+from evaluator.analysis.leaderboard import Row, table_of
+from evaluator.analysis.robustness import across_pipelines, ranks_of
 from evaluator.grid.trial import Pair
 from evaluator.report.canvas import Look, drawn
 from evaluator.report.charts import Estimate, draw_estimates
-from evaluator.report.parts import Fold, Part, Picture, Section, Table, Text
+from evaluator.report.parts import Fold, Part, Picture, Section, Table, Text, console_table
 from evaluator.report.views import View
-from evaluator.report.words import counted, listed, number, share, spoken
+from evaluator.report.words import counted, listed, number, spoken
 
 INTERVALS = (
     "The 95 % intervals are over purchase seeds: made so, 95 of 100 hold the mean that endlessly "
@@ -42,25 +41,17 @@ def standing(views: Sequence[View], pairs: Sequence[Pair], looks: Mapping[str, L
     return Section("leaderboard", "Leaderboard", tuple(parts))
 
 
-def table_of(view: View, pairs: Sequence[Pair]) -> Table:
-    """The console's leaderboard: best first, what failed last."""
-    known = any(row.interval for row in view.rows)
-    rows = [_line(row, pairs, known=known) for row in view.rows]
-    return Table(
-        f"Macro-F1 under {view.name}: the mean over pairs, then each pair (labels:minutes).",
-        ("strategy", "macro-F1", "95 % interval" if known else "sd", *map(str, pairs),
-         "gap closed", "runs"),
-        tuple(rows),
-        failed=frozenset(i for i, row in enumerate(view.rows) if row.failures),
-    )  # fmt: skip
-
-
 def _leaderboard(view: View, pairs: Sequence[Pair], looks: Mapping[str, Look]) -> list[Part]:
     shown = [row for row in view.rows if not math.isnan(row.mean)]
     parts: list[Part] = []
     if shown:
         parts.append(_picture(view.name, shown, looks))
-    return [*parts, table_of(view, pairs)]
+    table = console_table(
+        f"Macro-F1 under {view.name}: the mean over pairs, then each pair (labels:minutes).",
+        *table_of(view.rows, [str(pair) for pair in pairs]),
+        failed=frozenset(i for i, row in enumerate(view.rows) if row.failures),
+    )
+    return [*parts, table]
 
 
 def _picture(name: str, rows: Sequence[Row], looks: Mapping[str, Look]) -> Picture:
@@ -84,29 +75,14 @@ def _picture(name: str, rows: Sequence[Row], looks: Mapping[str, Look]) -> Pictu
     )
 
 
-def _line(row: Row, pairs: Sequence[Pair], *, known: bool) -> tuple[str, ...]:
-    spread = spoken_interval(row.interval) if known else number(row.spread)
-    cells = []
-    for pair in pairs:
-        scores = row.by_pair.get(str(pair))
-        cells.append(number(statistics.fmean(scores) if scores else None))
-    failed = f" — failed: {'; '.join(row.failures)}" if row.failures else ""
-    return (
-        row.strategy + failed,
-        number(row.mean),
-        spread or number(None),
-        *cells,
-        share(row.gap_closed),
-        str(row.n),
-    )
-
-
 def _meaning(view: View) -> str:
     met = {row.strategy for row in view.rows}
     references = [f"{name}: {what}" for name, what in REFERENCE_ROWS.items() if name in met]
     sentences = [f"The judge's own rows are {'; '.join(references)}."] if references else []
     if {"none", "all"} <= met:
         sentences.append("Gap closed: how much of the way from none up to all, if that is up.")
+    if any(row.area_under_budget_curve is not None for row in view.rows):
+        sentences.append("AUBC: the mean height of the curve of score against budget, below.")
     sentences.append("Runs: behind each pair's number (purchase seeds × training seeds).")
     sentences.append(INTERVALS if view.seeds > 1 else NO_INTERVAL)
     return " ".join(sentences)
@@ -123,7 +99,11 @@ def _agreement(single: Sequence[View]) -> list[Part]:
         least, most = f"{known.min():.2f}", f"{known.max():.2f}"
         span = least if least == most else f"from {least} to {most}"
     return [
-        _ranks(found),
+        console_table(
+            "Macro-F1 of each strategy under each pipeline with its rank in brackets, best mean "
+            "first.",
+            *ranks_of(found),
+        ),
         Table(
             "Kendall's tau between the pipelines' rankings.",
             ("pipeline", *found.pipelines),
@@ -141,16 +121,3 @@ def _agreement(single: Sequence[View]) -> list[Part]:
             "small",
         ),
     ]
-
-
-def _ranks(found: Robustness) -> Table:
-    lines = []
-    for s, name in enumerate(found.strategies):
-        placed = zip(found.scores[s], found.ranks[s], strict=True)
-        cells = [f"{score:.3f} ({rank:g})" for score, rank in placed]
-        lines.append((name, f"{found.means[s]:.3f}", *cells, f"{found.ranks[s].mean():.2f}"))
-    return Table(
-        "Macro-F1 of each strategy under each pipeline with its rank in brackets, best mean first.",
-        ("strategy", "mean", *(f"{name} (rank)" for name in found.pipelines), "mean rank"),
-        tuple(lines),
-    )

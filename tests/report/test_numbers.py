@@ -146,7 +146,7 @@ def test_a_failed_strategy_is_shown_with_its_reason(tmp_path: Path) -> None:
     page = report(write_journals(tmp_path, **CASES["a failed strategy"]))
     rows = page.table("Macro-F1 under quick")
     (failed,) = (row for name, row in rows.items() if name.startswith("entropy"))
-    assert failed["strategy"] == "entropy — failed: 5:1 seed 2: timeout"
+    assert failed["strategy"] == "entropy (failed: 5:1 seed 2: timeout)"
     assert failed["macro-F1"] == "–"
     assert failed["5:1"] == "0.505", "the seeds that went well"
     why = page.table("What failed")["entropy"]
