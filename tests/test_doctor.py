@@ -287,9 +287,10 @@ def test_whoever_finds_fault_says_what_to_do() -> None:
         Check("torch", "fail", "broken")
 
 
-def test_a_fix_can_be_copied_whatever_the_width() -> None:
+def test_a_fix_can_be_copied_whatever_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
     fix = "python -m pip install " + " ".join(f"package-{n}" for n in range(30))
-    shown = table([Check("torch", "fail", "word " * 50, fix), Check("git", "ok", "2.39")], width=60)
+    shown = table([Check("torch", "fail", "word " * 50, fix), Check("git", "ok", "2.39")])
     assert fix in shown
     assert max(len(line) for line in shown.splitlines() if "fix:" not in line) <= 60
     assert shown.endswith("1 ok, 1 FAIL")

@@ -49,7 +49,7 @@ COSTS = [
 def test_no_other_number_of_trainings_settles_it_sooner(
     purchases: float, trainings: float, buying: float, training: float
 ) -> None:
-    one = Components(5, 2, purchases, trainings, buying, training)
+    one = Components(5, purchases, trainings, buying, training)
     hours = []
     for m in range(1, 11):
         seeds = 2
@@ -62,7 +62,7 @@ def test_no_other_number_of_trainings_settles_it_sooner(
 
 
 def test_the_best_number_of_trainings_is_never_dearer_than_one() -> None:
-    few, many = (Components(5, 2, *parts) for parts in ((1e-6, 4e-5, 267, 120), (0, 1e-3, 300, 20)))
+    few, many = (Components(5, *parts) for parts in ((1e-6, 4e-5, 267, 120), (0, 1e-3, 300, 20)))
     assert cells(few)[-3:] == ["1", "0.2", "0.2"]
     assert cells(many)[-3:] == ["10 or more", "3.6", "0.6"]
 
@@ -101,7 +101,7 @@ def test_from_journals_to_advice() -> None:
     found = components(results, rows(results), "quick", "random")
     assert set(found) == {"entropy"}  # one seed is not enough for the other
     entropy = found["entropy"]
-    assert (entropy.n_purchases, entropy.n_trainings) == (2, 2)
+    assert entropy.n_purchases == 2
     assert (entropy.purchases, entropy.trainings) == pytest.approx((8e-4 - 1e-4, 2e-4))
     assert (entropy.purchase_seconds, entropy.training_seconds) == (600.0, 100.0)
     told = render_precision(found, "random")
@@ -111,13 +111,13 @@ def test_from_journals_to_advice() -> None:
 
 
 def test_few_purchase_seeds_hardly_know_the_parts() -> None:
-    hidden = Components(3, 2, *variance_components(np.array([[1.0, 3.0], [3.0, 1.0]])), 60, 60)
+    hidden = Components(3, *variance_components(np.array([[1.0, 3.0], [3.0, 1.0]])), 60, 60)
     assert cells(hidden)[:2] == ["not seen", "1.414"]
     assert "hardly known" in render_precision({"entropy": hidden}, "random")
-    enough = Components(5, 2, 1e-4, 1e-4, 60, 60)
+    enough = Components(5, 1e-4, 1e-4, 60, 60)
     assert "hardly known" not in render_precision({"entropy": enough}, "random")
     assert "hardly known" in render_precision({"entropy": enough, "late": hidden}, "random")
-    unsplit = Components(3, 1, 1e-4, None, 60, 60)
+    unsplit = Components(3, 1e-4, None, 60, 60)
     assert "hardly known" not in render_precision({"entropy": unsplit}, "random")
 
 

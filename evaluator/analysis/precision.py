@@ -37,7 +37,6 @@ class Components:
     """
 
     n_purchases: int
-    n_trainings: int  # of each purchase
     purchases: float
     trainings: float | None
     purchase_seconds: float
@@ -50,12 +49,12 @@ class Components:
     def seconds(self, trainings: int) -> float:
         return self.purchase_seconds + trainings * self.training_seconds
 
-    def hours_to_settle(self, trainings: int, standard_error: float = 0.005) -> float:
+    def hours_to_settle(self, trainings: int) -> float:
         """Computing time until the difference is known to half a point, one standard error.
 
         Of whole purchase seeds, and of two or more: one has no standard error.
         """
-        seeds = max(2, math.ceil(round(self.variance(trainings) / standard_error**2, 6)))
+        seeds = max(2, math.ceil(round(self.variance(trainings) / 0.005**2, 6)))
         return seeds * self.seconds(trainings) / 3600
 
     @property
@@ -110,7 +109,7 @@ def components(
             between, within = float(differences.var(ddof=1)), None
             if m > 1:
                 between, within = variance_components(differences)
-            found[strategy] = Components(n, m, between, within, purchase, training)
+            found[strategy] = Components(n, between, within, purchase, training)
     return {name: found[name] for name in runs if name in found}
 
 

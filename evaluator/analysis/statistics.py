@@ -148,23 +148,21 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
-def seeds_needed(sd: float, difference: float = POINT, *, paired: bool = True) -> int:
-    """Seeds (a side, if not paired) at which a true `difference` shows in 80 % of evaluations.
+def seeds_needed(sd: float) -> int:
+    """Seeds at which a true difference of POINT shows in 80 % of evaluations.
 
     "Shows" is a two-sided t-test with p < 0.05 of one comparison planned beforehand; under a
-    correction for several, `holm` say, it takes more. `sd` is that of the paired differences or,
-    with paired=False, of either side's scores. Starts from the normal approximation
-    n = k (z(0.975) + z(0.8))² (sd / difference)², k = 1 paired and 2 unpaired (Cohen 1988), which
+    correction for several, `holm` say, it takes more. `sd` is that of the paired differences.
+    Starts from the normal approximation n = (z(0.975) + z(0.8))² (sd / POINT)² (Cohen 1988), which
     is too small at few seeds, and goes up to the first n where the non-central t has the power.
     """
-    if not (sd >= 0 and difference > 0 and math.isfinite(sd) and math.isfinite(difference)):
-        raise ValueError(f"Expected sd >= 0 and difference > 0, got {sd} and {difference}.")
+    if not (sd >= 0 and math.isfinite(sd)):
+        raise ValueError(f"Expected sd >= 0, got {sd}.")
     if sd <= ROUNDING:
         return 2
-    sides = 1 if paired else 2
     z = float(stats.norm.ppf((1 + CONFIDENCE) / 2) + stats.norm.ppf(POWER))
-    n = max(2, math.ceil(sides * (z * sd / difference) ** 2))
-    while _power(n, difference / sd, sides) < POWER:
+    n = max(2, math.ceil((z * sd / POINT) ** 2))
+    while _power(n, POINT / sd) < POWER:
         n += 1
     return n
 
@@ -242,16 +240,14 @@ def _p_of_t(differences: Array) -> Array:
     return np.asarray(p, dtype=np.float64)
 
 
-def _power(n: int, effect: float, sides: int) -> float:
-    """Chance that a two-sided t-test at n seeds (a side) finds an effect of so many sd.
+def _power(n: int, effect: float) -> float:
+    """Chance that a two-sided paired t-test at n seeds finds an effect of so many sd.
 
     Findings of the wrong sign are left out: they add a millionth where the power is 0.8, and
     SciPy gives NaN for them where the effect is large and seeds are few.
     """
-    freedom = sides * (n - 1)
-    centre = effect * math.sqrt(n / sides)
-    critical = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
-    return float(stats.nct.sf(critical, freedom, centre))
+    critical = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
+    return float(stats.nct.sf(critical, n - 1, effect * math.sqrt(n)))
 
 
 def _rounded(x: Array) -> Array:

@@ -52,12 +52,12 @@ def to_json(checks: Sequence[Check]) -> str:
     return json.dumps(found, indent=2)
 
 
-def table(checks: Sequence[Check], width: int | None = None) -> str:
+def table(checks: Sequence[Check]) -> str:
     """One paragraph per check, its fix below it, and a line that counts them.
 
     A fix is not broken into lines: it is there to be copied.
     """
-    width = width or min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+    width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
     names = max((len(check.name) for check in checks), default=0)
     lines = []
     for check in checks:

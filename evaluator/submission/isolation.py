@@ -42,6 +42,7 @@ LENT = ("evaluator", "base_run.py")  # of the house, to the submission's process
 IMAGES = ("training_images", "unlabelled_images", "test_images")  # what the child maps
 TASKS_PER_PROCESS = 8  # threads that an allowed process may have, on average
 LONGEST_REASON = 4096  # characters
+LOG_LINES = 20  # told of a log where a failure is
 
 
 def run_submission(
@@ -163,12 +164,12 @@ def _refusal(submission: Path, message: Message, log: Path) -> ConfigurationErro
     )
 
 
-def last_lines(log: Path, n: int = 20) -> str:
+def last_lines(log: Path) -> str:
     """The end of a log, indented, for a person to read where the failure is told."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 16384))
-        lines = file.read().decode(errors="backslashreplace").splitlines()
-    return "\n".join(f"    {_plain(line)}" for line in lines[-n:]) or "    (it printed nothing)"
+        lines = file.read().decode(errors="backslashreplace").splitlines()[-LOG_LINES:]
+    return "\n".join(f"    {_plain(line)}" for line in lines) or "    (it printed nothing)"
 
 
 def _told(reason: str) -> str:
