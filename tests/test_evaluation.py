@@ -31,8 +31,7 @@ from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.journal import Journal
 from evaluator.grid.plan import Plan
 from evaluator.grid.provenance import device_name
-from evaluator.grid.purchases import Purchase, buy
-from evaluator.grid.references import reference_purchase
+from evaluator.grid.purchases import Purchase, buy, reference_purchase
 from evaluator.grid.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial, digest_of
 from evaluator.report.notes import read_notes
 from evaluator.submission.vault import LabelVault

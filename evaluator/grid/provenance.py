@@ -10,6 +10,7 @@ import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -75,6 +76,15 @@ def git_revision(folder: Path, *, trusted: bool = True) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return described.stdout.strip() if described.returncode == 0 else ""
+
+
+def stamp(folder: Path, *, trusted: bool = True) -> dict[str, Any]:
+    """What a record says of where it came from; `folder` holds the code that made it."""
+    return {
+        "device": machine_name(),
+        "revision": git_revision(folder, trusted=trusted),
+        "versions": library_versions(),
+    }
 
 
 def _processor() -> str:

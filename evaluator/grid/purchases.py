@@ -8,10 +8,10 @@ from pathlib import Path
 
 from evaluator.errors import ConfigurationError
 from evaluator.grid.journal import Journal
+from evaluator.grid.oracle import oracle
 from evaluator.grid.plan import Plan, submission_fingerprint
-from evaluator.grid.provenance import git_revision, library_versions, machine_name
-from evaluator.grid.references import reference_purchase
-from evaluator.grid.trial import REFERENCES, PurchaseRecord, ScoreRecord, Trial
+from evaluator.grid.provenance import stamp
+from evaluator.grid.trial import REFERENCES, PurchaseRecord, ScoreRecord, Status, Trial
 from evaluator.submission.answers import Notes
 from evaluator.submission.isolation import run_submission
 from evaluator.submission.vault import LabelVault
@@ -83,6 +83,41 @@ def buy(
     )
 
 
+def reference_purchase(
+    trial: Trial, scorer: Scorer, tell: Callable[[float], None] = lambda share: None
+) -> PurchaseRecord:
+    """What a reference row of the leaderboard buys: it is not judged, so it has no clock.
+
+    `tell` is told the share that is done of what must be trained first.
+    """
+    status: Status = "ok"
+    bought, reason = [], ""
+    try:
+        bought = _bought(trial, scorer, tell)
+    except FloatingPointError as error:
+        status, reason = "crashed", str(error)
+    return PurchaseRecord.of(
+        trial,
+        status=status,
+        reason=reason,
+        purchased=bought,
+        seconds={},
+        own_macro_f1=None,
+        **stamp(Path(__file__).parent),
+    )
+
+
+def _bought(trial: Trial, scorer: Scorer, tell: Callable[[float], None]) -> list[int]:
+    """Rows of the pool: of `none`, `all`, or `oracle` within its budget."""
+    if trial.strategy == "none":
+        return []
+    if trial.strategy == "all":
+        return list(range(len(scorer.splits.unlabelled)))
+    if trial.strategy == "oracle" and trial.pair:
+        return oracle(scorer, trial.pair.budget, trial.seed, tell)
+    raise ValueError(f"{trial.identity} is no reference row.")
+
+
 def log_of(trial: Trial, out: Path) -> Path:
     """Where the output of the trial's submission is kept."""
     return out / "logs" / f"{trial.identity}.log"
@@ -112,9 +147,7 @@ def _own_score(trial: Trial, plan: Plan, outcome: Outcome, n_purchased: int) -> 
         n_training=len(splits.training),
         n_purchased=n_purchased,
         seconds=outcome.seconds["prediction"],
-        device=machine_name(),
-        revision=git_revision(Path(__file__).parent),
-        versions=library_versions(),
+        **stamp(Path(__file__).parent),
     )
 
 
@@ -138,7 +171,5 @@ def _record(
         left_running=outcome.left_running,
         warnings=tuple(outcome.warnings),
         peak_memory=outcome.peak_memory,
-        device=machine_name(),
-        revision=git_revision(plan.submission.resolve().parent, trusted=trusted),
-        versions=library_versions(),
+        **stamp(plan.submission.resolve().parent, trusted=trusted),
     )
