@@ -20,6 +20,7 @@ from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.journal import Record, read_records
 from evaluator.grid.plan import Plan
+from evaluator.grid.purchases import log_of
 from evaluator.grid.trial import Pair
 from evaluator.submission.isolation import last_lines
 from evaluator.submission.output import FIRST, LAST
@@ -542,7 +543,7 @@ def judge(folder: Path, splits: Splits, out: Path, row: Row) -> tuple[Record, Pa
     (trial,) = plan.trials()
     recorded = [r for r in read_records(evaluation.purchases.path) if r["trial"] == trial.identity]
     assert len(recorded) == 1
-    return recorded[0], evaluation.log_of(trial)
+    return recorded[0], log_of(trial, evaluation.out)
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -28,7 +28,7 @@ from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.flags import parser
 from evaluator.grid.hardware import read_calibration
 from evaluator.grid.journal import Journal, sole_writer
-from evaluator.grid.plan import POOL, ROUND_1_PAIRS, Plan, parse_pairs, scaled_pairs
+from evaluator.grid.plan import POOL, ROUND_PAIRS, Plan, parse_pairs, scaled_pairs
 from evaluator.grid.provenance import device_name
 from evaluator.grid.trial import REFERENCES, Pair
 from evaluator.submission.isolation import preflight
@@ -74,7 +74,7 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
     strategies = _strategies(flags)
     baseline = choose_baseline([s or "submission" for s in strategies], flags.baseline)
     pipelines = _pipelines(flags)
-    pairs = parse_pairs(flags.pairs) if flags.pairs else _round_pairs(flags.round)
+    pairs = parse_pairs(flags.pairs) if flags.pairs else ROUND_PAIRS[flags.round]
     memory = int(flags.memory * 2**30)
     variants = [{"strategy": strategy, "seed": 0} for strategy in strategies]
     sandbox = Sandbox(_all_there_is_to_hide(flags)) if flags.isolate else None
@@ -243,10 +243,6 @@ def _pipelines(flags: argparse.Namespace) -> tuple[Pipeline, ...]:
     for name in flags.pipeline:
         names += ROBUSTNESS_PIPELINES if name == "all" else [name]
     return tuple(pipeline_named(name) for name in dict.fromkeys(names))
-
-
-def _round_pairs(number: int) -> tuple[Pair, ...]:
-    return ROUND_1_PAIRS if number == 1 else parse_pairs(["public"])
 
 
 def _all_there_is_to_hide(flags: argparse.Namespace) -> tuple[Path, ...]:

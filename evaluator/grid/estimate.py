@@ -131,7 +131,8 @@ def _step_seconds(
 ) -> float:
     splits = evaluation.plan.splits
     if pipeline is None:
-        return 0.0 if trial.strategy in REFERENCES else _minutes(trial) * 60 + START_UP
+        minutes = trial.pair.minutes if trial.pair else 0.0
+        return 0.0 if trial.strategy in REFERENCES else minutes * 60 + START_UP
     if trial.strategy == "all":
         n_bought = len(splits.unlabelled)
     else:
@@ -147,10 +148,6 @@ def _training_seconds(
     cost = costs[pipeline.name]
     # Prediction costs about a third of a training step an image, once.
     return cost.start + cost.image * (n_images * epochs + n_predicted / 3)
-
-
-def _minutes(trial: Trial) -> float:
-    return trial.pair.minutes if trial.pair else 0.0
 
 
 def spoken(seconds: float) -> str:

@@ -71,7 +71,7 @@ class Evaluation:
         if purchase.own:
             self.scores.append(purchase.own.as_json())
         self.purchases.append(purchase.record.as_json())
-        _tell(trial, purchase.record, self.log_of(trial))
+        _tell(trial, purchase.record, log_of(trial, self.out))
 
     def keep_score(self, trial: Trial, record: Record) -> None:
         """Journal a score and say what it is."""
@@ -160,8 +160,8 @@ class Evaluation:
             if purchase and purchase["status"] != "ok":
                 yield (
                     f"{trial.title}: {purchase['status']}, {purchase.get('reason')}\n"
-                    f"    its output: {self.log_of(trial)}; to try again, use another --out or "
-                    f"remove its line from {self.purchases.path}\n    {more(purchase['status'])}"
+                    f"    its output: {log_of(trial, self.out)}; to try again, use another --out "
+                    f"or remove its line from {self.purchases.path}\n    {more(purchase['status'])}"
                 )
             for (pipeline, seed), record in self._result(trial).scores.items():
                 if record and record["macro_f1"] is None:
@@ -186,10 +186,6 @@ class Evaluation:
             return known
         bought = self.bought(trial)
         return self.scorer.score(trial.identity, bought, pipeline, seed, progress=show).as_json()
-
-    def log_of(self, trial: Trial) -> Path:
-        """Where the output of the trial's submission is kept."""
-        return log_of(trial, self.out)
 
 
 def say(line: str) -> None:

@@ -15,7 +15,7 @@ from evaluator.randomness import stream_seed
 from evaluator.training.pipelines import Pipeline
 
 PUBLIC_PAIRS = (Pair(621, 17), Pair(621, 51), Pair(1889, 17), Pair(1889, 51), Pair(1321, 34))
-ROUND_1_PAIRS = (Pair(3000, 180),)
+ROUND_PAIRS = {1: (Pair(3000, 180),), 2: PUBLIC_PAIRS}
 POOL = 10_000  # unlabelled images of the challenge
 ANOTHER_TRAINING = 1000  # between the training seeds of one purchase; more than anyone's --seeds
 LABELS, MINUTES = (500, 2000), (15, 60)  # the rectangle that round 2's pairs come from
@@ -50,14 +50,10 @@ class Plan:
         if not self.pipelines or strategy not in self.references:
             return
         seeds = min(self.reference_seeds, self.seeds) if strategy == "all" else self.seeds
+        code, pairs = (oracle_code(), self.pairs) if strategy == "oracle" else ("", (None,))
         for seed in range(self.first_seed, self.first_seed + seeds):
-            if strategy != "oracle":
-                yield Trial(self.splits.name, self.splits.fingerprint, strategy, None, seed)
-                continue
-            for pair in self.pairs:
-                yield Trial(
-                    self.splits.name, self.splits.fingerprint, strategy, pair, seed, oracle_code()
-                )
+            for pair in pairs:
+                yield Trial(self.splits.name, self.splits.fingerprint, strategy, pair, seed, code)
 
     def purchases(self) -> Iterator[Trial]:
         """What the submission buys, seed by seed, so that comparisons stand early."""

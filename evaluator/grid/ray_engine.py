@@ -209,7 +209,6 @@ def _job(evaluation: Evaluation, resources: Resources) -> Job:
         evaluation.scorer.steps,
         evaluation.scorer.device,
         replace(evaluation.limits, cpus=resources.cpus),
-        resources.cpus,
     )
 
 

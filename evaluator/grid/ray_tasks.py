@@ -52,16 +52,15 @@ class Job:
     weights: str
     steps: Steps
     device: str | None
-    limits: Limits
-    threads: int  # that torch may use; part of a score's configuration on a CPU
+    limits: Limits  # its cpus are torch's threads, too: part of a score's configuration on a CPU
 
 
 def purchase(job: Job, trial: Trial) -> tuple[Purchase, dict[str, bytes]]:
     """Make a purchase; its records, and the files it wrote by their names inside OUT."""
-    plan = _plan(job)
+    plan = Plan(splits=_splits_here(job.shipment), **job.plan)
     with tempfile.TemporaryDirectory(prefix="zewdpc-") as folder:
         out = Path(folder)
-        with _own_cores(job.threads):
+        with _own_cores(job.limits.cpus):
             purchase = buy(trial, plan, out, job.limits, _scorer(job), lambda phase, share: None)
         written = [path for part in FOLDERS for path in (out / part).glob("*") if path.is_file()]
         return purchase, {str(path.relative_to(out)): path.read_bytes() for path in written}
@@ -69,7 +68,7 @@ def purchase(job: Job, trial: Trial) -> tuple[Purchase, dict[str, bytes]]:
 
 def training(job: Job, trial: str, purchased: list[int], pipeline: Pipeline, seed: int) -> Record:
     """Train and score what a trial has bought; the record."""
-    with _own_cores(job.threads):
+    with _own_cores(job.limits.cpus):
         return _scorer(job).score(trial, purchased, pipeline, seed).as_json()
 
 
@@ -111,12 +110,8 @@ def configurations(job: Job) -> dict[str, str]:
     return {p.name: scorer.configuration(p) for p in job.plan["pipelines"]}
 
 
-def _plan(job: Job) -> Plan:
-    return Plan(splits=_splits_here(job.shipment), **job.plan)
-
-
 def _scorer(job: Job) -> Scorer:
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(job.limits.cpus)
     key = job.shipment.fingerprint, job.weights, job.device, job.steps
     if key not in _SCORERS:  # a worker serves many tasks; its images are resized once
         _SCORERS[key] = Scorer(
