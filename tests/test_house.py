@@ -1,8 +1,10 @@
 """The rules that hold the house up: who may import whom, and what may be in the repository."""
 
 import ast
+import importlib.util
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,14 @@ FORBIDDEN = {
     "strategies": {"evaluator", "run", "local_evaluation"},
     "models": {"evaluator", "run", "local_evaluation"},
     "evaluator": {"strategies", "models", "run"},
+}
+DRAWING = {"matplotlib", "jinja2"}
+WITHOUT = {
+    # said one after another in one process: what takes seconds to load, and is not loaded by then
+    "import evaluator.datasets.sheets": {"torch", *DRAWING},  # every process that paints
+    "import evaluator.submission.child": {"torch", *DRAWING},  # every submission's
+    "import evaluator.report": {"torch", *DRAWING},
+    "import run; run.ZEWDPCRun('entropy')": {"timm", *DRAWING},
 }
 
 
@@ -46,6 +56,20 @@ def test_nobody_imports_across_the_wall(package: str) -> None:
 def test_the_submission_does_not_need_the_judge() -> None:
     assert "evaluator" not in imported((HOUSE / "run.py").read_text())
     assert imported((HOUSE / "base_run.py").read_text()) <= {"collections", "typing", "numpy"}
+
+
+def test_nobody_loads_what_only_others_need() -> None:
+    assert all(importlib.util.find_spec(name) for names in WITHOUT.values() for name in names)
+    asked = (f"{said}\nprint(*{names!r} & sys.modules.keys())" for said, names in WITHOUT.items())
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(["import sys", *asked])],
+        cwd=HOUSE,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = done.stdout.splitlines()
+    assert dict(zip(WITHOUT, loaded, strict=True)) == dict.fromkeys(WITHOUT, "")
 
 
 @pytest.mark.parametrize("name", ["answers", "child", "isolation", "protocol", "vault", "watch"])

@@ -265,6 +265,19 @@ def test_worker_processes_that_start_anew_find_the_submission_and_the_data_sets(
     assert "counted [40]" in result.log.read_text()
 
 
+def test_torch_reads_the_data_sets_in_parts_and_by_workers(run: Runner) -> None:
+    result = run(
+        pre_training="""
+            from torch.utils.data import ConcatDataset, DataLoader, random_split
+            parts = random_split(training_dataset, [20, 4])
+            whole = DataLoader(ConcatDataset(parts), batch_size=10, shuffle=True, num_workers=2)
+            print("read", sorted(idx for batch in whole for idx in batch["idx"].tolist()))
+        """
+    )
+    assert result.outcome.status == "ok", result.outcome.reason
+    assert f"read {list(range(24))}" in result.log.read_text()
+
+
 @pytest.mark.parametrize("cpus", [1, 2])
 def test_the_cpu_limit_is_known_before_threads_are_counted(
     cpus: int, run: Runner, monkeypatch: pytest.MonkeyPatch
@@ -343,7 +356,7 @@ def test_a_returned_dict_that_disagrees_is_warned_of_and_ignored(run: Runner) ->
 
 def test_too_much_memory_in_the_whole_tree(run: Runner) -> None:
     result = run(
-        limits=Limits(memory=700 * 2**20),
+        limits=Limits(memory=500 * 2**20),
         pre_training="""
             for _ in range(3):
                 subprocess.Popen([sys.executable, "-c",
@@ -353,7 +366,7 @@ def test_too_much_memory_in_the_whole_tree(run: Runner) -> None:
     )
     assert result.outcome.status == "out_of_memory"
     assert "of private memory in all its processes; the node has" in result.outcome.reason
-    assert result.outcome.peak_memory > 700 * 2**20
+    assert result.outcome.peak_memory > 500 * 2**20
 
 
 def test_mapped_files_are_not_private_memory(run: Runner, tmp_path: Path) -> None:

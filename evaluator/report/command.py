@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evaluator.analysis.comparison import choose_baseline
 from evaluator.analysis.results import read_results
+from evaluator.datasets.dataset import open_splits
 from evaluator.report.page import write_page
 
 
@@ -37,8 +38,6 @@ def _report(flags: argparse.Namespace) -> int:
         baseline = choose_baseline(results.strategies, flags.baseline)
     splits = None
     if flags.data:
-        from evaluator.datasets.dataset import open_splits  # torch takes seconds to load
-
         splits = open_splits(flags.data)
     out = flags.html or flags.folders[0] / "report.html"
     for notice in results.notices:

@@ -2,8 +2,6 @@
 
 import base64
 import json
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from io import BytesIO
 from pathlib import Path
@@ -162,14 +160,6 @@ def test_the_command(tmp_path: Path, squares: Path, capsys: pytest.CaptureFixtur
         assert main(["report", str(out), "--html", str(place)]) == 2
         assert f"The page {place} cannot be written" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_nobody_else_pays_for_the_libraries_that_draw() -> None:
-    code = "import sys, evaluator.report; print({'matplotlib', 'jinja2'} & set(sys.modules))"
-    printed = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert printed.stdout.strip() == "set()"
 
 
 def test_an_interval_far_wider_than_the_scores_does_not_flatten_them() -> None:
