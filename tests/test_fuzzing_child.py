@@ -1,5 +1,6 @@
 """Whatever the submission's process sends, the judge goes on: a trial that failed, at the worst."""
 
+import contextlib
 import json
 import socket
 import sys
@@ -109,11 +110,8 @@ def tree() -> Iterator[ProcessTree]:
         idle.kill()
 
 
-@FEW
-@given(messages=st.lists(MESSAGES, max_size=4), payload=st.binary(max_size=20))
-def test_any_messages_end_a_phase_or_fail_the_trial(
-    messages: list[dict[str, Any]], payload: bytes, tree: ProcessTree
-) -> None:
+def purchase_phase(tree: ProcessTree, messages: list[Any], payload: bytes = b"") -> list[str]:
+    """What the judge says to a child that sends these messages and is done, and how it ends."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         for message in [*messages, {"type": "done"}]:
@@ -122,11 +120,47 @@ def test_any_messages_end_a_phase_or_fail_the_trial(
         vault.open = True
         watch = Watch(tree, Channel(ours), vault, Limits(), Outcome(), lambda phase, share: None)
         ended, failed = tried(lambda: watch.run_phase("purchase", 60, {}), TrialFailedError)
-        if ended:
-            assert ended[0]["type"] == "done"
-        else:
-            assert isinstance(failed, TrialFailedError)
-            assert failed.status in ("crashed", "over_budget", "out_of_memory")
+        ours.shutdown(socket.SHUT_WR)
+        said = [body["type"] for body, _ in until_closed(Channel(theirs))]
+    if ended:
+        return [*said, ended[0]["type"]]
+    assert isinstance(failed, TrialFailedError)
+    return [*said, failed.status]
+
+
+def until_closed(channel: Channel) -> Iterator[tuple[Any, bytes]]:
+    with contextlib.suppress(ChannelClosedError):
+        while frame := channel.receive(10):
+            yield frame
+
+
+MALFORMED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    # case: (what the child sends in the purchase phase, what it is answered and how that ends)
+    "kinds that are no list": ({"type": "failed", "kinds": 5, "reason": []}, ["crashed"]),
+    "progress past all floats": ({"type": "progress", "share": 10**400}, ["done"]),
+    "progress that is no number": ({"type": "progress", "share": "half"}, ["done"]),
+    "an index of a thousand digits": (
+        {"type": "purchase", "index": 10**1000},
+        ["refused", "done"],
+    ),
+    "no index": ({"type": "purchase"}, ["refused", "done"]),
+    "an unknown type": ({"type": "hello"}, ["crashed"]),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_message_hurts_only_its_sender(case: str, tree: ProcessTree) -> None:
+    message, answers = MALFORMED[case]
+    assert purchase_phase(tree, [message]) == ["phase", *answers]
+
+
+@FEW
+@given(messages=st.lists(MESSAGES, max_size=4), payload=st.binary(max_size=20))
+def test_any_messages_end_a_phase_or_fail_the_trial(
+    messages: list[dict[str, Any]], payload: bytes, tree: ProcessTree
+) -> None:
+    *_, end = purchase_phase(tree, messages, payload)
+    assert end in ("done", "crashed", "over_budget", "out_of_memory")
 
 
 @BOUNDED
@@ -176,6 +210,7 @@ def test_any_notes_are_kept_in_their_form_or_left_out(notes: Any) -> None:
 
 @BOUNDED
 @given(JSON | st.lists(st.integers(-2, 6)))
+@example([["x"]])
 def test_any_claim_is_compared_or_ignored(claimed: Any) -> None:
     assert len(check_claim(read_claim(claimed), {0: (), 1: ()})) <= 1
 
