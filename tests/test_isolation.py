@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -117,32 +118,6 @@ MISBEHAVIOUR: dict[str, tuple[dict[str, str], str, str]] = {
         "crashed",
         "sold in the purchase phase only",
     ),
-    "wrong shape": (
-        {"prediction": "predictions = predictions[:, 0]"},
-        "bad_output",
-        r"shape \[16\]; expected \[16, 3\]",
-    ),
-    "wrong dtype": (
-        {"prediction": "predictions = predictions.astype(object)"},
-        "bad_output",
-        "dtype object; expected whole numbers 0 and 1",
-    ),
-    "text": (
-        {"prediction": "predictions = predictions.astype(str)"},
-        "bad_output",
-        "expected whole numbers 0 and 1",
-    ),
-    "NaN": (
-        {"prediction": "predictions = predictions * float('nan')"},
-        "bad_output",
-        "48 values that are neither 0 nor 1, such as nan",
-    ),
-    "probabilities": (
-        {"prediction": "predictions = predictions + 0.3"},
-        "bad_output",
-        "neither 0 nor 1, such as 0.3",
-    ),
-    "nothing": ({"prediction": "predictions = None"}, "bad_output", "dtype object"),
     "a message that is no message": (
         {"purchase": "unlabelled_dataset._purchase.__self__._channel._socket.sendall(b'x' * 100)"},
         "crashed",
@@ -159,6 +134,26 @@ def test_misbehaviour_is_told_apart(case: str, run: Runner) -> None:
     assert re.search(words, result.outcome.reason), result.outcome.reason
 
 
+REFUSED = {
+    # case: (what the prediction phase returned for 16 images and 3 classes, words of the reason)
+    "wrong shape": (np.zeros(16, np.uint8), r"shape \[16\]; expected \[16, 3\]"),
+    "wrong dtype": (np.zeros((16, 3), object), "dtype object; expected whole numbers 0 and 1"),
+    "text": (np.zeros((16, 3), str), "expected whole numbers 0 and 1"),
+    "NaN": (np.full((16, 3), np.nan), "48 values that are neither 0 nor 1, such as nan"),
+    "probabilities": (np.full((16, 3), 0.3), "neither 0 nor 1, such as 0.3"),
+    "nothing": (np.asarray(None), "dtype object"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_predictions_that_cannot_be_scored_are_bad_output(case: str) -> None:
+    returned, words = REFUSED[case]
+    answer = {"type": "done", "dtype": returned.dtype.name, "shape": list(returned.shape)}
+    with pytest.raises(TrialFailedError, match=words) as failed:
+        check_predictions(answer, returned.tobytes(), (16, 3))
+    assert failed.value.status == "bad_output"
+
+
 @pytest.mark.parametrize("dtype", ["f8,(", "(-1,)f8", "O", "complex128", None, 7, [], {}])
 def test_a_dtype_is_never_parsed(dtype: object) -> None:
     with pytest.raises(TrialFailedError) as failed:
@@ -167,7 +162,7 @@ def test_a_dtype_is_never_parsed(dtype: object) -> None:
 
 
 def test_big_endian_predictions_are_the_numbers_they_are(run: Runner) -> None:
-    result = run(prediction="predictions = predictions.astype('>i4') + 1")
+    result = run(prediction="predictions = predictions.astype('>f4') + 1")
     assert result.outcome.predictions is not None, result.outcome.reason
     assert result.outcome.predictions.min() == 1
 
