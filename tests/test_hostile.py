@@ -391,7 +391,7 @@ ROWS: dict[str, Row] = {
             "after_purchase": "unlabelled_dataset.purchase_label(30)",
         },
         "over_budget",
-        "All 5 labels of the budget are bought",
+        "All 5 labels of the budget are bought; index 30 was refused",
     ),
     # what belongs to the judge
     "images written into": Row(
