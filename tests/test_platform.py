@@ -20,8 +20,7 @@ def test_the_stand_in_needs_nothing_of_the_judge() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spelling", ["page", "kit", "positional"])
-def test_runs_with_our_evaluator_deleted(spelling: str, squares: Path, tmp_path: Path) -> None:
+def test_runs_with_our_evaluator_deleted(squares: Path, tmp_path: Path) -> None:
     for name in SHIPPED:
         source = HOUSE / name
         if source.is_dir():
@@ -34,7 +33,7 @@ def test_runs_with_our_evaluator_deleted(spelling: str, squares: Path, tmp_path:
     shutil.copy(STAND_IN, tmp_path / "evaluator" / "__main__.py")
     command = [sys.executable, "-m", "evaluator", str(squares), "--budget", "7"]
     done = subprocess.run(
-        [*command, "--seconds", "40", "--spelling", spelling],
+        [*command, "--seconds", "40", "--spelling", "kit"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
