@@ -11,19 +11,6 @@ from strategies.parameters import Range, parse_parameter
 from strategies.registry import REGISTRY, configure, load, parse_strategy, register
 from tests.strategies.pools import generator, pool_of, views
 
-# fmt: off
-NEEDED = {
-    "random", "entropy", "uncertainty", "margin", "least-confidence", "hard-classes",
-    "rare-positives", "cvirs", "lci", "bald", "disagreement", "coreset", "kmeans", "typiclust",
-    "probcover", "maxherding", "uherding", "badge", "bait", "galaxy", "direct",
-    "cluster-margin", "entropy-diverse", "match-distribution", "winner",
-}
-# fmt: on
-
-
-def test_the_catalogue_holds_what_was_promised():
-    assert set(load()) >= NEEDED
-
 
 def test_every_entry_has_one_line_and_a_source():
     for entry in load().values():

@@ -23,9 +23,9 @@ from strategies.selectors.quotas import class_quotas, round_robin
 from strategies.selectors.radius import closest_pair, pure_radius
 from strategies.selectors.rotation import rotate_clusters
 from strategies.selectors.stochastic import stochastic_top_k
-from strategies.selectors.topk import random_k, top_k
+from strategies.selectors.topk import top_k
 from strategies.selectors.typical import typical_of_clusters
-from tests.strategies.pools import generator, views
+from tests.strategies.pools import generator
 
 
 def cloud(size: int = 300, dimensions: int = 5, seed: int = 0) -> Tensor:
@@ -407,15 +407,6 @@ def test_typical_are_only_those_among_the_unlabelled() -> None:
     elsewhere = torch.eye(8) + 10
     points = EmbeddingPoints(torch.cat([crowd, copy, elsewhere]))
     assert typical_of_clusters(points, 21, 1, generator(), clusters=1).tolist() != [0]
-
-
-@pytest.mark.parametrize("positions", [random_k(30, 7, generator()), random_k(7, 7, generator())])
-def test_random_k_are_distinct(positions: Tensor):
-    assert len(set(positions.tolist())) == 7
-
-
-def test_views_of_tests_are_reproducible():
-    assert torch.equal(views(seed=3)["embeddings"], views(seed=3)["embeddings"])
 
 
 @pytest.mark.parametrize("name", ["bait", "coverage"])
