@@ -69,16 +69,12 @@ def evaluate(root: Path, budget: int, seconds: float, spelling: str) -> None:
         returned = run.purchase_phase(
             pool, training, budget=budget, time_available=left, register_progress=_quiet
         )
-    elif spelling == "kit":
+    else:
         run.pre_training_phase(training, compute_budget=seconds, register_progress=_quiet)
         left = seconds - (time.time() - started)
         returned = run.purchase_phase(
             pool, training, purchase_budget=budget, compute_budget=left, register_progress=_quiet
         )
-    else:
-        run.pre_training_phase(training, seconds, _quiet)
-        left = seconds - (time.time() - started)
-        returned = run.purchase_phase(pool, training, budget, left, _quiet)
     spent = time.time() - started
     predictions = np.asarray(run.prediction_phase(test, register_progress=_quiet))
 
@@ -105,7 +101,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--budget", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--spelling", choices=("page", "kit", "positional"), default="page")
+    parser.add_argument("--spelling", choices=("page", "kit"), default="page")
     flags = parser.parse_args()
     evaluate(flags.data, flags.budget, flags.seconds, flags.spelling)
 
