@@ -85,7 +85,8 @@ def test_each_folder_is_a_class(photos: Path, capsys: pytest.CaptureFixture[str]
 
 def test_without_a_word_good_is_a_class_and_an_empty_folder_too(photos: Path):
     (photos / "rust").mkdir()
-    (photos / ".hidden").mkdir()
+    for unseen in (".hidden", "__MACOSX"):  # the latter stands in archives that a Mac packed
+        picture(photos / unseen / "dent" / "._a.png", 5)
     assert imported(photos) == 0
     assert table(photos.parent / "labelled")[0] == ["filename", "dent", "good", "rust", "scratch"]
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from evaluator.choosing.folder import made_whole, write_labelled
 from evaluator.choosing.pictures import contents_of, files_below, say
+from evaluator.datasets.layout import is_visible
 from evaluator.errors import DatasetError
 
 
@@ -42,7 +43,7 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
             f"{root} is neither a folder with one folder for each class nor a COCO file (.json).",
         )
     files, others = files_below(root)
-    homes = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    homes = sorted(path.name for path in root.iterdir() if path.is_dir() and is_visible(path.name))
     classes = [name for name in homes if name not in without]
     if unknown := sorted(set(without).difference(homes)):
         raise DatasetError(

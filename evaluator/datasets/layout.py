@@ -138,9 +138,13 @@ def _folders_below(root: Path) -> Iterator[tuple[Path, list[str]]]:
             names.clear()
             continue
         seen.add(real)
-        kept = (name for name in names if not name.startswith(".") and name != "__MACOSX")
-        names[:] = sorted(kept)
-        yield Path(folder), [*names, *(name for name in files if not name.startswith("."))]
+        names[:] = sorted(filter(is_visible, names))
+        yield Path(folder), [*names, *filter(is_visible, files)]
+
+
+def is_visible(name: str) -> bool:
+    """Whether a file or folder is one that a person put there, by its name."""
+    return not name.startswith(".") and name != "__MACOSX"
 
 
 def _wanted() -> str:
