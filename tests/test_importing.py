@@ -146,6 +146,37 @@ def test_a_coco_file_that_is_none_is_told(
     assert not (photos.parent / "labelled").exists()
 
 
+@pytest.mark.parametrize(
+    ("names", "refused"),
+    [
+        (("dent ", "\tscratch"), None),
+        (("dent", "dent "), "'dent'"),
+        (("FileName ", "x"), "'filename'"),
+        (("x", ""), "''"),
+        (("x", " "), "''"),
+    ],
+)
+def test_classes_are_called_as_a_column_can_be(
+    names: tuple[str, str], refused: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Or the folder just written would be refused by those who read it."""
+    file, folders = tmp_path / "export.json", tmp_path / "folders"
+    for number, name in enumerate(names):
+        picture(folders / (name or " ") / f"{number}.png", number)
+    pictures = [{"id": n, "file_name": f"{n}.png"} for n in (0, 1)]
+    categories = [{"id": n, "name": name} for n, name in enumerate(names)]
+    file.write_text(json.dumps(coco(images=pictures, categories=categories, annotations=[])))
+    for source in (folders, file):
+        code = imported(source, *(["--images", str(folders)] if source == file else []))
+        if refused:
+            assert code == 2
+            assert f"{source}: a class is called {refused}" in capsys.readouterr().err
+        else:
+            labelled = read_labelled([tmp_path / "labelled"], 8)
+            assert sorted(labelled.class_names) == sorted(name.strip() for name in names)
+            (tmp_path / "labelled").rename(tmp_path / f"from-{source.stem}")
+
+
 def test_folders_that_are_no_classes_are_told(photos: Path, capsys: pytest.CaptureFixture[str]):
     def refusal(source: Path, *more: str) -> str:
         assert imported(source, *more) == 2

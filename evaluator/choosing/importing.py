@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evaluator.choosing.folder import made_whole, write_labelled
 from evaluator.choosing.pictures import contents_of, files_below, say
-from evaluator.datasets.layout import is_visible
+from evaluator.datasets.layout import columns_named, is_visible
 from evaluator.errors import DatasetError
 
 
@@ -35,7 +35,8 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
 
     The images in folders called `without` show no class. An image that lies in several folders,
     the same to the byte, is one image and shows all of their classes. Raises DatasetError where
-    `root` holds no such folders, images beside them, or an image both with and without a class.
+    `root` holds no such folders, images beside them, names that no column can have, or an image
+    both with and without a class.
     """
     if not root.is_dir():
         raise DatasetError(
@@ -57,6 +58,7 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
             f"{len(classes)} such folders with {len(files) - len(beside)} images, and "
             f"{len(beside)} images beside them.",
         )
+    class_names = _class_names(root, classes)
     if others:
         say(others)
     alike = defaultdict[Any, list[Path]](list)
@@ -76,7 +78,7 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
     if several := int((labels.sum(1) > 1).sum()):
         say(f"{several} images lie in the folders of several classes and show all of them")
     names = tuple(file.relative_to(root).as_posix() for file in kept)
-    return Imported(kept, names, tuple(classes), labels)
+    return Imported(kept, names, class_names, labels)
 
 
 def from_coco(table: Path, images: Path) -> Imported:
@@ -113,6 +115,7 @@ def from_coco(table: Path, images: Path) -> Imported:
                 "bad-import",
                 f"{table}: `{kind}` is empty, or has an `id` or a name twice. Mend it there.",
             )
+    class_names = _class_names(table, list(classes.values()))
     columns = {key: column for column, key in enumerate(classes)}
     rows = {key: row for row, key in enumerate(listed)}
     labels = np.zeros((len(rows), len(columns)), np.uint8)
@@ -122,7 +125,7 @@ def from_coco(table: Path, images: Path) -> Imported:
     if bare := int((labels.sum(1) == 0).sum()):
         say(f"{bare} of {len(files)} images have no annotation and count as showing no class")
     names = tuple(file.relative_to(images).as_posix() for file in files)
-    return Imported(files, names, tuple(classes[key] for key in columns), labels)
+    return Imported(files, names, class_names, labels)
 
 
 def write_imported(imported: Imported, out: Path) -> None:
@@ -134,6 +137,19 @@ def write_imported(imported: Imported, out: Path) -> None:
     with made_whole(out) as folder:
         labels = imported.labels.tolist()
         write_labelled(folder, imported.names, imported.class_names, labels, put)
+
+
+def _class_names(source: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Names of classes as labels.csv is read. Raises DatasetError for what no column can have."""
+    header = columns_named(["filename", *names])
+    for name in header[1:]:
+        if not name or header.count(name) > 1:
+            raise DatasetError(
+                "bad-import",
+                f"{source}: a class is called {name!r}. Each needs a name of its own, which is not "
+                "`filename`. Rename it there.",
+            )
+    return tuple(header[1:])
 
 
 def _found(table: Path, images: Path, names: Sequence[str]) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ import csv
 import io
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def read_split(
         raise DatasetError(
             "labels-unreadable", f"{labels_csv} is empty; its first line must name the columns."
         )
-    header = _columns(rows[0][1])
+    header = columns_named(rows[0][1])
     columns = _class_columns(name, labels_csv, header, class_names)
     folder = _images_folder(labels_csv)
     names, lines, labels = _parse_rows(labels_csv, folder, header, columns, rows[1:], half_filled)
@@ -185,7 +185,7 @@ def _separator(text: str) -> str:
 
     def fit(separator: str) -> tuple[bool, int]:
         _, header = next(_numbered_rows(text, separator), (1, []))
-        return "filename" in _columns(header), len(header)
+        return "filename" in columns_named(header), len(header)
 
     return max(SEPARATORS, key=fit)  # the first of those that fit alike
 
@@ -207,7 +207,7 @@ def _without_blank_columns(rows: list[tuple[int, list[str]]]) -> list[tuple[int,
     return [(line, row[:named] + row[width:]) for line, row in rows]
 
 
-def _columns(header: list[str]) -> list[str]:
+def columns_named(header: Sequence[str]) -> list[str]:
     """The names of the columns, `filename` in lower case however it is spelt."""
     names = [column.strip() for column in header]
     return ["filename" if name.lower() == "filename" else name for name in names]
