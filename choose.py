@@ -36,8 +36,9 @@ try:
     from PIL import Image
     from tabulate import tabulate
 
-    from evaluator.choosing.folder import Choice, hand_on, refuse_taken
+    from evaluator.choosing.folder import Choice, hand_on
     from evaluator.choosing.pictures import Images, Labelled, read_labelled, read_pool, say
+    from evaluator.whole import refuse_taken
     from models.calibration import best_thresholds
     from models.networks import SMALL, find_weights, how_to_fetch
     from run import ZEWDPCRun

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from evaluator.datasets.sheets import RECIPES, SPLITS, contact_sheet, generate, render, writing
-from evaluator.errors import ConfigurationError
+from evaluator.errors import ConfigurationError, DatasetError
 
 DEBUG = RECIPES["debug"]
 TINY = DEBUG.replace(training=70, unlabelled=3, validation=2)  # 70: more than one chunk
@@ -71,6 +71,18 @@ def test_making_the_same_set_again_does_nothing(debug_set):
     assert before == {path: path.stat().st_mtime_ns for path in debug_set.rglob("*")}
 
 
+def test_the_same_set_that_somebody_makes_meanwhile_is_as_good(tmp_path, monkeypatch):
+    def meanwhile(*arguments):
+        real(*arguments)
+        monkeypatch.undo()
+        generate(TINY, tmp_path / "set", workers=1, progress=False)
+
+    real = writing._write_splits
+    monkeypatch.setattr(writing, "_write_splits", meanwhile)
+    assert generate(TINY, tmp_path / "set", workers=1, progress=False) == tmp_path / "set"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
 @pytest.mark.parametrize("difference", [{"seed": 1}, {"size": 65}, {"recipe": TINY}])
 def test_another_set_in_the_same_place_is_refused(debug_set, difference):
     before = digest(debug_set)
@@ -111,10 +123,10 @@ def test_a_run_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
 
     real = writing._write_chunk
     monkeypatch.setattr(writing, "_write_chunk", broken)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(DatasetError, match="no space left"):
         generate(TINY, tmp_path / "deep" / "set", workers=1, progress=False)
     assert len(calls) > 1, "some chunks must have been written before it broke"
-    assert list((tmp_path / "deep").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

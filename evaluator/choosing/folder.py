@@ -2,10 +2,8 @@
 
 import csv
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from tqdm import tqdm
 
 from evaluator.choosing.pictures import SEVERAL, Images
 from evaluator.choosing.sheet import contact_sheet
-from evaluator.errors import DatasetError
+from evaluator.whole import made_whole
 
 
 @dataclass(frozen=True)
@@ -67,33 +65,6 @@ def hand_on(
         page = contact_sheet(title, names, class_names, expected)
         (folder / "chosen.html").write_text(page, encoding="utf-8")
         (folder / "buyer.log").write_text(choice.log, encoding="utf-8")
-
-
-def refuse_taken(folder: Path) -> None:
-    """Raises DatasetError where there is something already."""
-    if folder.exists():
-        raise DatasetError(
-            "folder-taken", f"{folder} exists already. Give a new folder, or remove it first."
-        )
-
-
-@contextmanager
-def made_whole(folder: Path) -> Iterator[Path]:
-    """Where to write what shall lie in `folder`; it gets there once all is written, or nothing.
-
-    Raises DatasetError where the disk refuses.
-    """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-            half_made = Path(scratch) / folder.name
-            half_made.mkdir()
-            yield half_made
-            half_made.replace(folder)
-    except OSError as error:
-        raise DatasetError(
-            "cannot-write", f"{folder} cannot be written ({error}). Give a folder elsewhere."
-        ) from error
 
 
 def write_labelled(

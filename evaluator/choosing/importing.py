@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.choosing.folder import made_whole, write_labelled
+from evaluator.choosing.folder import write_labelled
 from evaluator.choosing.pictures import contents_of, files_below, say
 from evaluator.datasets.layout import columns_named, is_visible
 from evaluator.errors import DatasetError
+from evaluator.whole import made_whole
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from evaluator.choosing.folder import made_whole, write_labelled
+from evaluator.choosing.folder import write_labelled
 from evaluator.choosing.pictures import Labelled, read_labelled, say
 from evaluator.datasets.layout import SPLITS
 from evaluator.errors import ConfigurationError
 from evaluator.randomness import stream
+from evaluator.whole import made_whole
 
 AS_THEY_ARE = 1 << 30  # pixels of a side that no image has
 

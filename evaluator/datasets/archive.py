@@ -2,13 +2,13 @@
 
 import lzma
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from evaluator.errors import DatasetError
+from evaluator.whole import made_whole, refuse_taken
 
 
 def unpack(archives: Sequence[Path], out: Path) -> Path:
@@ -21,22 +21,9 @@ def unpack(archives: Sequence[Path], out: Path) -> Path:
         if not archive.is_file():
             raise DatasetError("archive-unreadable", f"There is no archive at {archive}.")
         target = out / archive.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")
-        if target.exists():
-            raise DatasetError(
-                "folder-taken",
-                f"{target} exists already; {archive} was not unpacked. Move it away or choose "
-                "another --out.",
-            )
-        made = not out.exists()
-        out.mkdir(parents=True, exist_ok=True)
-        try:
-            with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=out) as scratch:
-                whole = Path(scratch) / target.name
-                _extract(archive, whole)
-                whole.replace(target)
-        finally:
-            if made and not any(out.iterdir()):
-                out.rmdir()
+        refuse_taken(target)
+        with made_whole(target) as folder:
+            _extract(archive, folder)
     return out
 
 
@@ -60,7 +47,7 @@ def _extract(archive: Path, folder: Path) -> None:
     # RuntimeError: an encrypted zip; KeyError: a hard link to nothing; ValueError: a broken name.
     except (EOFError, OSError, RuntimeError, KeyError, ValueError) as error:
         raise _unreadable(archive, error) from error
-    if not folder.is_dir():
+    if not any(folder.iterdir()):
         raise _unreadable(archive, ValueError("it holds nothing"))
 
 

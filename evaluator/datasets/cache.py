@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import secrets
 import struct
 import sys
 import tempfile
@@ -69,12 +70,10 @@ def cached_images(
     """
     path = folder / f"{split.name}-{_files_digest(split, size)}.npy"
     if not _is_whole(path):
-        handle, name = tempfile.mkstemp(prefix=f".{split.name}-", suffix=".npy", dir=folder)
-        os.close(handle)
-        half_made = Path(name)
+        half_made = folder / f".{split.name}-{secrets.token_hex(8)}.npy"
+        workers = workers or len(os.sched_getaffinity(0))
         try:
-            digests = _decode_all(split, half_made, size, workers or _cpu_count(), progress)
-            half_made.chmod(0o666 & ~_umask())  # mkstemp made it private; the data may be shared
+            digests = _decode_all(split, half_made, size, workers, progress)
             _digests_of(half_made).write_bytes(b"".join(digests))
             _digests_of(half_made).replace(_digests_of(path))
             half_made.replace(path)
@@ -140,12 +139,6 @@ def _tidy(split: SplitFiles, folder: Path, newest: Path) -> None:
         with suppress(FileNotFoundError):  # somebody else's, and finished just now
             if time.time() - half.stat().st_mtime > ABANDONED:
                 half.unlink()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _decode_all(
@@ -252,7 +245,3 @@ def _unreadable(split: SplitFiles, row: int, error: Exception) -> DatasetError:
         f"{split.labels_csv}, line {split.lines[row]}: the image {split.images[row]} cannot be "
         f"read ({error}). Replace it or remove its line and file.",
     )
-
-
-def _cpu_count() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluator.choosing.folder import refuse_taken
 from evaluator.choosing.importing import from_class_folders, from_coco, write_imported
 from evaluator.choosing.splitting import Amount, decoded_bytes, divide, write_splits
 from evaluator.datasets.archive import unpack
 from evaluator.datasets.dataset import open_splits, repeated_images
 from evaluator.datasets.layout import SPLITS
 from evaluator.datasets.sheets import RECIPES, contact_sheet, generate
+from evaluator.whole import refuse_taken
 
 USUAL = {"training": Amount(10, is_share=True), "validation": Amount(20, is_share=True)}
 LARGE = 20e9  # bytes of decoded images: 10,000 images of 800 px

@@ -13,6 +13,7 @@ from pathlib import Path
 from evaluator.errors import ConfigurationError
 from evaluator.grid.trial import Pair
 from evaluator.training.throughput import Throughput
+from evaluator.whole import write_file
 
 FILE = Path("results/calibration.json")
 LEAST_MINUTES = 0.1  # of compute that a scaled pair still has
@@ -82,10 +83,7 @@ class Calibration:
         return tuple(dict.fromkeys(Pair(p.budget, self.minutes_here(p.minutes)) for p in pairs))
 
     def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".part")
-        beside.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        beside.replace(path)
+        write_file(path, f"{json.dumps(asdict(self), indent=2)}\n".encode())
 
 
 def read_calibration(path: Path, device: str) -> Calibration:

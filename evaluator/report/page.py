@@ -1,7 +1,6 @@
 """The page: results in, one HTML file out."""
 
 import math
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from evaluator.report.templates import templates_in
 from evaluator.report.verdict import verdict
 from evaluator.report.views import pipelines_of, views
 from evaluator.report.words import counted, printable
+from evaluator.whole import write_file
 
 if TYPE_CHECKING:
     from evaluator.datasets.dataset import Splits
@@ -52,20 +52,7 @@ def write_page(
     if splits is not None:
         _refuse_other_data(results, splits)
     page = render_page(results, baseline=baseline, splits=splits, folders=folders)
-    part = out.with_name(f".{os.getpid()}.{out.name}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(page.encode("utf-8", "replace"))
-            part.replace(out)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            "cannot-write",
-            f"The page {out} cannot be written ({error}). `python -m evaluator report OUT --html "
-            "FILE` writes it elsewhere.",
-        ) from error
+    write_file(out, page.encode("utf-8", "replace"))
     return out
 
 

@@ -158,7 +158,7 @@ def test_the_command(tmp_path: Path, squares: Path, capsys: pytest.CaptureFixtur
     before = sorted(tmp_path.rglob("*"))
     for place in (tmp_path, elsewhere / "page.html"):
         assert main(["report", str(out), "--html", str(place)]) == 2
-        assert f"The page {place} cannot be written" in capsys.readouterr().err
+        assert f"{place} cannot be written" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -1,6 +1,6 @@
 """One picture that shows every class, with and without the camera's noise."""
 
-import os
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from evaluator.datasets.sheets.recipe import Recipe
 from evaluator.datasets.sheets.render import checked_size, draw_sheet
+from evaluator.whole import write_file
 
 _GAP, _CAPTION = 4, 14
 
@@ -43,11 +44,7 @@ def contact_sheet(
                 pixels = np.repeat(np.repeat(pixels, scale, axis=0), scale, axis=1)
                 left = _GAP + (2 * example + twin) * step
                 page.paste(Image.fromarray(pixels), (left, top + _CAPTION))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{os.getpid()}.{out.name}")
-    try:
-        page.save(part, quality=88) if out.suffix.lower() in (".jpg", ".jpeg") else page.save(part)
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
+    picture = io.BytesIO()
+    page.save(picture, Image.registered_extensions()[out.suffix.lower()], quality=88)
+    write_file(out, picture.getvalue())
     return out

@@ -6,8 +6,6 @@ import io
 import json
 import multiprocessing
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +19,8 @@ from evaluator.datasets.sheets.labels import Labels
 from evaluator.datasets.sheets.recipe import SPLITS, Recipe
 from evaluator.datasets.sheets.render import checked_size, render
 from evaluator.datasets.sheets.streams import DRAWING
-from evaluator.errors import ConfigurationError
+from evaluator.errors import ConfigurationError, DatasetError
+from evaluator.whole import made_whole
 
 # Measured in docs/sheets.md: at 256 px, JPEG at 95 without chroma subsampling is written 13 times
 # as fast as PNG in 0.4 times the bytes. PNG is exact, but what it keeps exactly is our own noise.
@@ -57,6 +56,7 @@ def generate(
     processors that this process may use by default; the files do not depend on it. The set is
     written beside `out` and renamed when it is complete. If `out` already holds the very same set
     nothing is done; if it holds anything else, ConfigurationError is raised and nothing touched.
+    Raises DatasetError where the disk refuses.
     """
     side, target = checked_size(recipe, size), Path(out)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
@@ -70,17 +70,13 @@ def generate(
     description = _description(recipe, seed, side)
     if _already_there(target, description):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.part-", dir=target.parent))
     try:
-        part.chmod(0o777 & ~_umask())
-        _write_splits(recipe, part, seed, side, workers, progress)
-        (part / "recipe.json").write_text(description, encoding="utf-8")
-        if _already_there(target, description):  # somebody else made it in the meantime
-            return target
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        with made_whole(target) as part:
+            _write_splits(recipe, part, seed, side, workers, progress)
+            (part / "recipe.json").write_text(description, encoding="utf-8")
+    except DatasetError:
+        if not _already_there(target, description):  # else somebody made it in the meantime
+            raise
     return target
 
 
@@ -118,7 +114,7 @@ def _write_splits(
 def _mapped(tasks: list[_Task], pixels: int, workers: int | None) -> Iterator[Iterator[Labels]]:
     """The tasks' results in order, from this process or from a pool of fresh ones."""
     if workers is None:
-        workers = 1 if pixels < _POOL_PIXELS else _processors()
+        workers = 1 if pixels < _POOL_PIXELS else len(os.sched_getaffinity(0))
     if workers == 1:
         yield map(_write_chunk, tasks)
         return
@@ -183,16 +179,3 @@ def _already_there(target: Path, description: str) -> bool:
         f"{target} already holds something else (another recipe, seed, size or data set); "
         "choose another folder or remove it first",
     )
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
-
-
-def _umask() -> int:
-    # mkdtemp makes folders for the owner only; the finished set gets the usual rights.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
