@@ -21,7 +21,6 @@ import contextlib
 import io
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,7 +37,7 @@ try:
 
     from evaluator.choosing.folder import Choice, hand_on
     from evaluator.choosing.pictures import Images, Labelled, read_labelled, read_pool, say
-    from evaluator.whole import refuse_taken
+    from evaluator.whole import refuse_taken, refuse_unwritable
     from models.calibration import best_thresholds
     from models.networks import SMALL, find_weights, how_to_fetch
     from run import ZEWDPCRun
@@ -222,15 +221,7 @@ def _refuse_what_cannot_work(flags: argparse.Namespace) -> None:
     for folder in flags.exclude:
         if not folder.is_dir():
             raise DatasetError("empty-pool", f"--exclude {folder} is not a folder.")
-    try:  # before anything is learned, and leaving nothing behind
-        above = next(parent for parent in flags.into.absolute().parents if parent.exists())
-        with tempfile.TemporaryDirectory(dir=above):
-            pass
-    except OSError as error:
-        raise DatasetError(
-            "cannot-write",
-            f"--into {flags.into} cannot be written ({error}). Give a folder elsewhere.",
-        ) from error
+    refuse_unwritable(flags.into)
 
 
 def _warn_of_shrinking(files: Sequence[Path], seen: int) -> None:

@@ -16,6 +16,18 @@ def refuse_taken(folder: Path) -> None:
         )
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Before long work, leaving no trace: raises DatasetError where nothing can be written."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        with tempfile.TemporaryDirectory(dir=above):
+            pass
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file, in the place of one that is there. Raises DatasetError where that fails."""
     with _renamed(path) as half_made:
@@ -45,10 +57,12 @@ def _renamed(target: Path) -> Iterator[Path]:
             yield half_made
             half_made.replace(target)
     except OSError as error:
-        raise DatasetError(
-            "cannot-write", f"{target} cannot be written ({error}). Give another place."
-        ) from error
+        raise _cannot_write(target, error) from error
     finally:
         for folder in above:
             with suppress(OSError):  # it is not empty, or was not made
                 folder.rmdir()
+
+
+def _cannot_write(path: Path, error: OSError) -> DatasetError:
+    return DatasetError("cannot-write", f"{path} cannot be written ({error}). Give another place.")

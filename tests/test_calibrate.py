@@ -144,6 +144,15 @@ def test_the_command_writes_what_the_flag_reads(
     assert "5:1.5 (labels:minutes; round 2, 16 GiB, minutes of a T4 / 2)" in plan
 
 
+@pytest.mark.parametrize("place", ["/proc/new/c.json", "."])
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
+    place: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(calibrate, "measure_throughput", None)
+    assert main(["calibrate", "--device", "cpu", "--out", place]) == 2
+    assert f"{place} cannot be written" in capsys.readouterr().err
+
+
 def test_on_a_cluster_minutes_are_its_own(
     squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

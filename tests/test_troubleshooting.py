@@ -13,6 +13,7 @@ import torch
 
 from evaluator import errors
 from evaluator.__main__ import main as evaluator_main
+from evaluator.datasets import dataset
 from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.grid.command_line import main as local_evaluation
 from evaluator.grid.trial import Status
@@ -129,19 +130,62 @@ def test_an_error_comes_whole_out_of_another_process():
     assert (error.code, str(error)) == ("missing-image", "a.png is missing.")
 
 
-@pytest.mark.parametrize(
+BOTH = pytest.mark.parametrize(
     "command",
     [
         lambda: evaluator_main(["data", "check", "no/such/folder"]),
         lambda: local_evaluation(["--data", "no/such/folder"]),
     ],
 )
+
+
+@BOTH
 def test_both_commands_say_where_to_read_more(
     command: Callable[[], int], capsys: pytest.CaptureFixture[str]
 ):
     assert command() == 2
     printed = capsys.readouterr().err.splitlines()
     assert printed[-1] == "more: docs/troubleshooting.md#missing-split"
+
+
+@BOTH
+def test_both_commands_say_what_a_disk_says(
+    command: Callable[[], int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def broken(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(dataset, "find_splits", broken)
+    assert command() == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "error: [Errno 5] Input/output error"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("make --out /proc/x/y", "cannot-write"),
+        ("contact-sheet --out /proc/c.png", "cannot-write"),
+        ("contact-sheet --out c.foo", "sheets-setting"),
+    ],
+)
+def test_a_picture_or_a_set_that_cannot_be_made_is_told(
+    words: str, code: str, capsys: pytest.CaptureFixture[str]
+):
+    assert evaluator_main(["data", *words.split(), "--recipe", "debug"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"#{code}")
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "two"])
+@pytest.mark.parametrize("words", [["make", "--recipe", "debug"], ["check", "DIR"]])
+def test_workers_that_are_none_are_refused(
+    words: list[str], workers: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        evaluator_main(["data", *words, "--workers", workers])
+    assert ended.value.code == 2
+    assert f"{workers!r} is not a whole number of 1 or more" in capsys.readouterr().err
 
 
 def configured(folder: Path, text: str | None) -> None:

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--out", type=Path, help="folder to make (data/sheets-RECIPE)")
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--size", type=int, help="pixels (the recipe's)")
-    make.add_argument("--workers", type=int, help="processes (one per core)")
+    make.add_argument("--workers", type=_count, metavar="N", help="processes (one per core)")
     make.set_defaults(run=_make)
 
     archives = actions.add_parser("unpack", help="unpack the organisers' archives")
@@ -70,19 +70,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images whose names match alike, in its first group if it has one, go to one split",
     )
     split.add_argument(
-        "--size", type=_pixels, metavar="PIXELS", help="shrink images whose sides are longer"
+        "--size", type=_count, metavar="PIXELS", help="shrink images whose sides are longer"
     )
     split.add_argument("--seed", type=int, default=0)
     split.set_defaults(run=_split)
 
     check = actions.add_parser("check", help="read a data set and say what is in it")
     check.add_argument("data", type=Path, metavar="DIR")
-    check.add_argument("--workers", type=int, help="threads that decode images")
+    check.add_argument("--workers", type=_count, metavar="N", help="threads that decode images")
     check.set_defaults(run=_check)
 
     contact = actions.add_parser("contact-sheet", help="a picture of every class of a recipe")
     contact.add_argument("--recipe", choices=RECIPES, required=True)
-    contact.add_argument("--out", type=Path, required=True, help="picture to write (.png)")
+    contact.add_argument("--out", type=Path, required=True, help="picture to write (.png or .jpg)")
     contact.set_defaults(run=_contact)
 
 
@@ -151,9 +151,9 @@ def _amount(text: str) -> Amount:
         ) from None
 
 
-def _pixels(text: str) -> int:
+def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of pixels, such as 512")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
 
 

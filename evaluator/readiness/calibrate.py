@@ -16,6 +16,7 @@ from evaluator.grid.provenance import device_name
 from evaluator.submission.watch import Limits
 from evaluator.training.device import too_little_memory, usable_device
 from evaluator.training.throughput import MODEL, PIXELS, Throughput, measure_throughput
+from evaluator.whole import refuse_unwritable
 
 CONTRIBUTE = """\
 Nobody has published these speeds for a T4: they are scaled from other GPUs by memory bandwidth
@@ -88,7 +89,8 @@ def told(found: Calibration, path: Path) -> str:
 
 
 def _run(flags: argparse.Namespace) -> int:
-    usable_device(flags.device)  # a wrong one is refused before anything is measured
+    usable_device(flags.device)  # what is wrong is refused before anything is measured
+    refuse_unwritable(flags.out)
     found = calibrate(flags.device)
     found.write(flags.out)
     print(json.dumps(asdict(found), indent=2) if flags.json else told(found, flags.out))

@@ -8,9 +8,11 @@ from PIL import Image, ImageDraw
 
 from evaluator.datasets.sheets.recipe import Recipe
 from evaluator.datasets.sheets.render import checked_size, draw_sheet
+from evaluator.errors import ConfigurationError
 from evaluator.whole import write_file
 
 _GAP, _CAPTION = 4, 14
+_KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
 def contact_sheet(
@@ -29,6 +31,11 @@ def contact_sheet(
     many times as large. The kind of file follows from the name: .png or .jpg.
     """
     side, out = checked_size(recipe, size), Path(path)
+    kind = _KINDS.get(out.suffix.lower())
+    if kind is None:
+        raise ConfigurationError(
+            "sheets-setting", f"picture {out}: expected a name that ends in {' or '.join(_KINDS)}"
+        )
     step, rows = side * scale + _GAP, len(recipe.class_names) + 1
     width, height = _GAP + 2 * examples * step, rows * (step + _CAPTION) + _GAP
     page = Image.new("RGB", (width, height), (255, 255, 255))
@@ -45,6 +52,6 @@ def contact_sheet(
                 left = _GAP + (2 * example + twin) * step
                 page.paste(Image.fromarray(pixels), (left, top + _CAPTION))
     picture = io.BytesIO()
-    page.save(picture, Image.registered_extensions()[out.suffix.lower()], quality=88)
+    page.save(picture, kind, quality=88)
     write_file(out, picture.getvalue())
     return out
