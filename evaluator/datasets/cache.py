@@ -172,19 +172,17 @@ def _room_for(split: SplitFiles, target: Path, shape: tuple[int, ...]) -> np.mem
     A full disk would end the process at the first write into a map, without a word.
     """
     images = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        with target.open("rb+") as file:
-            try:
-                os.posix_fallocate(file.fileno(), 0, target.stat().st_size)
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                    raise DatasetError(
-                        "disk-full",
-                        f"Decoded, the images of {split.name} take "
-                        f"{images.nbytes / 1e9:.2f} GB, and {target.parent} has no room for them. "
-                        "Free some, or make the data's folder read-only and let XDG_CACHE_HOME "
-                        "name a folder on another disk.",
-                    ) from error
+    with target.open("rb+") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, target.stat().st_size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise DatasetError(
+                    "disk-full",
+                    f"Decoded, the images of {split.name} take {images.nbytes / 1e9:.2f} GB, and "
+                    f"{target.parent} has no room for them. Free some, or make the data's folder "
+                    "read-only and let XDG_CACHE_HOME name a folder on another disk.",
+                ) from error
     return images
 
 

@@ -33,8 +33,7 @@ def total_memory(cgroup: Path = CGROUP) -> int:
 
 def usable_cpus(cgroup: Path = CGROUP) -> float:
     """Processors that this process, or the container, may keep busy."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    count: float = len(affinity(0)) if affinity else os.cpu_count() or 1
+    count: float = len(os.sched_getaffinity(0))
     quota = _words(cgroup / "cpu.max")
     if len(quota) == 2 and quota[0].isdecimal():
         count = min(count, int(quota[0]) / int(quota[1]))

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):
+if __name__ == "__main__":
     # Before numpy and torch are imported, for they size their thread pools by it.
     _allowed = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, _allowed[: json.loads(Path(sys.argv[2]).read_text())["cpus"]])
@@ -283,10 +283,8 @@ def preflight(judge: Judge, job: Mapping[str, Any]) -> None:
     )
 
 
-def limit_tasks(most: int | None) -> None:
+def limit_tasks(most: int) -> None:
     """Let forks fail past `most` processes and threads of this user. Root is bound by none."""
-    if most is None:
-        return
     _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(resource.RLIMIT_NPROC, (most, most))

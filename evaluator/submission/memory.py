@@ -2,25 +2,20 @@
 
 from pathlib import Path
 
-import psutil
-
 
 def private_memory(pid: int) -> int:
     """Bytes of anonymous and shared memory of one process; mapped files do not count.
 
     Pages shared with others count in proportion, so forked pages count once over a family.
-    A process can forbid the look that this takes (PR_SET_DUMPABLE); then what the kernel tells
-    everybody is taken, where shared pages count in full. 0 means that the process has ended, or
-    its first thread; the number of any other thread does as well.
+    A process can forbid the look that this takes (PR_SET_DUMPABLE), and a kernel before 4.14 does
+    not offer it; then what the kernel tells everybody is taken, where shared pages count in full.
+    0 means that the process has ended, or its first thread; the number of any other thread does as
+    well.
     """
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_bytes()
-    except PermissionError:
+    except (PermissionError, FileNotFoundError, ProcessLookupError):
         return resident_memory(pid)
-    except FileNotFoundError:
-        return _private_memory_elsewhere(pid)
-    except ProcessLookupError:
-        return 0
     return _sum(rollup, b"Pss_Anon", b"Pss_Shmem")
 
 
@@ -37,13 +32,3 @@ def _sum(fields: bytes, *names: bytes) -> int:
     """The named fields of a file of `Name:  123 kB` lines, in bytes."""
     found = dict(line.split(b":", 1) for line in fields.split(b"\n") if b":" in line)
     return sum(int(found[name].split()[0]) * 1024 for name in names if name in found)
-
-
-def _private_memory_elsewhere(pid: int) -> int:
-    """On systems without /proc, and on Linux for a process that has ended."""
-    try:
-        return int(psutil.Process(pid).memory_full_info().uss)
-    except psutil.NoSuchProcess:
-        return 0
-    except psutil.AccessDenied:
-        return int(psutil.Process(pid).memory_info().rss)

@@ -27,9 +27,9 @@ FIRST_INSIDE = 2  # a sandbox's first process of ours; its number 1 is bubblewra
 class ProcessTree:
     """A command in a process group of its own, with everything it starts.
 
-    On Linux the judge adopts orphans while the tree lives, so that a process that left its
-    group or whose parent died is still found, counted and killed. Should the judge itself be
-    killed, a guardian (or the sandbox's own end) kills the family.
+    The judge adopts orphans while the tree lives, so that a process that left its group or whose
+    parent died is still found, counted and killed. Should the judge itself be killed, a guardian
+    (or the sandbox's own end) kills the family.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class ProcessTree:
             start_new_session=True,
         )
         self._guardian: subprocess.Popen[bytes] | None = None
-        if sys.platform == "linux" and not sandboxed:
+        if not sandboxed:
             self._guardian = _start_guardian(f"{MARK}={mark}")
             self._before.add(psutil.Process(self._guardian.pid))
 
@@ -183,13 +183,8 @@ def living_thread(process: psutil.Process) -> int | None:
     return None
 
 
-def task_limit(room: int) -> int | None:
-    """RLIMIT_NPROC that leaves `room`: it counts processes and threads of the whole user.
-
-    None where /proc does not say how many there are.
-    """
-    if not Path("/proc/self/task").is_dir():
-        return None
+def task_limit(room: int) -> int:
+    """RLIMIT_NPROC that leaves `room`: it counts processes and threads of the whole user."""
     count = 0
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
@@ -200,7 +195,7 @@ def task_limit(room: int) -> int | None:
 
 
 def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the one that started it ends (Linux only)."""
+    """Ask the kernel to kill this process when the one that started it ends."""
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -230,8 +225,7 @@ def _kill_group(group: int) -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 def _descendants() -> list[psutil.Process]:

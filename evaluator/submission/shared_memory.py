@@ -31,10 +31,9 @@ class Shared:
 def existing() -> set[Shared]:
     """All that there is on this machine."""
     found = set()
-    if FOLDER.is_dir():
-        for path in FOLDER.rglob("*"):
-            with contextlib.suppress(OSError):  # removed in the meantime, or not to be seen
-                found.add(Shared(path.stat().st_ino, path.relative_to(FOLDER).as_posix()))
+    for path in FOLDER.rglob("*"):  # nothing where there is no such folder
+        with contextlib.suppress(OSError):  # removed in the meantime, or not to be seen
+            found.add(Shared(path.stat().st_ino, path.relative_to(FOLDER).as_posix()))
     if SEGMENTS.is_file():
         lines = SEGMENTS.read_text().splitlines()[1:]
         found |= {Shared(int(line.split()[1])) for line in lines}
