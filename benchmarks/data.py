@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +101,11 @@ def main() -> None:
         root = flags.data
         if root is None:  # in the shares of the challenge: 1,000, 10,000 and 3,000 of 14,000
             share = max(1, flags.images // 14)
-            recipe = RECIPES["round2"].replace(
-                training=share, unlabelled=flags.images - 4 * share, validation=3 * share
+            recipe = replace(
+                RECIPES["round2"],
+                training=share,
+                unlabelled=flags.images - 4 * share,
+                validation=3 * share,
             )
             root = generate(recipe, Path(scratch) / "sheets", size=flags.size)
         folder = Path(scratch) / "decoded"

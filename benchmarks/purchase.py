@@ -230,7 +230,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = flags.data
         if root is None:
-            recipe = RECIPES["round2"].replace(unlabelled=flags.images, validation=100)
+            recipe = replace(RECIPES["round2"], unlabelled=flags.images, validation=100)
             root = generate(recipe, Path(folder) / "sheets", size=flags.size)
         splits = first(open_splits(root), flags.images)
         n, side = len(splits.unlabelled), splits.unlabelled.images.shape[1]

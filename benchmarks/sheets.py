@@ -67,8 +67,8 @@ def time_generation(folder: Path, sheets: int) -> None:
     """
     print("| size | sheets | seconds | processor seconds | sheets/s | MB |\n|-|-|-|-|-|-|")
     share = sheets // 14
-    recipe = RECIPES["round2"].replace(
-        training=share, unlabelled=sheets - 4 * share, validation=3 * share
+    recipe = replace(
+        RECIPES["round2"], training=share, unlabelled=sheets - 4 * share, validation=3 * share
     )
     for size in (64, 256):
         started, worked = time.perf_counter(), _processor_seconds()

@@ -34,6 +34,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median, stdev
@@ -181,7 +182,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = flags.data
         if root is None:
-            recipe = RECIPES["demo"].replace(training=flags.images, unlabelled=1, validation=64)
+            recipe = replace(RECIPES["demo"], training=flags.images, unlabelled=1, validation=64)
             root = generate(recipe, Path(folder) / "sheets", size=64 if flags.quick else flags.size)
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/compiled"  # of no earlier run
         splits = open_splits(root)

@@ -5,7 +5,7 @@ Needs numpy and Pillow only, so that worker processes start quickly.
 
 from evaluator.datasets.sheets.contact import contact_sheet
 from evaluator.datasets.sheets.labels import true_labels
-from evaluator.datasets.sheets.recipe import CLASS_NAMES, SPLITS, Recipe
+from evaluator.datasets.sheets.recipe import CLASS_NAMES, Recipe
 from evaluator.datasets.sheets.recipes import RECIPES
 from evaluator.datasets.sheets.render import draw_sheet, render
 from evaluator.datasets.sheets.writing import generate
@@ -13,7 +13,6 @@ from evaluator.datasets.sheets.writing import generate
 __all__ = [
     "CLASS_NAMES",
     "RECIPES",
-    "SPLITS",
     "Recipe",
     "contact_sheet",
     "draw_sheet",

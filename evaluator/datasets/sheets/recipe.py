@@ -1,9 +1,8 @@
 """What a painted-sheet data set is made of: one frozen `Recipe`, checked when it is made."""
 
-import dataclasses
-import math
 from dataclasses import dataclass
 
+from evaluator.datasets.layout import SPLITS
 from evaluator.errors import ConfigurationError
 
 CLASS_NAMES = (
@@ -14,10 +13,19 @@ CLASS_NAMES = (
     "stray_particle",
     "discoloration",
 )
-SPLITS = ("training", "unlabelled", "validation")
 SMALLEST, LARGEST = 64, 380  # side of a sheet in pixels
 
 Range = tuple[float, float]
+# What both ends of a range, and what a number, must lie in.
+_RANGES: dict[str, Range] = {
+    "noise": (0, 80), "blur": (0, 0.02), "orange_peel": (0, 0.3), "lighting": (0, 0.8),
+    "light_angle": (-720, 720), "hue": (-1, 2), "saturation": (0, 1), "brightness": (0.05, 1),
+}  # fmt: skip
+_NUMBERS: dict[str, Range] = {
+    **dict.fromkeys(SPLITS, (1, 10_000_000)), "size": (SMALLEST, LARGEST),
+    "co_occurrence": (0, 0.95), "overlap": (-0.6, 0.6), "seams": (0, 5), "reflections": (0, 5),
+    "dust": (0, 20), "label_missed": (0, 0.5), "label_invented": (0, 0.5),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,36 +81,30 @@ class Recipe:
     label_invented: float = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name or "/" in self.name:
-            self._refuse("name", "a non-empty text without '/'")
-        for split in SPLITS:
-            self._check_count(split, 1, 10_000_000)
-        self._check_count("size", SMALLEST, LARGEST)
         n = len(self.class_names)
-        if n == 0 or tuple(self.class_names) != CLASS_NAMES[:n]:
-            self._refuse("class_names", f"the first one or more of {', '.join(CLASS_NAMES)}")
-        if len(self.prevalence) != n:
-            self._refuse("prevalence", f"{n} numbers, one per class")
-        if not all(_inside(p, 0.0, 1.0) for p in self.prevalence):
-            self._refuse("prevalence", "shares from 0 to 1")
-        if len(self.strength) != n:
-            self._refuse("strength", f"{n} (low, high) pairs, one per class")
-        for pair in self.strength:
-            self._check_range("strength", pair, 0.0, 2.0)
-        limits = {
-            "noise": (0.0, 80.0), "blur": (0.0, 0.02), "orange_peel": (0.0, 0.3),
-            "lighting": (0.0, 0.8), "light_angle": (-720.0, 720.0), "hue": (-1.0, 2.0),
-            "saturation": (0.0, 1.0), "brightness": (0.05, 1.0),
-        }  # fmt: skip
-        for field, (low, high) in limits.items():
-            self._check_range(field, getattr(self, field), low, high)
-        for field, low, high in (
-            ("co_occurrence", 0.0, 0.95), ("overlap", -0.6, 0.6), ("seams", 0.0, 5.0),
-            ("reflections", 0.0, 5.0), ("dust", 0.0, 20.0), ("label_missed", 0.0, 0.5),
-            ("label_invented", 0.0, 0.5),
-        ):  # fmt: skip
-            if not _inside(getattr(self, field), low, high):
-                self._refuse(field, f"a number from {low:g} to {high:g}")
+        for field, sound, expected in (
+            ("name", self.name and "/" not in self.name, "a non-empty text without '/'"),
+            (
+                "class_names",
+                n and self.class_names == CLASS_NAMES[:n],
+                f"the first one or more of {', '.join(CLASS_NAMES)}",
+            ),
+            ("prevalence", len(self.prevalence) == n, f"{n} numbers, one per class"),
+            ("prevalence", all(0 <= p <= 1 for p in self.prevalence), "shares from 0 to 1"),
+            ("strength", len(self.strength) == n, f"{n} (low, high) pairs, one per class"),
+            *(("strength", *_ordered(pair, 0, 2)) for pair in self.strength),
+            *((field, *_ordered(getattr(self, field), *ends)) for field, ends in _RANGES.items()),
+            *(
+                (field, low <= getattr(self, field) <= high, f"a number from {low:,} to {high:,}")
+                for field, (low, high) in _NUMBERS.items()
+            ),
+        ):
+            if not sound:
+                raise ConfigurationError(
+                    "sheets-setting",
+                    f"recipe {self.name!r}: {field} is {getattr(self, field)!r}; "
+                    f"expected {expected}",
+                )
 
     def count(self, split: str) -> int:
         """Sheets in `split`; raises ConfigurationError for a split that does not exist."""
@@ -112,39 +114,8 @@ class Recipe:
             )
         return int(getattr(self, split))
 
-    def replace(self, **changes: object) -> "Recipe":
-        """A copy with some fields changed; a field that does not exist is refused by name."""
-        known = [field.name for field in dataclasses.fields(self)]
-        for field in changes:
-            if field not in known:
-                raise ConfigurationError(
-                    "sheets-setting",
-                    f"a recipe has no field {field!r}; its fields are {', '.join(known)}",
-                )
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
-    def _check_count(self, field: str, low: int, high: int) -> None:
-        value = getattr(self, field)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            self._refuse(field, f"a whole number from {low} to {high}")
-
-    def _check_range(self, field: str, pair: object, low: float, high: float) -> None:
-        if (
-            not isinstance(pair, tuple)
-            or len(pair) != 2
-            or not all(_inside(value, low, high) for value in pair)
-            or pair[0] > pair[1]
-        ):
-            self._refuse(field, f"(low, high) with {low:g} <= low <= high <= {high:g}")
-
-    def _refuse(self, field: str, expected: str) -> None:
-        raise ConfigurationError(
-            "sheets-setting",
-            f"recipe {self.name!r}: {field} is {getattr(self, field)!r}; expected {expected}",
-        )
-
-
-def _inside(value: object, low: float, high: float) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) and low <= value <= high
+def _ordered(pair: Range, low: float, high: float) -> tuple[bool, str]:
+    """Whether a range lies in these bounds, and what was expected."""
+    expected = f"(low, high) with {low:,} <= low <= high <= {high:,}"
+    return low <= pair[0] <= pair[1] <= high, expected

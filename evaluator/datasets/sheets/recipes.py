@@ -1,5 +1,7 @@
 """The recipes that come with the kit. Their numbers are our choice; docs/sheets.md says why."""
 
+from dataclasses import replace
+
 from evaluator.datasets.sheets.recipe import CLASS_NAMES, Recipe
 
 _ROUND2 = Recipe(
@@ -29,7 +31,8 @@ RECIPES: dict[str, Recipe] = {
             strength=((0.8, 1.0),) * 6,
         ),
         _ROUND2,
-        _ROUND2.replace(
+        replace(
+            _ROUND2,
             name="round2-private",
             prevalence=(0.08, 0.11, 0.07, 0.10, 0.11, 0.06),
             co_occurrence=0.3,

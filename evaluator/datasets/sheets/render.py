@@ -92,7 +92,7 @@ def draw_sheet(
 def checked_size(recipe: Recipe, size: int | None) -> int:
     """`size` or the recipe's own, in pixels; raises ConfigurationError when it cannot be drawn."""
     side = recipe.size if size is None else size
-    if isinstance(side, bool) or not isinstance(side, int) or not SMALLEST <= side <= LARGEST:
+    if not SMALLEST <= side <= LARGEST:
         raise ConfigurationError(
             "sheets-setting",
             f"size {side!r}: expected a whole number of pixels from {SMALLEST} to {LARGEST}",

@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from evaluator.datasets.layout import SPLITS
 from evaluator.datasets.sheets.labels import Labels
-from evaluator.datasets.sheets.recipe import SPLITS, Recipe
+from evaluator.datasets.sheets.recipe import Recipe
 from evaluator.datasets.sheets.render import checked_size, render
 from evaluator.datasets.sheets.streams import DRAWING
 from evaluator.errors import ConfigurationError, DatasetError
@@ -59,13 +60,11 @@ def generate(
     Raises DatasetError where the disk refuses.
     """
     side, target = checked_size(recipe, size), Path(out)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ConfigurationError(
-            "sheets-setting", f"seed {seed!r}: expected a whole number, 0 or more"
-        )
+    if seed < 0:
+        raise ConfigurationError("sheets-setting", f"seed {seed}: expected 0 or more")
     if workers is not None and workers < 1:
         raise ConfigurationError(
-            "sheets-setting", f"workers {workers!r}: expected 1 or more, or None for all"
+            "sheets-setting", f"workers {workers}: expected 1 or more, or None for all"
         )
     description = _description(recipe, seed, side)
     if _already_there(target, description):
