@@ -246,7 +246,10 @@ def test_folders_that_are_no_splits_are_not_called_so(make_data: Callable[[], Pa
     assert "split" not in str(refusal.value).removeprefix(str(labels_csv))
 
 
-@pytest.mark.parametrize("hidden", [".thumbnails/0004.png", "a/.cache/b/0004.png", "a/.0004.png"])
+@pytest.mark.parametrize(
+    "hidden",
+    [".thumbnails/0004.png", "a/.cache/b/0004.png", "a/.0004.png", "__MACOSX/0004.png"],
+)
 def test_what_is_hidden_among_the_images_needs_no_line(
     hidden: str, make_data: Callable[[], Path]
 ) -> None:
@@ -255,6 +258,19 @@ def test_what_is_hidden_among_the_images_needs_no_line(
     copy.parent.mkdir(parents=True)
     shutil.copy(labels_csv.parent / "images/0004.png", copy)
     assert len(read_split("training", labels_csv).images) == 24
+
+
+def test_images_may_lie_behind_links_where_those_without_a_line_need_none(
+    make_data: Callable[[], Path], tmp_path: Path
+) -> None:
+    labels_csv = make_data() / "training/labels.csv"
+    images = labels_csv.parent / "images"
+    shutil.copytree(images, tmp_path / "a disk")
+    (images / "0004.png").unlink()
+    (images / "disk").symlink_to(tmp_path / "a disk")
+    (images / "again").symlink_to(images)
+    edit("labels.csv", r"0004\.png", "disk/0004.png")(labels_csv.parent)
+    assert images / "disk/0004.png" in read_split("training", labels_csv).images
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16", "1", "CMYK"])

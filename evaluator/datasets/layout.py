@@ -126,13 +126,13 @@ def read_split(
     )
 
 
-def _folders_below(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder and the names in it, behind links too, each once.
+def _folders_below(root: Path, links: bool = True) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder and the names in it, behind links too if wanted, each once.
 
     Nothing hidden, nor what a Mac leaves in archives.
     """
     seen: set[Path] = set()
-    for folder, names, files in os.walk(root, followlinks=True):
+    for folder, names, files in os.walk(root, followlinks=links):
         real = Path(folder).resolve()
         if real in seen:  # a link that leads back
             names.clear()
@@ -151,18 +151,12 @@ def _wanted() -> str:
     return ", ".join(f"{split}/" for split in SPLITS)
 
 
-def images_below(folder: Path) -> Iterator[Path]:
-    """What is called like an image, at any depth; nothing hidden, nor in a hidden folder."""
-    for path in folder.rglob("*"):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not any(
-            part.startswith(".") for part in path.relative_to(folder).parts
-        ):
-            yield path
+def visible_below(root: Path, *, links: bool = True) -> Iterator[Path]:
+    """Everything at any depth that is neither hidden nor in a hidden folder.
 
-
-def visible_below(root: Path) -> Iterator[Path]:
-    """Everything at any depth, behind links too, that is neither hidden nor in a hidden folder."""
-    return (folder / name for folder, names in _folders_below(root) for name in names)
+    links : whether what lies behind links to folders counts, too.
+    """
+    return (folder / name for folder, names in _folders_below(root, links) for name in names)
 
 
 def _split_of(path: Path) -> str | None:
@@ -331,7 +325,10 @@ def _is_file(path: Path) -> bool:
 
 
 def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[int]) -> None:
-    present = {path.relative_to(folder).as_posix() for path in images_below(folder)}
+    # Behind a link may lie more than this split's own images, and these under another name.
+    own = visible_below(folder, links=False)
+    images = (path for path in own if path.suffix.lower() in IMAGE_SUFFIXES)
+    present = {path.relative_to(folder).as_posix() for path in images}
     for name, line in zip(names, lines, strict=True):
         if name not in present and not _is_file(folder / name):
             raise DatasetError(
