@@ -158,13 +158,7 @@ class Splits:
     fingerprint: str  # of pixels and labels, wherever they lie
 
 
-def open_splits(
-    root: str | Path,
-    *,
-    name: str | None = None,
-    workers: int | None = None,
-    progress: bool = True,
-) -> Splits:
+def open_splits(root: str | Path, *, workers: int | None = None, progress: bool = True) -> Splits:
     """Open a data set in the challenge's layout, decoding its images the first time.
 
     All images have the training set's commonest size. Raises DatasetError, naming file and line,
@@ -187,7 +181,7 @@ def open_splits(
         digest.update(f"{split}{class_names}{images.shape}".encode() + read.labels.tobytes())
         digest.update(image_digests(files[split]).tobytes())
     return Splits(
-        name=name or root.resolve().name,
+        name=root.resolve().name,
         root=root,
         class_names=cast(tuple[str, ...], class_names),
         image_files=files,

@@ -6,14 +6,15 @@ bank as far as the common ones, so that rare classes are learned as early as com
 AdamW needs 30 epochs for on `quick`'s net, this does in half (docs/quick-pipeline.md).
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, cast, overload
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 
 # Quintic Newton-Schulz iteration with Jordan's coefficients: brings all singular values near 1.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 3
+_MOMENTUM = 0.9
 
 
 class Muon(torch.optim.Optimizer):
@@ -22,37 +23,26 @@ class Muon(torch.optim.Optimizer):
     `lr` is the share of a filter's norm that one step may turn.
     """
 
-    def __init__(
-        self, parameters: Iterable[torch.Tensor], lr: float, momentum: float = 0.9
-    ) -> None:
-        super().__init__(parameters, {"lr": lr, "momentum": momentum})
-
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
+    def __init__(self, parameters: Iterable[torch.Tensor], lr: float) -> None:
+        super().__init__(parameters, {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self) -> None:  # type: ignore[override]
         """One update of every parameter that has a gradient; takes no closure."""
-        if closure is not None:
-            raise ValueError("Muon takes no closure; call backward() before step()")
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    self._update(weight, weight.grad, group)
-        return None
+                    self._update(weight, weight.grad, group["lr"])
 
-    def _update(self, weight: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
+    def _update(self, weight: torch.Tensor, gradient: torch.Tensor, lr: float) -> None:
         state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
         momentum = cast(torch.Tensor, state["momentum"])
-        momentum.mul_(group["momentum"]).add_(gradient)
-        ahead = gradient.add(momentum, alpha=group["momentum"])  # Nesterov
+        momentum.mul_(_MOMENTUM).add_(gradient)
+        ahead = gradient.add(momentum, alpha=_MOMENTUM)  # Nesterov
         weight.mul_(len(weight) ** 0.5 / weight.norm())
-        weight.add_(orthogonalised(ahead.flatten(1)).view_as(weight), alpha=-group["lr"])
+        weight.add_(orthogonalised(ahead.flatten(1)).view_as(weight), alpha=-lr)
 
 
 def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
