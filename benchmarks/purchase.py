@@ -46,7 +46,7 @@ from evaluator.datasets.dataset import (
     open_splits,
 )
 from evaluator.datasets.sheets import RECIPES, generate
-from evaluator.grid.trial import Pair
+from evaluator.records.trial import Pair
 from evaluator.submission.isolation import run_submission
 from evaluator.submission.vault import LabelVault
 from models.image_bank import ImageBank, fitting_size

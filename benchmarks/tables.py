@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from evaluator.grid.provenance import device_name
+from evaluator.training.device import device_name
 
 
 def hardware(device: str | None = None) -> str:

@@ -10,7 +10,7 @@ from evaluator.errors import ConfigurationError, DatasetError, missing_requireme
 
 # A module is imported when its command is asked for: `doctor` must run where torch does not.
 COMMANDS = {  # name: (module with `add_arguments(parser)`, what it is for)
-    "data": ("evaluator.datasets.data_command", "make, unpack, split and check data sets"),
+    "data": ("evaluator.data_command", "make, unpack, import, split and check data sets"),
     "report": ("evaluator.report.command", "one HTML page of one or several evaluations"),
     "doctor": (
         "evaluator.readiness.doctor",

@@ -12,10 +12,10 @@ from evaluator.__main__ import main
 from evaluator.errors import ConfigurationError
 from evaluator.grid.command_line import main as local_evaluation
 from evaluator.grid.hardware import T4, Calibration, read_calibration
-from evaluator.grid.provenance import device_name
-from evaluator.grid.trial import Pair
 from evaluator.readiness import calibrate
+from evaluator.records.trial import Pair
 from evaluator.training import throughput
+from evaluator.training.device import device_name
 from evaluator.training.throughput import Throughput, measure_throughput
 
 

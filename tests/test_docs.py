@@ -25,7 +25,7 @@ import pytest
 
 from evaluator.__main__ import COMMANDS
 from evaluator.grid.command_line import main
-from evaluator.grid.trial import PurchaseRecord, ScoreRecord
+from evaluator.records.trial import PurchaseRecord, ScoreRecord
 from evaluator.training.pipelines import PIPELINES
 
 HOUSE = Path(__file__).resolve().parent.parent

@@ -28,14 +28,14 @@ from evaluator.grid.estimate import (
     measure_training,
 )
 from evaluator.grid.evaluation import Evaluation
-from evaluator.grid.journal import Journal
 from evaluator.grid.plan import Plan
-from evaluator.grid.provenance import device_name
 from evaluator.grid.purchases import Purchase, buy, reference_purchase
-from evaluator.grid.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial, digest_of
+from evaluator.records.journal import Journal
+from evaluator.records.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial, digest_of
 from evaluator.report.notes import read_notes
 from evaluator.submission.vault import LabelVault
 from evaluator.submission.watch import Limits, Outcome
+from evaluator.training.device import device_name
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.scoring import Scorer
 from evaluator.training.trainer import ZEWDPCTrainer

@@ -21,7 +21,7 @@ from hypothesis.strategies import DataObject, SearchStrategy
 from evaluator.datasets.archive import unpack
 from evaluator.datasets.layout import SEPARATORS, SplitFiles, read_split
 from evaluator.errors import ConfigurationError, DatasetError
-from evaluator.grid.journal import Journal, read_records
+from evaluator.records.journal import Journal, read_records
 from tests.fuzz import BOUNDED, FEW, JSON, spoiled, tried
 
 # labels.csv

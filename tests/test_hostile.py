@@ -18,10 +18,10 @@ import pytest
 
 from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.grid.evaluation import Evaluation
-from evaluator.grid.journal import Record, read_records
 from evaluator.grid.plan import Plan
 from evaluator.grid.purchases import log_of
-from evaluator.grid.trial import Pair
+from evaluator.records.journal import Record, read_records
+from evaluator.records.trial import Pair
 from evaluator.submission.isolation import last_lines
 from evaluator.submission.output import FIRST, LAST
 from evaluator.submission.sandbox import Sandbox

@@ -13,7 +13,7 @@ import pytest
 
 from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.grid.trial import Pair
+from evaluator.records.trial import Pair
 from evaluator.submission.answers import check_notes, check_predictions
 from evaluator.submission.isolation import last_lines, preflight, run_submission
 from evaluator.submission.sandbox import Sandbox

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.errors import ConfigurationError
-from evaluator.grid.journal import Journal, read_records
+from evaluator.records.journal import Journal, read_records
 
 RECORDS = [{"n": n, "text": "ünïcode\u2028"} for n in range(3)]
 

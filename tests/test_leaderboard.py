@@ -13,7 +13,7 @@ from evaluator.analysis.leaderboard import Row, leaderboard, render
 from evaluator.datasets.dataset import open_splits
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.plan import Plan
-from evaluator.grid.trial import Pair
+from evaluator.records.trial import Pair
 from evaluator.submission.watch import Limits
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.scoring import Scorer

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.grid.command_line import main
-from evaluator.grid.journal import Journal, sole_writer
+from evaluator.records.journal import Journal, sole_writer
 
 HOUSE = Path(__file__).resolve().parent.parent
 SUBMISSION = """

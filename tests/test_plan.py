@@ -16,7 +16,7 @@ from evaluator.grid.plan import (
     scaled_pairs,
     submission_fingerprint,
 )
-from evaluator.grid.trial import Pair, Trial
+from evaluator.records.trial import Pair, Trial
 from evaluator.training.pipelines import PIPELINES
 
 

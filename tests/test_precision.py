@@ -12,7 +12,7 @@ from evaluator.analysis.precision import (
     variance_components,
 )
 from evaluator.analysis.results import TrialResult
-from evaluator.grid.trial import Pair
+from evaluator.records.trial import Pair
 
 
 def test_the_parts_of_the_variance_are_found_again() -> None:

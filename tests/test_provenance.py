@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluator.grid.provenance import FETCH_NOTHING, device_name, git_revision, library_versions
+from evaluator.records.provenance import FETCH_NOTHING, git_revision, library_versions
+from evaluator.training.device import device_name
 
 
 def git(folder: Path, *words: str) -> str:

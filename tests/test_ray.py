@@ -22,9 +22,9 @@ from evaluator.datasets.dataset import open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.grid.command_line import main
 from evaluator.grid.evaluation import Evaluation
-from evaluator.grid.journal import Journal, Record
 from evaluator.grid.plan import Plan
-from evaluator.grid.trial import Pair, Trial
+from evaluator.records.journal import Journal, Record
+from evaluator.records.trial import Pair, Trial
 from evaluator.submission.watch import Limits
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.scoring import Scorer

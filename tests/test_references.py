@@ -15,7 +15,7 @@ from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.oracle import KNOWING, NETWORK, oracle, oracle_code, oracle_trainings
 from evaluator.grid.plan import Plan
 from evaluator.grid.purchases import reference_purchase
-from evaluator.grid.trial import Pair, Trial
+from evaluator.records.trial import Pair, Trial
 from evaluator.submission.watch import Limits
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.scoring import Scorer

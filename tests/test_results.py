@@ -10,8 +10,8 @@ import pytest
 from evaluator.analysis.leaderboard import leaderboard
 from evaluator.analysis.results import read_results
 from evaluator.errors import ConfigurationError
-from evaluator.grid.journal import Journal, sole_writer
-from evaluator.grid.trial import Pair
+from evaluator.records.journal import Journal, sole_writer
+from evaluator.records.trial import Pair
 
 Write = Callable[..., Path]
 

@@ -21,7 +21,7 @@ import pytest
 from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.grid.command_line import main
-from evaluator.grid.trial import Pair
+from evaluator.records.trial import Pair
 from evaluator.submission.isolation import preflight, run_submission
 from evaluator.submission.processes import number_inside
 from evaluator.submission.sandbox import (

@@ -16,7 +16,7 @@ from evaluator.__main__ import main as evaluator_main
 from evaluator.datasets import dataset
 from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.grid.command_line import main as local_evaluation
-from evaluator.grid.trial import Status
+from evaluator.records.trial import Status
 from run import ZEWDPCRun
 from strategies.pool import PoolView
 from strategies.registry import REGISTRY, parse_strategy, register

@@ -16,7 +16,6 @@ import pytest
 
 from base_run import ZEWDPCBaseRun
 from evaluator.errors import ConfigurationError
-from evaluator.grid.trial import Pair, Status
 from evaluator.readiness.checks import Check
 from evaluator.readiness.validate import LIMITS, validate
 from evaluator.readiness.verdicts import (
@@ -28,6 +27,7 @@ from evaluator.readiness.verdicts import (
     phases_check,
     verdicts,
 )
+from evaluator.records.trial import Pair, Status
 from evaluator.submission.child import import_run
 from evaluator.submission.contract import Contract, bind, describe
 from evaluator.submission.isolation import contract_of

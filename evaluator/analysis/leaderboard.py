@@ -17,7 +17,7 @@ from evaluator.analysis.comparison import (
 from evaluator.analysis.results import TrialResult
 from evaluator.analysis.statistics import Interval, area_under_budget_curve, mean_interval
 from evaluator.analysis.text_table import Cells, text_table
-from evaluator.grid.trial import REFERENCES, Pair
+from evaluator.records.trial import REFERENCES, Pair
 
 
 @dataclass

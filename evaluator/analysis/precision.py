@@ -17,7 +17,7 @@ from evaluator.analysis.comparison import Run, seed_means
 from evaluator.analysis.leaderboard import Row
 from evaluator.analysis.results import TrialResult
 from evaluator.analysis.text_table import Cells, text_table
-from evaluator.grid.trial import REFERENCES
+from evaluator.records.trial import REFERENCES
 
 MOST_TRAININGS = 10  # of one purchase: as far as the best number is looked for
 FEW_PURCHASES = 5  # seeds; below, the two parts of the spread are hardly known

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.errors import ConfigurationError
-from evaluator.grid.journal import Record, read_records
-from evaluator.grid.trial import (
+from evaluator.records.journal import Record, read_records
+from evaluator.records.trial import (
     PURCHASE_FIELDS,
     PURCHASE_KEY,
     REFERENCES,

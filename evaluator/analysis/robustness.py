@@ -16,7 +16,7 @@ from evaluator.analysis.comparison import seed_means
 from evaluator.analysis.leaderboard import Row
 from evaluator.analysis.statistics import kendall_tau
 from evaluator.analysis.text_table import Cells, text_table
-from evaluator.grid.trial import REFERENCES
+from evaluator.records.trial import REFERENCES
 
 
 @dataclass(frozen=True)

@@ -27,16 +27,15 @@ from evaluator.grid.estimate import estimate_seconds, measure_training, pipeline
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.flags import parser
 from evaluator.grid.hardware import read_calibration
-from evaluator.grid.journal import Journal, sole_writer
 from evaluator.grid.plan import POOL, ROUND_PAIRS, Plan, parse_pairs, scaled_pairs
-from evaluator.grid.provenance import device_name
-from evaluator.grid.trial import REFERENCES, Pair
+from evaluator.records.journal import Journal, sole_writer
+from evaluator.records.trial import REFERENCES, Pair
 from evaluator.submission.isolation import preflight
 from evaluator.submission.sandbox import Sandbox, require
 from evaluator.submission.watch import Limits
 from evaluator.training.augmentation import resize_images
 from evaluator.training.batches import Batches
-from evaluator.training.device import thread_limit
+from evaluator.training.device import device_name, thread_limit
 from evaluator.training.inputs import check_images
 from evaluator.training.pipelines import PIPELINES, ROBUSTNESS_PIPELINES, Pipeline, pipeline_named
 from evaluator.training.scoring import Scorer

@@ -13,7 +13,7 @@ import torch
 from evaluator.datasets.dataset import Splits
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.oracle import NETWORK, oracle_trainings
-from evaluator.grid.trial import REFERENCES, Trial
+from evaluator.records.trial import REFERENCES, Trial
 from evaluator.training.device import (
     chosen_device,
     release_memory,

@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from evaluator.analysis.results import TrialResult
 from evaluator.errors import more
-from evaluator.grid.journal import Journal, Record
 from evaluator.grid.plan import Plan
 from evaluator.grid.purchases import OWN, Purchase, buy, log_of
-from evaluator.grid.trial import (
+from evaluator.records.journal import Journal, Record
+from evaluator.records.trial import (
     PURCHASE_FIELDS,
     PURCHASE_KEY,
     REFERENCES,

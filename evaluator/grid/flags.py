@@ -7,7 +7,7 @@ from typing import get_args
 from evaluator.datasets.sheets import RECIPES
 from evaluator.grid.hardware import FILE
 from evaluator.grid.plan import ANOTHER_TRAINING, POOL
-from evaluator.grid.trial import REFERENCES
+from evaluator.records.trial import REFERENCES
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.recording import Steps
 

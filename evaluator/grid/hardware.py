@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from evaluator.errors import ConfigurationError
-from evaluator.grid.trial import Pair
+from evaluator.records.trial import Pair
 from evaluator.training.throughput import Throughput
 from evaluator.whole import write_file
 

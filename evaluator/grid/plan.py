@@ -10,8 +10,8 @@ from pathlib import Path
 from evaluator.datasets.dataset import Splits
 from evaluator.errors import ConfigurationError
 from evaluator.grid.oracle import oracle_code
-from evaluator.grid.trial import REFERENCES, Pair, Trial
 from evaluator.randomness import stream_seed
+from evaluator.records.trial import REFERENCES, Pair, Trial
 from evaluator.training.pipelines import Pipeline
 
 PUBLIC_PAIRS = (Pair(621, 17), Pair(621, 51), Pair(1889, 17), Pair(1889, 51), Pair(1321, 34))

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from evaluator.errors import ConfigurationError
-from evaluator.grid.journal import Journal
 from evaluator.grid.oracle import oracle
 from evaluator.grid.plan import Plan, submission_fingerprint
-from evaluator.grid.provenance import stamp
-from evaluator.grid.trial import REFERENCES, PurchaseRecord, ScoreRecord, Status, Trial
+from evaluator.records.journal import Journal
+from evaluator.records.provenance import stamp
+from evaluator.records.trial import REFERENCES, PurchaseRecord, ScoreRecord, Status, Trial
 from evaluator.submission.answers import Notes
 from evaluator.submission.isolation import run_submission
 from evaluator.submission.vault import LabelVault

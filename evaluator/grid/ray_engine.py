@@ -20,9 +20,9 @@ from evaluator.datasets.dataset import ZEWDPCBaseDataset
 from evaluator.datasets.layout import SPLITS
 from evaluator.errors import ConfigurationError
 from evaluator.grid.evaluation import Evaluation, say
-from evaluator.grid.journal import Record
 from evaluator.grid.ray_cluster import Resources, connect, nodes_now, room
 from evaluator.grid.ray_tasks import Job, Shipment, configurations, purchase, training
+from evaluator.records.journal import Record
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.scoring import Scorer
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from evaluator.datasets.cache import load_images
 from evaluator.datasets.dataset import Splits, ZEWDPCBaseDataset
 from evaluator.datasets.layout import SPLITS
-from evaluator.grid.journal import Record
 from evaluator.grid.plan import Plan
 from evaluator.grid.purchases import Purchase, buy
-from evaluator.grid.trial import Trial
+from evaluator.records.journal import Record
+from evaluator.records.trial import Trial
 from evaluator.submission.watch import Limits
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.recording import Steps

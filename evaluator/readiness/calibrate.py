@@ -12,9 +12,8 @@ from tabulate import tabulate
 
 from evaluator.grid.estimate import spoken
 from evaluator.grid.hardware import FILE, T4, Calibration
-from evaluator.grid.provenance import device_name
 from evaluator.submission.watch import Limits
-from evaluator.training.device import too_little_memory, usable_device
+from evaluator.training.device import device_name, too_little_memory, usable_device
 from evaluator.training.throughput import MODEL, PIXELS, Throughput, measure_throughput
 from evaluator.whole import refuse_unwritable
 

@@ -13,9 +13,9 @@ from typing import Any
 from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.datasets.sheets import RECIPES, generate
 from evaluator.errors import ConfigurationError
-from evaluator.grid.trial import Pair
 from evaluator.readiness.checks import Check, add_json_flag, exit_code, show
 from evaluator.readiness.verdicts import Rehearsal, import_check, phases_check, verdicts
+from evaluator.records.trial import Pair
 from evaluator.submission.contract import SPELLED, Spelling
 from evaluator.submission.isolation import contract_of, last_lines, run_submission
 from evaluator.submission.vault import LabelVault

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from evaluator.errors import ConfigurationError
-from evaluator.grid.trial import Pair, Status
 from evaluator.readiness.checks import SHOWN, Check
+from evaluator.records.trial import Pair, Status
 from evaluator.submission.answers import check_claim
 from evaluator.submission.contract import METHODS, SPELLED, Contract, Spelling
 from evaluator.submission.watch import Limits, Outcome

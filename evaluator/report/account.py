@@ -7,8 +7,8 @@ from pathlib import Path
 
 from evaluator.analysis.results import Results, TrialResult
 from evaluator.errors import ConfigurationError
-from evaluator.grid.journal import Record, read_records
-from evaluator.grid.trial import REFERENCES
+from evaluator.records.journal import Record, read_records
+from evaluator.records.trial import REFERENCES
 from evaluator.report.parts import Code, Items, Part, Section, Table, Text
 from evaluator.report.words import NOTHING, counted
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluator.analysis.results import Results, TrialResult
-from evaluator.grid.trial import REFERENCES
+from evaluator.records.trial import REFERENCES
 from evaluator.report.canvas import Look
 from evaluator.report.contact import contact_sheet
 from evaluator.report.histogram import Purchases, histogram, rows_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from evaluator.analysis.comparison import spoken_interval
 from evaluator.analysis.statistics import area_under_budget_curve, mean_interval
-from evaluator.grid.trial import Pair
+from evaluator.records.trial import Pair
 from evaluator.report.canvas import Look, drawn
 from evaluator.report.charts import Curve, draw_curves
 from evaluator.report.parts import Fold, Part, Section, Table, Text

@@ -11,7 +11,7 @@ from evaluator.analysis.comparison import (
     spoken_cells,
 )
 from evaluator.analysis.statistics import CONFIDENCE, POINT, POWER, penalty_matrix
-from evaluator.grid.trial import Pair
+from evaluator.records.trial import Pair
 from evaluator.report.canvas import Look, drawn
 from evaluator.report.charts import Estimate, draw_estimates, draw_matrix
 from evaluator.report.groups import matrix_width

@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from evaluator.analysis.results import Results
-from evaluator.grid.journal import Record
-from evaluator.grid.trial import PHASES, Pair
+from evaluator.records.journal import Record
+from evaluator.records.trial import PHASES, Pair
 from evaluator.report.canvas import drawn, label
 from evaluator.report.charts import draw_shares
 from evaluator.report.parts import Part, Picture, Section, Table, Text

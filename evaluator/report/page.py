@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from evaluator.analysis.results import Results
 from evaluator.errors import ConfigurationError
-from evaluator.grid.trial import REFERENCES
+from evaluator.records.trial import REFERENCES
 from evaluator.report.account import environment, problems
 from evaluator.report.bought import bought
 from evaluator.report.budgets import budgets

@@ -8,7 +8,7 @@ import numpy as np
 from evaluator.analysis.comparison import seed_means
 from evaluator.analysis.leaderboard import Row, table_of
 from evaluator.analysis.robustness import across_pipelines, ranks_of
-from evaluator.grid.trial import Pair
+from evaluator.records.trial import Pair
 from evaluator.report.canvas import Look, drawn
 from evaluator.report.charts import Estimate, draw_estimates
 from evaluator.report.parts import Fold, Part, Picture, Section, Table, Text, console_table

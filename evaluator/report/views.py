@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from evaluator.analysis.comparison import seed_means
 from evaluator.analysis.leaderboard import Row, leaderboard
 from evaluator.analysis.results import Results, TrialResult
-from evaluator.grid.journal import Record
-from evaluator.grid.trial import REFERENCES, Pair
+from evaluator.records.journal import Record
+from evaluator.records.trial import REFERENCES, Pair
 
 
 @dataclass(frozen=True)

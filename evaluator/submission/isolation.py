@@ -15,7 +15,7 @@ import numpy as np
 
 from evaluator.datasets.dataset import Splits
 from evaluator.errors import ConfigurationError, ZEWDPCRuntimeError
-from evaluator.grid.trial import Pair
+from evaluator.records.trial import Pair
 from evaluator.submission.answers import check_claim, check_notes, check_predictions, read_claim
 from evaluator.submission.contract import Contract, Spelling
 from evaluator.submission.output import CappedLog

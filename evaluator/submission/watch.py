@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 
 from evaluator.errors import OutOfBudgetError, ZEWDPCRuntimeError
-from evaluator.grid.trial import Status
+from evaluator.records.trial import Status
 from evaluator.submission.processes import ProcessTree
 from evaluator.submission.protocol import Channel, ChannelClosedError, Message
 from evaluator.submission.sandbox import Sandbox

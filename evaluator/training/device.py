@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 
 import torch
 
 from evaluator.errors import ConfigurationError
+from evaluator.records.provenance import processor
 
 
 def chosen_device(device: torch.device | str | None) -> torch.device:
@@ -33,6 +35,19 @@ def usable_device(device: torch.device | str | None) -> torch.device:
             "another --device, or leave it out",
         ) from error
     return chosen
+
+
+@cache
+def device_name(asked: str | None = None) -> str:
+    """The device that trains, by name and, on a CPU, with the number of threads in use.
+
+    `asked` is as for `chosen_device`.
+    """
+    device = chosen_device(asked)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{processor()}, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
 def too_little_memory(

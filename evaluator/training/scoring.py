@@ -17,10 +17,11 @@ from evaluator.datasets.dataset import (
     ZEWDPCBaseDataset,
     instantiate_purchased_dataset,
 )
-from evaluator.grid.provenance import device_name, git_revision, library_versions
-from evaluator.grid.trial import ScoreRecord, digest_of
+from evaluator.records.provenance import git_revision, library_versions
+from evaluator.records.trial import ScoreRecord, digest_of
 from evaluator.training.device import (
     chosen_device,
+    device_name,
     half_precision,
     release_memory,
     too_little_memory,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluator.grid.trial import PurchaseRecord, ScoreRecord
+from evaluator.records.trial import PurchaseRecord, ScoreRecord
 
 CLASSES = ("dark", "bright", "striped")
 HOSTILE = "<script>alert('x')</script>\" onload=\"y\x1b[31m\ud800\u202e"

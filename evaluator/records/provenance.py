@@ -14,8 +14,6 @@ from typing import Any
 
 import torch
 
-from evaluator.training.device import chosen_device
-
 LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "timm")
 
 # A repository can name a program by which git fetches objects that it misses. The second is known
@@ -38,23 +36,10 @@ def library_versions() -> Versions:
 
 
 @cache
-def device_name(asked: str | None = None) -> str:
-    """The processor that trains, by name and, on a CPU, with the number of threads in use.
-
-    `asked` is as for the trainer: a torch device, or None for its own choice.
-    """
-    device = chosen_device(asked)
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{_processor()}, {threads} {'thread' if threads == 1 else 'threads'}"
-
-
-@cache
 def machine_name() -> str:
     """What a submission can compute on here: each kind of GPU that torch sees, the processor."""
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return ", ".join(dict.fromkeys([*gpus, _processor()]))
+    return ", ".join(dict.fromkeys([*gpus, processor()]))
 
 
 @cache
@@ -87,7 +72,8 @@ def stamp(folder: Path, *, trusted: bool = True) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The model of this machine's processor, as far as it says."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,0 +1,1 @@
+"""What an evaluation writes down, line by line: trials, scores, and where they came from."""
