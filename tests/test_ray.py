@@ -329,30 +329,6 @@ def test_a_worker_that_had_a_gpu_is_not_given_another(cluster: Any) -> None:
     assert {gpu for _, gpu in seen} <= {"0", "1"}
 
 
-def test_threads_of_an_earlier_task_move_to_the_cores_of_the_next() -> None:
-    from evaluator.grid.ray_tasks import _own_cores
-
-    before = os.sched_getaffinity(0)
-    seen: list[set[int]] = []
-    moved, done = threading.Event(), threading.Event()
-
-    def compute() -> None:
-        moved.wait()
-        seen.append(os.sched_getaffinity(0))
-        done.set()
-
-    thread = threading.Thread(target=compute)
-    thread.start()
-    with _own_cores(1):
-        moved.set()
-        done.wait()
-        own = os.sched_getaffinity(0)
-    thread.join()
-    assert seen == [own]
-    assert len(own) == 1 or own == before  # all cores where none was free
-    assert os.sched_getaffinity(0) == before
-
-
 NODES: dict[str, tuple[list[dict[str, float]], float, str]] = {
     "no GPU there, none asked for": ([{"CPU": 4}], 0, ""),
     "one each": ([{"CPU": 4}, {"CPU": 4, "GPU": 8}], 1, ""),

@@ -3,8 +3,7 @@
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from evaluator.grid.plan import Plan
 from evaluator.grid.purchases import Purchase, buy
 from evaluator.records.journal import Record
 from evaluator.records.trial import Trial
+from evaluator.submission.cores import own_cores
 from evaluator.submission.watch import Limits
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.recording import Steps
@@ -60,7 +60,7 @@ def purchase(job: Job, trial: Trial) -> tuple[Purchase, dict[str, bytes]]:
     plan = Plan(splits=_splits_here(job.shipment), **job.plan)
     with tempfile.TemporaryDirectory(prefix="zewdpc-") as folder:
         out = Path(folder)
-        with _own_cores(job.limits.cpus):
+        with own_cores(job.limits.cpus):
             purchase = buy(trial, plan, out, job.limits, _scorer(job), lambda phase, share: None)
         written = [path for part in FOLDERS for path in (out / part).glob("*") if path.is_file()]
         return purchase, {str(path.relative_to(out)): path.read_bytes() for path in written}
@@ -68,40 +68,8 @@ def purchase(job: Job, trial: Trial) -> tuple[Purchase, dict[str, bytes]]:
 
 def training(job: Job, trial: str, purchased: list[int], pipeline: Pipeline, seed: int) -> Record:
     """Train and score what a trial has bought; the record."""
-    with _own_cores(job.limits.cpus):
+    with own_cores(job.limits.cpus):
         return _scorer(job).score(trial, purchased, pipeline, seed).as_json()
-
-
-@contextmanager
-def _own_cores(n: int) -> Iterator[None]:
-    """Run on `n` cores that no other task on this node runs on, as far as there are so many.
-
-    Ray counts cores but assigns none, and tasks that share one are timed wrongly.
-    """
-    allowed = os.sched_getaffinity(0)
-    folder = Path(tempfile.gettempdir()) / f"zewdpc-{os.getuid()}-cores"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with ExitStack() as held:
-        mine: set[int] = set()
-        for core in sorted(allowed):
-            if len(mine) == n:
-                break
-            lock = held.enter_context((folder / str(core)).open("w"))
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                mine.add(core)
-        _run_on(mine if len(mine) == n else allowed)
-        try:
-            yield
-        finally:
-            _run_on(allowed)
-
-
-def _run_on(cores: set[int]) -> None:
-    """Move every thread of this process: torch's stay from task to task, and keep their cores."""
-    for thread in Path("/proc/self/task").iterdir():
-        with suppress(ProcessLookupError):  # it has just ended
-            os.sched_setaffinity(int(thread.name), cores)
 
 
 def configurations(job: Job) -> dict[str, str]:
