@@ -48,7 +48,7 @@ except ImportError as missing:
 PRE_TRAINING_SHARE = 0.7  # of --minutes: nothing is trained after the choice
 COUNTED_LABELS = re.compile(r" with_a_positive=\d+ positives_per_class=\[[^]]*\]")  # unknown here
 SPARE_PIXELS = 2  # images are read at so many times the learner's size, which it shrinks itself
-LOTS, LUCK = 100, 0.95  # rankings drawn by lot, and the share of them that a learner must beat
+LOTS, LUCK = 100, 0.95  # random rankings, and the share of them that a learner must beat
 HARD_SHRINKING = 4  # how many times larger an image is, whose small defects may not survive
 
 
@@ -94,8 +94,8 @@ def choose(
     if looks and not any(expected.values()):
         raise ConfigurationError(
             "no-time-to-look",
-            f"{buyer.strategy.spec} could not learn and look at the pool, and would have chosen by "
-            "lot. Give more --minutes, or choose --strategy random. What it did:\n"
+            f"{buyer.strategy.spec} could not learn and look at the pool, and would have chosen "
+            "at random. Give more --minutes, or choose --strategy random. What it did:\n"
             f"{told.strip()}",
         )
     f1 = buyer.validation_f1
@@ -106,10 +106,11 @@ def choose(
 
 
 def knows_little(f1: Sequence[float], labels: NDArray[np.uint8]) -> bool:
-    """Whether in most classes a ranking by lot would do as well as the learner.
+    """Whether in most classes a random ranking would do as well as the learner.
 
     f1 : of each class, out of fold, at the best threshold, which is at least what a yes to every
-        image has. So is that of lot, most of all in a rare class: it is drawn, and not worked out.
+        image has. So has a random ranking, most of all in a rare class: it is drawn, and not
+        worked out.
     labels : (N, C) of the images that it was measured on.
     """
     dice = torch.Generator().manual_seed(0)
@@ -124,7 +125,7 @@ def summary(choice: Choice, labelled: Labelled, pool: Images, into: Path) -> str
     lines = [f"{len(choice.rows):,} of {len(pool):,} images are in {into}: fill in labels.csv."]
     if choice.looked and len(pool.read) < len(pool):
         lines.append(
-            f"There was time to read {len(pool.read):,} of the {len(pool):,}, drawn by lot; the "
+            f"There was time to read {len(pool.read):,} of the {len(pool):,}, drawn at random; the "
             "others were no candidates. With more --minutes they are."
         )
     expected = [choice.expected[row] for row in choice.rows if choice.expected[row]]
@@ -137,8 +138,8 @@ def summary(choice: Choice, labelled: Labelled, pool: Images, into: Path) -> str
     if choice.trusting:
         lines += [
             "",
-            "notice: the learner knows little yet, in most classes no more than lot: random or "
-            "typiclust may serve better (docs/strategies.md#which-one).",
+            "notice: the learner knows little yet, in most classes no more than a "
+            "random ranking: random or typiclust may serve better (docs/strategies.md#which-one).",
         ]
     return "\n".join(lines)
 

@@ -243,7 +243,7 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         report("bought", round=1, n=len(labels), labels_left=purse.left)
 
     def _read_pool(self, dataset: Any, ends: float) -> Pool:
-        """Read the pool, or the share of it that there is time to read, drawn by lot.
+        """Read the pool, or the share of it that there is time to read, drawn at random.
 
         There is always a deadline: the pool may lie on slower storage than the training set, by
         whose reading the time was estimated. Sorted only inside its chunks, what was read when it

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluator.arguments import count
 from evaluator.choosing.importing import from_class_folders, from_coco, write_imported
 from evaluator.choosing.splitting import Amount, decoded_bytes, divide, write_splits
 from evaluator.datasets.archive import unpack
 from evaluator.datasets.dataset import open_splits, repeated_images
 from evaluator.datasets.layout import SPLITS
 from evaluator.datasets.sheets import RECIPES, contact_sheet, generate
+from evaluator.errors import ConfigurationError
 from evaluator.whole import refuse_taken
 
 USUAL = {"training": Amount(10, is_share=True), "validation": Amount(20, is_share=True)}
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--out", type=Path, help="folder to make (data/sheets-RECIPE)")
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--size", type=int, help="pixels (the recipe's)")
-    make.add_argument("--workers", type=_count, metavar="N", help="processes (one per core)")
+    make.add_argument("--workers", type=count, metavar="N", help="processes (one per core)")
     make.set_defaults(run=_make)
 
     archives = actions.add_parser("unpack", help="unpack the organisers' archives")
@@ -51,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     labels.add_argument("--images", type=Path, metavar="DIR", help="where a COCO file's images lie")
     labels.set_defaults(run=_import)
 
-    split = actions.add_parser("split", help="divide labelled images by lot for the judge")
+    split = actions.add_parser("split", help="divide labelled images at random for the judge")
     split.add_argument(
         "folders", type=Path, nargs="+", metavar="DIR", help="with images/ and labels.csv each"
     )
@@ -70,14 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images whose names match alike, in its first group if it has one, go to one split",
     )
     split.add_argument(
-        "--size", type=_count, metavar="PIXELS", help="shrink images whose sides are longer"
+        "--size", type=count, metavar="PIXELS", help="shrink images whose sides are longer"
     )
     split.add_argument("--seed", type=int, default=0)
     split.set_defaults(run=_split)
 
     check = actions.add_parser("check", help="read a data set and say what is in it")
     check.add_argument("data", type=Path, metavar="DIR")
-    check.add_argument("--workers", type=_count, metavar="N", help="threads that decode images")
+    check.add_argument("--workers", type=count, metavar="N", help="threads that decode images")
     check.set_defaults(run=_check)
 
     contact = actions.add_parser("contact-sheet", help="a picture of every class of a recipe")
@@ -103,6 +105,11 @@ def _unpack(flags: argparse.Namespace) -> int:
 def _import(flags: argparse.Namespace) -> int:
     refuse_taken(flags.out)
     if flags.source.suffix.lower() == ".json":
+        if flags.without:
+            raise ConfigurationError(
+                "bad-import",
+                "--without is for class folders; a COCO file says what shows no class.",
+            )
         imported = from_coco(flags.source, flags.images or flags.source.parent)
     else:
         imported = from_class_folders(flags.source, flags.without)
@@ -149,12 +156,6 @@ def _amount(text: str) -> Amount:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither a number of images, such as 200, nor a share, such as 20%"
         ) from None
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
 
 
 def _positives(labels: np.ndarray, class_names: Sequence[str]) -> str:

@@ -168,7 +168,7 @@ def plan_purchase(
 
     `fitted`: the learner has been trained on all that is labelled, so that the first step can go
     without. Where not even one look at the pool fits, it looks at as much of the pool as it can;
-    where that is less than the budget, at nothing, and the labels go by the last look, or by lot.
+    where that is less than the budget, at nothing, and labels go by the last look, or at random.
     """
     seconds -= costs.buy * now.budget * ESTIMATE_ERROR
     for steps in _wishes(kind, now, settings, fitted):

@@ -235,7 +235,7 @@ class Rounds:
         return rows[still][picks]
 
     def _by_last_look(self, k: int, pool: Pool, rng: torch.Generator) -> Tensor:
-        """The k most uncertain images of the last sound look; by lot where there was none."""
+        """The k most uncertain images of the last sound look; at random where there was none."""
         if self._sight is None:
             rows = pool.open.nonzero().flatten()
             return rows[torch.randperm(len(rows), generator=rng)[:k]]

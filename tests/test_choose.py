@@ -228,7 +228,7 @@ def test_the_learner_is_measured_on_the_first_folder_alone(
     ("f1", "little"),
     [
         ([0.667, 0.095], True),  # a yes to every image
-        ([0.67, 0.13], True),  # lot, with a little luck
+        ([0.67, 0.13], True),  # a random ranking, with a little luck
         ([0.9, 0.15], False),  # one of two is learned
         ([0.8, 0.5], False),
         ([0.0, 0.0], True),  # nothing was held out
@@ -400,7 +400,7 @@ def test_what_is_labelled_twice_counts_once(photos: Path, capsys: pytest.Capture
         (spoil_nothing, 6, ["--strategy", "entrpy"], "Did you mean 'entropy'?"),
         (spoil_nothing, 6, ["--strategy", "entropy:rounds=3"], "wants its labels in 3 rounds"),
         (spoil_an_image, 40, [], "40 labels are more than the 39 images"),
-        (spoil_nothing, 6, ["--minutes", "0.0001"], "would have chosen by lot"),
+        (spoil_nothing, 6, ["--minutes", "0.0001"], "would have chosen at random"),
         (spoil_nothing, 6, ["--exclude", "nowhere"], "nowhere is not a folder"),
         (contradict_a_label, 6, [], "are the same image, and have different labels"),
         (leave_a_cell_empty, 6, [], "labels.csv, line 25: striped is ''; a label is 0 or 1"),

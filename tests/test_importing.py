@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,15 @@ def test_folders_that_are_no_classes_are_told(photos: Path, capsys: pytest.Captu
     assert "one says that it shows no class" in refusal(photos, "--without", "good")
     (photos.parent / "labelled").mkdir()
     assert "exists already" in refusal(photos)
+
+
+def test_a_name_that_is_no_text_is_told(photos: Path, capsys: pytest.CaptureFixture[str]):
+    (photos / "dent" / "a.png").rename(photos / "dent" / os.fsdecode(b"\xff.png"))
+    assert imported(photos) == 2
+    assert "is not UTF-8; change it" in capsys.readouterr().err
+    (photos.parent / "export.json").write_text(json.dumps(coco()))
+    assert imported(photos.parent / "export.json", "--without", "good") == 2
+    assert "--without is for class folders" in capsys.readouterr().err
 
 
 def test_what_the_disk_refuses_leaves_nothing(

@@ -1,4 +1,4 @@
-"""`data split`: every labelled image in one split, by lot, and with it what belongs to it."""
+"""`data split`: every labelled image in one split, at random, and with it what belongs to it."""
 
 import csv
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def test_every_image_goes_into_one_split_with_its_labels(
     assert [len(part) for part in parts] == [10, 35, 15]
     everything = contents(folder / "labels.csv")
     assert parts[0] | parts[1] | parts[2] == everything
-    assert not any(sorted(part.values()) == list(part.values()) for part in parts), "by lot"
+    assert not any(sorted(part.values()) == list(part.values()) for part in parts), "at random"
     opened = open_splits(judged)
     assert not [*repeated_images(opened)]
     assert f"next: python -m evaluator data check {judged}" in capsys.readouterr().out

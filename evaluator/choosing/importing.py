@@ -130,7 +130,17 @@ def from_coco(table: Path, images: Path) -> Imported:
 
 
 def write_imported(imported: Imported, out: Path) -> None:
-    """Write `images/`, copied, and `labels.csv`, whole or not at all."""
+    """Write `images/`, copied, and `labels.csv`, whole or not at all.
+
+    Raises DatasetError where a name cannot stand in a table, or the disk refuses.
+    """
+    for name in (*imported.names, *imported.class_names):
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DatasetError(
+                "bad-import", f"The name {name!r} is not UTF-8; change it."
+            ) from error
 
     def put(row: int, target: Path) -> None:
         shutil.copyfile(imported.files[row], target)

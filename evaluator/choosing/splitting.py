@@ -1,4 +1,4 @@
-"""One's own labelled pictures, divided by lot into the three splits that the judge reads."""
+"""One's own labelled pictures, divided at random into the three splits that the judge reads."""
 
 import re
 import shutil
@@ -49,7 +49,7 @@ class Division:
     """Which images go where.
 
     names : of all images, as they will be called below images/.
-    rows : split -> which of them, in an order drawn by lot.
+    rows : split -> which of them, in an order drawn at random.
     """
 
     labelled: Labelled
@@ -66,7 +66,7 @@ def divide(
     side: int | None = None,
     seed: int = 0,
 ) -> Division:
-    """Draw by lot what is training, what is held out, and what is the pool.
+    """Draw at random what is training, what is held out, and what is the pool.
 
     Images that are the same to the byte count once. Of those whose names (as the splits will have
     them) match the regular expression `together` alike, in its first group if it has one, all go to

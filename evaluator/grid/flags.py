@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from evaluator.arguments import count
 from evaluator.datasets.sheets import RECIPES
 from evaluator.grid.hardware import FILE
 from evaluator.grid.plan import ANOTHER_TRAINING, POOL
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     source = data.add_mutually_exclusive_group()
     source.add_argument("--data", type=Path, metavar="DIR", help="a data set's folder")
     source.add_argument("--recipe", choices=RECIPES, help="generated painted sheets")
-    data.add_argument("--workers", type=_count, metavar="N", help="threads that decode images")
+    data.add_argument("--workers", type=count, metavar="N", help="threads that decode images")
     grid = p.add_argument_group("how often")
     grid.add_argument("--round", type=int, choices=(1, 2), default=2, help="the challenge's rules")
     grid.add_argument(
@@ -78,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     grid.add_argument(
         "--calibration", type=Path, default=FILE, metavar="FILE", help=f"for --hardware ({FILE})"
     )
-    grid.add_argument("--seeds", type=_count, default=1, metavar="N", help="purchase seeds (1)")
+    grid.add_argument("--seeds", type=count, default=1, metavar="N", help="purchase seeds (1)")
     grid.add_argument(
         "--first-seed",
         type=_seed,
@@ -87,10 +88,10 @@ def parser() -> argparse.ArgumentParser:
         help="of them (0): other machines can make other seeds, and `report` joins them",
     )
     grid.add_argument(
-        "--training-seeds", type=_count, default=1, metavar="M", help="per purchase (1)"
+        "--training-seeds", type=count, default=1, metavar="M", help="per purchase (1)"
     )
     grid.add_argument(
-        "--reference-seeds", type=_count, default=1, metavar="N", help="of the row `all` (1)"
+        "--reference-seeds", type=count, default=1, metavar="N", help="of the row `all` (1)"
     )
     grid.add_argument(
         "--references",
@@ -135,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--ray-address", metavar="A", help="of a running cluster; `auto` finds one")
     out.add_argument(
-        "--cpus-per-trial", type=_count, default=4, metavar="N", help="with --engine ray (4)"
+        "--cpus-per-trial", type=count, default=4, metavar="N", help="with --engine ray (4)"
     )
     out.add_argument(
         "--gpus-per-trial",
@@ -176,10 +177,4 @@ def _seed(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a whole number from 0 to {ANOTHER_TRAINING - 1}"
         )
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)

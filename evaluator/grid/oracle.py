@@ -103,7 +103,7 @@ def _hopeless(scorer: Scorer, tell: Tell) -> Losses:
 
 
 def _halves(n: int) -> tuple[list[int], list[int]]:
-    """The rows of the pool in two halves, drawn by lot; the same for every purchase."""
+    """The rows of the pool in two halves, drawn at random; the same for every purchase."""
     shuffled = torch.randperm(n, generator=stream(0, "oracle halves")).tolist()
     return shuffled[: n // 2], shuffled[n // 2 :]
 
