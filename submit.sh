@@ -34,7 +34,7 @@ case $found in
 esac
 
 commit=$(git rev-parse HEAD)
-"$PYTHON" -m evaluator package || fail "nothing was pushed: mend what is marked FAIL above."
+"$PYTHON" -m evaluator package || fail "nothing was pushed: fix what is marked FAIL above."
 git tag --annotate --message "Submission $name" "$tag" "$commit"
 if ! git push aicrowd "refs/tags/$tag"; then
     git tag --delete "$tag" >/dev/null

@@ -1,6 +1,6 @@
 """A post-purchase training as a kit is usually written, to compare with.
 
-PIL decodes each image anew each epoch, torchvision's transforms change it, a DataLoader with
+PIL decodes each image in each epoch, torchvision's transforms change it, a DataLoader with
 workers brings it, and the network computes in full precision. Nothing is held out.
 """
 

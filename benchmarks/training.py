@@ -9,7 +9,7 @@
 Side by side in one run, for each pipeline:
 
 kit      the judge's trainer: images decoded once, augmented in batches where they are trained on.
-plain    as a kit is usually written: PIL decodes each image anew each epoch, torchvision's
+plain    as a kit is usually written: PIL decodes each image in each epoch, torchvision's
          transforms, a DataLoader with 4 workers, full precision.
 limit    the kit's passes through the same network, in the same precision and batches of the same
          sizes, on images that stay where they are: no decoding, no augmentation.

@@ -14,7 +14,7 @@ COMMANDS = {  # name: (module with `add_arguments(parser)`, what it is for)
     "report": ("evaluator.report.command", "one HTML page of one or several evaluations"),
     "doctor": (
         "evaluator.readiness.doctor",
-        "what this machine lacks, and how to mend it",
+        "what this machine lacks, and how to fix it",
     ),
     "calibrate": (
         "evaluator.readiness.calibrate",

@@ -306,7 +306,7 @@ class Learner:
         """`batch` (B, 3, S, S) on the device, channels-last; a GPU fetches it in its turn.
 
         For a GPU it is filled up to `size` images: at every size that is new to it, cuDNN looks
-        for its kernels anew, which takes longer than many a batch.
+        for its kernels again, which takes longer than many a batch.
         """
         if self.resolved.device.type == "cuda" and 0 < len(batch) < size:
             batch = torch.cat([batch, batch[:1].expand(size - len(batch), -1, -1, -1)])

@@ -84,7 +84,7 @@ def register(
     the first line of the docstring is what `--list` prints. `plan` and `members`: see `Entry`.
 
     Raises ValueError, before anything is trained, where one of these cannot be used. The same
-    function can be registered again, so that a module that failed half way can be imported anew.
+    function can be registered again, so that a module that failed half way can be imported again.
     """
 
     def decorate(function: Selection) -> Selection:

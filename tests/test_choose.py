@@ -60,7 +60,7 @@ def test_what_is_chosen_lies_ready_to_be_labelled(
 ):
     assert choose.main(flags(photos, "batch", 6, "--strategy", strategy)) == 0
     printed = capsys.readouterr()
-    assert "2 of 42 images are labelled already, excluded or doubles" in printed.err
+    assert "2 of 42 images are labelled already, excluded or duplicates" in printed.err
     assert "6 of 40 images" in printed.out
     assert ("F1 so far" in printed.out) == (strategy != "random")
     assert ("learning from 24" in printed.err) == (strategy != "random")

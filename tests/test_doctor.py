@@ -1,4 +1,4 @@
-"""The doctor says what is wrong, how to mend it, and does not fall ill itself."""
+"""The doctor says what is wrong, how to fix it, and does not fall ill itself."""
 
 import hashlib
 import json
@@ -110,7 +110,7 @@ CASES: dict[str, Case] = {
         lambda: installation.gpu_check(DEAD, "Tesla T4, 570.86"),
         "warn",
         "not looked at, for torch does not import (nvidia-smi: Tesla T4",
-        "mend torch",
+        "fix torch",
     ),
     "hardly any memory": (
         lambda: machine.memory_check(GIB),

@@ -164,7 +164,7 @@ def test_a_record_that_lacks_a_field_is_refused_with_file_and_line(evaluation: E
     first, second, *rest = path.read_text().splitlines(keepends=True)
     path.write_text("".join([first, second.replace('"macro_f1"', '"macro"'), *rest]))
     with pytest.raises(ConfigurationError, match=r"scores\.jsonl, line 2 .* it lacks 'macro_f1'"):
-        replace(evaluation)  # reads the journals anew
+        replace(evaluation)  # reads the journals again
 
 
 def test_killed_fifty_times_it_loses_the_step_in_flight_and_nothing_else(
@@ -181,7 +181,7 @@ def test_killed_fifty_times_it_loses_the_step_in_flight_and_nothing_else(
         if child == 0:
             # tqdm's own lock is shared with forks, and one that is killed never gives it back.
             tqdm.set_lock(threading.RLock())
-            again = replace(evaluation)  # reads the journals anew
+            again = replace(evaluation)  # reads the journals again
             again.run()
             os._exit(0)
         if kills < 50:
@@ -230,7 +230,7 @@ def test_every_purchase_says_on_what_machine_it_was_made(
 def test_what_a_killed_run_left_in_the_vault_is_not_read(
     evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine that lost power can leave anything there, and the labels are bought anew."""
+    """A machine that lost power can leave anything there, and the labels are bought again."""
     monkeypatch.setattr(evaluator.grid.purchases, "run_submission", buy_first_rows)
     trial = next(evaluation.plan.purchases())
     left = evaluation.out / "vault" / f"{trial.identity}.jsonl"

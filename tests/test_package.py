@@ -272,7 +272,7 @@ UNREADABLE: dict[str, tuple[dict[str, str | bytes], str, str]] = {
     ),
     "a Latin-1 module": ({"a/b.py": b"x = 'f\xfcr'"}, "a/b.py is not Python", "as UTF-8"),
     "a UTF-16 module": ({"a/b.py": "x".encode("utf-16")}, "a/b.py is not Python", "as UTF-8"),
-    "no Python": ({"a/b.py": "def f(:"}, "a/b.py is not Python: invalid syntax", "mend it"),
+    "no Python": ({"a/b.py": "def f(:"}, "a/b.py is not Python: invalid syntax", "fix it"),
     "a link that leads nowhere": ({}, "a/b.py cannot be read: No such file", "commit a/b.py"),
 }
 

@@ -161,7 +161,7 @@ def test_of_one_folder_the_newest_conditions_count(write: Write) -> None:
 def test_of_one_folder_the_newest_data_count(write: Write) -> None:
     """Else a label that was corrected would leave a folder that can never be reported again."""
     write("a", "random", "entropy", score=0.1)
-    results = read_results([write("a", "random", fingerprint="mended", score=0.8)])
+    results = read_results([write("a", "random", fingerprint="fixed", score=0.8)])
     assert {trial.macro_f1(("quick", trial.seed)) for trial in results.trials} == {0.8, 0.81}
     assert results.strategies == ("random",)
     (notice,) = results.notices

@@ -170,7 +170,7 @@ def test_an_image_that_may_not_be_read_is_named(
     read = Path.read_bytes
     shut = folder / "images" / "0030.png"
     twin = folder / "images" / "0031.png"
-    twin.write_bytes(read(shut))  # only files of one size are read to know doubles
+    twin.write_bytes(read(shut))  # only files of one size are read to know duplicates
 
     def refused(path: Path) -> bytes:
         if path == shut:

@@ -88,8 +88,8 @@ def commit_weights(sides: Sides) -> None:
 REFUSED: dict[Callable[[Sides], None], str] = {
     lose_the_remote: "git remote add aicrowd ADDRESS",
     lose_the_other_side: "the remote 'aicrowd' does not answer",
-    leave_a_change: "nothing was pushed: mend what is marked FAIL above",
-    commit_weights: "nothing was pushed: mend what is marked FAIL above",
+    leave_a_change: "nothing was pushed: fix what is marked FAIL above",
+    commit_weights: "nothing was pushed: fix what is marked FAIL above",
 }
 
 

@@ -193,7 +193,7 @@ ENDINGS: dict[Status, tuple[str, str]] = {
     "timeout": ("deadline", "--minutes 5"),
     "over_budget": ("purchases", "stop at the budget"),
     "out_of_memory": ("memory", "hold less at once"),
-    "crashed": ("run", "mend that line"),
+    "crashed": ("run", "fix that line"),
     "bad_output": ("predictions", "one row per image"),
 }
 

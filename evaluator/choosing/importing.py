@@ -108,13 +108,13 @@ def from_coco(table: Path, images: Path) -> Imported:
         raise DatasetError(
             "bad-import",
             f"{table}: an annotation names image {unknown[0][0]!r} and category {unknown[0][1]!r}, "
-            "which are not both in `images` and `categories`. Export it anew.",
+            "which are not both in `images` and `categories`. Export it again.",
         )
     for kind, called in (("categories", classes), ("images", listed)):
         if len(set(called.values())) < len(read[kind]) or not called:
             raise DatasetError(
                 "bad-import",
-                f"{table}: `{kind}` is empty, or has an `id` or a name twice. Mend it there.",
+                f"{table}: `{kind}` is empty, or has an `id` or a name twice. Fix it there.",
             )
     class_names = _class_names(table, list(classes.values()))
     columns = {key: column for column, key in enumerate(classes)}

@@ -160,7 +160,7 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
         if content not in known:
             fresh.setdefault(content, file)
     if left_out := len(files) - len(fresh):
-        say(f"{left_out} of {len(files)} images are labelled already, excluded or doubles")
+        say(f"{left_out} of {len(files)} images are labelled already, excluded or duplicates")
     with ThreadPoolExecutor(SEVERAL) as threads:
         troubles = dict(zip(fresh, threads.map(_trouble, fresh.values()), strict=True))
     bad = {content: trouble for content, trouble in troubles.items() if trouble}

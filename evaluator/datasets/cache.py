@@ -87,7 +87,7 @@ def cached_images(
 def load_images(path: Path) -> np.ndarray:
     """Decoded images, (N, H, W, 3) uint8, mapped read-only.
 
-    While they are mapped their file is held: nobody who decodes anew takes it away.
+    While they are mapped their file is held: nobody who decodes afresh takes it away.
     """
     with path.open("rb") as file:
         with suppress(OSError):  # a file system without locks

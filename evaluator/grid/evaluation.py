@@ -109,7 +109,7 @@ class Evaluation:
     def score(self, trial: Trial, pipeline: str, seed: int) -> Record | None:
         """What the journal holds of one post-purchase training, by this code and settings.
 
-        A score of what the trial bought before it was made anew is none.
+        A score of what the trial bought before it was made again is none.
         """
         found = self.scores.last(trial.identity, pipeline, seed)
         known = {p.name: p for p in self.plan.pipelines}

@@ -54,7 +54,7 @@ def oracle_trainings(
 ) -> Iterator[tuple[Pipeline, int]]:
     """What it trains for purchases of (budget, seed): pipelines and numbers of images.
 
-    The halves of the pool are learned once for all of them, and anew by each process on a cluster.
+    The halves of the pool are learned once for all of them, and again by each process on a cluster.
     """
     different = set(purchases)
     for half in _halves(n_pool) if different else ():

@@ -53,7 +53,7 @@ def buy(
         raise ValueError(f"{trial.identity} has no budget to buy with.")
     splits = plan.splits
     vault_file = out / "vault" / f"{trial.identity}.jsonl"
-    vault_file.unlink(missing_ok=True)  # of a run that was killed: it is bought anew
+    vault_file.unlink(missing_ok=True)  # of a run that was killed: it is bought again
     sold = Journal(vault_file)
     vault = LabelVault(
         splits.unlabelled.labels,

@@ -17,7 +17,7 @@ WIDEST = 110  # columns
 class Check:
     """One finding.
 
-    status : "ok"; "warn", the rest works without it; "fail", it has to be mended first.
+    status : "ok"; "warn", the rest works without it; "fail", it has to be fixed first.
     detail : what was found, and what was expected where that is something else.
     fix : what to do about it, best a command to type; every "warn" and "fail" has one.
     """

@@ -1,4 +1,4 @@
-"""`python -m evaluator doctor`: what this machine has, what it lacks, how to mend it.
+"""`python -m evaluator doctor`: what this machine has, what it lacks, how to fix it.
 
 Runs on the standard library alone, for it is asked when an installation does not work.
 """

@@ -75,7 +75,7 @@ def _parsed(source: Path, folder: Path) -> ast.Module:
     try:
         return ast.parse(source.read_bytes(), str(name))
     except SyntaxError as error:
-        fix = "mend it; where it is an encoding, save it as UTF-8"
+        fix = "fix it; where it is an encoding, save it as UTF-8"
         raise UnreadableError(f"{name} is not Python: {error}", fix) from error
     except OSError as error:
         fix = f"commit {name} itself, if it is a link to another file"

@@ -141,7 +141,7 @@ def gpu_check(probe: Probe, driver: str | None) -> Check:
     driver = "; ".join((driver or "").splitlines())
     if probe.found is None:
         detail = f"not looked at, for torch does not import (nvidia-smi: {driver or 'no answer'})"
-        return Check("gpu", "warn", detail, "mend torch first")
+        return Check("gpu", "warn", detail, "fix torch first")
     gpus = probe.found["gpus"]
     broken = [gpu for gpu in gpus if gpu["error"]]
     if broken:
@@ -169,7 +169,7 @@ def weights_check(probe: Probe) -> Check:
     """The ImageNet weights that pipelines start from, in torch's cache."""
     name = "weights"
     if probe.found is None:
-        return Check(name, "warn", "not looked at, for torch does not import", "mend torch first")
+        return Check(name, "warn", "not looked at, for torch does not import", "fix torch first")
     weights = [(w["architecture"], Path(w["path"]), w["url"]) for w in probe.found["weights"]]
     damaged = [path for _, path, _ in weights if path.exists() and not _whole(path)]
     missing = [entry for entry in weights if not entry[1].exists()]

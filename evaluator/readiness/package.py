@@ -139,9 +139,9 @@ def aicrowd_check(file: Path) -> Check:
     try:
         about = json.loads(file.read_text())
     except ValueError as error:
-        return Check(name, "fail", f"it is not JSON: {error}", f"mend it, and {COMMIT}")
+        return Check(name, "fail", f"it is not JSON: {error}", f"fix it, and {COMMIT}")
     if not isinstance(about, dict):
-        return Check(name, "fail", "it is no JSON object", f"mend it, and {COMMIT}")
+        return Check(name, "fail", "it is no JSON object", f"fix it, and {COMMIT}")
     wrong = [f"{key}: {says}" for key, (right, says) in FIELDS.items() if not right(about.get(key))]
     if wrong:
         return Check(name, "fail", "; ".join(wrong), f"edit {name}, and {COMMIT}")

@@ -31,7 +31,7 @@ HINTS: dict[Status, tuple[str, str]] = {
         "hold less at once: images as uint8, smaller batches, fewer worker processes; what all "
         "processes hold together counts",
     ),
-    "crashed": ("run", "the traceback above ends where it broke; mend that line"),
+    "crashed": ("run", "the traceback above ends where it broke; fix that line"),
     "bad_output": (
         "predictions",
         "return one row per image and one column per class, of whole numbers 0 and 1:\n"

@@ -132,5 +132,5 @@ def _broken(path: Path, number: int, what: str) -> ConfigurationError:
     return ConfigurationError(
         "journal-broken",
         f"{path}, line {number} cannot be read: {what}. Only a last line can be torn by a killed "
-        "run; restore the file, or begin anew with another --out.",
+        "run; restore the file, or begin again with another --out.",
     )

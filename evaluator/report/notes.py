@@ -1,6 +1,6 @@
 """What a submission told of its purchases, read from OUT/notes/TRIAL.json.
 
-It comes from the submission, so it is checked anew, as it was before the judge wrote it there.
+It comes from the submission, so it is checked again, as it was before the judge wrote it there.
 """
 
 import json

@@ -188,7 +188,7 @@ def import_run(run_py: Path) -> Any:
     Raises ImportError where that name does not lead to `run_py`.
     """
     name = run_py.stem
-    # Ours is imported already; a worker process that starts anew looks for it on its parent's path.
+    # Ours is imported already; a worker that starts again looks for it on its parent's path.
     first = [str(Path(base_run.__file__).parent), str(run_py.parent)]
     sys.path[:] = [*first, *(path for path in sys.path if path not in first)]
     if run_py.suffix != ".py" or "." in name:
@@ -292,7 +292,7 @@ def limit_tasks(most: int) -> None:
 
 def main() -> None:
     die_with_parent()
-    # A worker process that starts anew imports its parent's main module, which is not for it.
+    # A worker process that starts again imports its parent's main module, which is not for it.
     sys.modules["__main__"] = ModuleType("__main__")
     judge = Judge(Channel(socket.socket(fileno=int(sys.argv[1]))))
     job = json.loads(Path(sys.argv[2]).read_text())

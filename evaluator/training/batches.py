@@ -40,7 +40,7 @@ class Batches:
         self._blurs = stream(seed, "post-purchase blurs")
 
     def epoch(self) -> Iterator[Batch]:
-        """Every row that is trained on once, shuffled anew."""
+        """Every row that is trained on once, shuffled afresh."""
         shuffled = self._rows[torch.randperm(len(self._rows), generator=self._order)]
         dice = _thrown(self._pipeline, self.sizes, self._mirrors, self._blurs)
         return self._gathered(shuffled, self.sizes, *dice)

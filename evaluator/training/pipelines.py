@@ -79,7 +79,7 @@ class Pipeline:
             (
                 "averaged_share",
                 not (self.averaged_share and self.frozen_features),
-                "0 where features are frozen (batch-norm statistics are made anew)",
+                "0 where features are frozen (batch-norm statistics are made again)",
             ),
             (
                 "muon_learning_rate",

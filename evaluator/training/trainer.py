@@ -221,7 +221,7 @@ def _adopt(average: AveragedModel, network: nn.Module, batches: Batches) -> None
     """Give `network` the averaged weights, and the batch-norm statistics that belong to them.
 
     Averaged filters answer more weakly than any of the filters they come from, so their statistics
-    are no average either: they are taken anew over what was trained on, which comes as images are
+    are no average either: they are taken again over what was trained on, which comes as images are
     predicted, neither turned nor blurred.
     """
     network.load_state_dict(average.module.state_dict())

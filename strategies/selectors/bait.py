@@ -117,7 +117,7 @@ class _Information:
         self._b += hu * (gf * gf * pf * hu - 2 * gf * hw)
 
     def _recompute(self) -> None:
-        """Everything anew from M, and who leads."""
+        """Everything from M, and who leads."""
         self._inverse = torch.linalg.inv(self.information)  # (C, R, R)
         self._covering = self._inverse @ self._fisher @ self._inverse
         a, b = torch.empty_like(self._s), torch.empty_like(self._s)  # (N, C)

@@ -16,7 +16,7 @@ Rows = slice | Tensor
 
 KEEP_NUMBERS = 2**26
 """Embeddings up to this many numbers are kept as float32 (256 MiB); larger ones are converted
-block by block, each time anew."""
+block by block, every time."""
 
 SAME = 4e-6
 """Squared distances below this share of the squared norm are rounding, and are set to 0."""

@@ -6,7 +6,7 @@ authors do. Typicality: one over the mean distance to the 20 nearest of the same
 with fewest labelled images come first, larger before smaller; those of fewer than 5 images come
 last. Adaptations: images chosen count as labelled when clusters are visited again; a cluster of
 more than 4,096 images measures typicality against a sample of 4,096; typicality is not computed
-anew when a cluster is visited again.
+again when a cluster is visited again.
 """
 
 import torch

@@ -127,7 +127,7 @@ def test_a_newcomer_needs_a_decorator_and_a_docstring():
 
     strategy = parse_strategy("newcomer:offset=2")
     assert strategy.select(pool_of(views()), 3, generator()).tolist() == [2, 3, 4]
-    register("newcomer", source="tests")(first_k)  # as when its module is imported anew
+    register("newcomer", source="tests")(first_k)  # as when its module is imported again
     with pytest.raises(ValueError, match=r"registered already, by .*first_k; .*uniform needs anot"):
         register("newcomer", source="tests")(uniform)
     with pytest.raises(ValueError, match="needs a docstring"):
