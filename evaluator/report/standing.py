@@ -15,6 +15,11 @@ from evaluator.report.parts import Fold, Part, Picture, Section, Table, Text, co
 from evaluator.report.views import View
 from evaluator.report.words import counted, listed, number, spoken
 
+SEEDS = (
+    "Mean with its 95 % interval; the small ticks below are single seeds. An arrow: the interval "
+    "goes on past the edge."
+)
+ONE_SEED = "Each point is one purchase seed: there is no interval yet."
 INTERVALS = (
     "The 95 % intervals are over purchase seeds: made so, 95 of 100 hold the mean that endlessly "
     "many seeds would have, on the same data set, with the same pairs and pipelines (where scores "
@@ -70,8 +75,7 @@ def _picture(name: str, rows: Sequence[Row], looks: Mapping[str, Look]) -> Pictu
         lambda axes: draw_estimates(axes, estimates, title=f"macro-F1, {name}"),
         height=0.9 + 0.36 * len(rows),
         alt=f"Macro-F1 under {name}, best first: {spelled}.",
-        caption="Mean with its 95 % interval; the small ticks below are single seeds. An arrow: "
-        "the interval goes on past the edge.",
+        caption=SEEDS if any(row.interval for row in rows) else ONE_SEED,
     )
 
 
