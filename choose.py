@@ -26,7 +26,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evaluator.errors import ConfigurationError, DatasetError, missing_requirement, more
+from evaluator.errors import (
+    ConfigurationError,
+    DatasetError,
+    missing_requirement,
+    more,
+    spoken_of_the_disk,
+)
 
 try:
     import numpy as np
@@ -85,6 +91,11 @@ def choose(
         if looks:
             say(f"learning from {len(labelled.images):,} labelled images ...")
         buyer.pre_training_phase(labelled.images, seconds)
+        measured = buyer.measured_on
+        if looks and measured < len(labelled.images):
+            say(f"what it is worth is measured on the {measured:,} of the first folder")
+        elif looks and labelled.drawn < measured:
+            say(f"the first folder has {labelled.drawn} images, too few to measure on: all count")
         left = None if seconds is None else seconds - (time.monotonic() - started)
         say(f"choosing {budget:,} of {len(pool):,}, by {buyer.strategy.spec} ...")
         rows = list(buyer.purchase_phase(pool, labelled.images, budget, left))
@@ -100,9 +111,11 @@ def choose(
         )
     f1 = buyer.validation_f1
     beliefs = {"probabilities", "committee"}
-    drawn = labelled.images.labels[: labelled.drawn]
-    trusting = bool(buyer.looked_at & beliefs) and knows_little(f1, drawn)
-    return Choice(buyer.strategy.spec, rows, expected, f1, told, looks, trusting)
+    usual = labelled.images.labels[:measured]
+    trusting = bool(buyer.looked_at & beliefs) and knows_little(f1, usual)
+    return Choice(
+        buyer.strategy.spec, rows, expected, f1, usual.mean(axis=0), told, looks, trusting
+    )
 
 
 def knows_little(f1: Sequence[float], labels: NDArray[np.uint8]) -> bool:
@@ -120,7 +133,7 @@ def knows_little(f1: Sequence[float], labels: NDArray[np.uint8]) -> bool:
     return bool((torch.tensor(f1) <= by_lot).float().mean() > 0.5)
 
 
-def summary(choice: Choice, labelled: Labelled, pool: Images, into: Path) -> str:
+def summary(choice: Choice, class_names: Sequence[str], pool: Images, into: Path) -> str:
     """What was chosen and, per class, what the learner can do and expects to be in it."""
     lines = [f"{len(choice.rows):,} of {len(pool):,} images are in {into}: fill in labels.csv."]
     if choice.looked and len(pool.read) < len(pool):
@@ -131,8 +144,7 @@ def summary(choice: Choice, labelled: Labelled, pool: Images, into: Path) -> str
     expected = [choice.expected[row] for row in choice.rows if choice.expected[row]]
     if expected:
         sums = np.sum(expected, axis=0)
-        usual = labelled.images.labels[: labelled.drawn].mean(axis=0) * len(expected)
-        rows = zip(labelled.class_names, choice.f1, sums, usual, strict=True)
+        rows = zip(class_names, choice.f1, sums, choice.usual * len(expected), strict=True)
         headers = ["", "F1 so far", "expected in them", "in as many drawn"]
         lines += ["", tabulate(list(rows), headers, floatfmt=("", ".2f", ".0f", ".0f"))]
     if choice.trusting:
@@ -152,9 +164,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         buyer = buyer_of_one_round(flags.strategy, flags.seed)
         seen = buyer.learner_settings.resolved().image_size
         labelled = read_labelled(flags.labelled, SPARE_PIXELS * seen)
-        if labelled.drawn < len(labelled.images):
-            first = f"the {labelled.drawn} images of {flags.labelled[0]}"
-            say(f"what the learner is worth is measured on {first}")
         pool = read_pool(flags.pool, labelled, flags.exclude)
         if flags.budget > len(pool):
             raise ConfigurationError(
@@ -172,13 +181,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:  # of the buyer, in its own words
         print(f"error: {error}\n{more('messages-of-our-own-submission')}", file=sys.stderr)
         return 2
-    except OSError as error:  # of a disk
-        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(spoken_of_the_disk(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Stopped; nothing was written.", file=sys.stderr)
         return 130
-    print(summary(choice, labelled, pool, flags.into))
+    print(summary(choice, labelled.class_names, pool, flags.into))
     return 0
 
 

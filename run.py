@@ -169,6 +169,12 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         return predictions
 
     @property
+    def measured_on(self) -> int:
+        """So many of the training set, the first ones, the learner is measured on."""
+        enough = self.drawn is not None and self.drawn >= self._learner.fewest_measured
+        return cast(int, self.drawn) if enough else len(self._labelled)
+
+    @property
     def validation_f1(self) -> list[float]:
         """The learner's F1 per class, cross-validated on what is labelled; empty before a fit."""
         return self._learner.validation_f1_.tolist() if self._learner.members_ else []

@@ -6,7 +6,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from evaluator.errors import ConfigurationError, DatasetError, missing_requirement
+from evaluator.errors import (
+    ConfigurationError,
+    DatasetError,
+    missing_requirement,
+    spoken_of_the_disk,
+)
 
 # A module is imported when its command is asked for: `doctor` must run where torch does not.
 COMMANDS = {  # name: (module with `add_arguments(parser)`, what it is for)
@@ -40,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigurationError, DatasetError) as error:
         print(error.spoken, file=sys.stderr)
         return 2
-    except OSError as error:  # of a disk
-        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(spoken_of_the_disk(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)

@@ -112,11 +112,18 @@ def _import(flags: argparse.Namespace) -> int:
             )
         imported = from_coco(flags.source, flags.images or flags.source.parent)
     else:
+        if flags.images:
+            raise ConfigurationError(
+                "bad-import", "--images is for a COCO file; class folders hold their own."
+            )
         imported = from_class_folders(flags.source, flags.without)
     write_imported(imported, flags.out)
     print(f"{len(imported.files):,} images; {_positives(imported.labels, imported.class_names)}")
     folder = shlex.quote(str(flags.out))
-    print(f"next: python choose.py --labelled {folder} --pool DIR --budget 200 --into DIR")
+    print(
+        f"next: python choose.py --labelled {folder} --pool POOL --budget 200 "
+        "--strategy uherding --into BATCH"
+    )
     return 0
 
 

@@ -1,7 +1,9 @@
 """Exceptions the judge raises. Each message says what came, what was expected, what to do."""
 
+import errno
 import sys
 
+REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
 PAGE = "docs/troubleshooting.md"
 
 
@@ -42,6 +44,13 @@ class DatasetError(ExplainedError):
 
 class ConfigurationError(ExplainedError):
     """A flag, a setting or a file given to the judge cannot be used as it stands."""
+
+
+def spoken_of_the_disk(error: OSError) -> str:
+    """The lines a command prints where a disk refuses; any other error of the system is a fault."""
+    if error.errno not in REFUSALS:
+        raise error
+    return f"error: {error}\n{more('cannot-write')}"
 
 
 def missing_requirement(command: str, error: ImportError) -> ConfigurationError:

@@ -128,6 +128,11 @@ class Learner:
         return (self.look(images).probabilities >= self.thresholds_).to(torch.uint8)
 
     @property
+    def fewest_measured(self) -> int:
+        """Rows that a fit needs as `reference`; below that it is measured on all."""
+        return 2 * self._n_folds
+
+    @property
     def _n_folds(self) -> int:
         return self.settings.members if self.settings.members > 1 else HELD_OUT_FOLDS
 
@@ -136,7 +141,7 @@ class Learner:
         n_members, n_folds = self.settings.members, self._n_folds
         rng = stream(self.seed, f"learner/folds/{len(self.folds_)}")
         self.folds_ = extend_folds(self.folds_, labels, n_folds, rng)
-        self._holds_out = len(labels) >= 2 * n_folds
+        self._holds_out = len(labels) >= self.fewest_measured
         if not self._holds_out:  # too few
             return [torch.arange(len(labels))] * n_members
         return [(self.folds_ != member).nonzero().flatten() for member in range(n_members)]
@@ -253,7 +258,7 @@ class Learner:
                 times[unseen] += 1
         known = times > 0
         trusted = known & torch.isfinite(logits).all(1)  # else the net has diverged
-        if reference is not None and reference >= 2 * self._n_folds:
+        if reference is not None and reference >= self.fewest_measured:
             trusted[reference:] = False
         if trusted.any():
             self.calibration_ = calibrate(

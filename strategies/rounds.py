@@ -239,6 +239,7 @@ class Rounds:
         if self._sight is None:
             rows = pool.open.nonzero().flatten()
             return rows[torch.randperm(len(rows), generator=rng)[:k]]
+        self.looked_at = {"probabilities"}
         rows, sight = self._sight
         still = pool.open[rows]
         entropy = mean_binary_entropy(sight.probabilities[still])

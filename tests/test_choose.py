@@ -221,7 +221,13 @@ def test_the_learner_is_measured_on_the_first_folder_alone(
     both = ["--labelled", str(photos / "labelled"), str(photos / "batch")]
     assert choose.main([*flags(photos, "batch-2"), *both]) == 0
     assert seen == [(30, 24)]
-    assert f"measured on the 24 images of {photos / 'labelled'}" in capsys.readouterr().err
+    assert "measured on the 24 of the first folder" in capsys.readouterr().err
+    few = ["--labelled", str(photos / "batch"), str(photos / "labelled")]
+    labels = (photos / "batch" / "labels.csv").read_text().splitlines()
+    emptied = [labels[0], *labels[1:5], *(line.split(",")[0] + ",,," for line in labels[5:])]
+    (photos / "batch" / "labels.csv").write_text("\n".join(emptied))
+    assert choose.main([*flags(photos, "batch-3"), *few]) == 0
+    assert "the first folder has 4 images, too few to measure on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

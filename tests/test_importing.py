@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from evaluator.__main__ import main
-from evaluator.choosing.pictures import read_labelled
+from evaluator.choosing.pictures import copy_image, read_labelled
 from evaluator.datasets.layout import read_split
+from evaluator.errors import DatasetError
 
 
 def picture(path: Path, shade: int) -> Path:
@@ -78,7 +79,8 @@ def test_each_folder_is_a_class(photos: Path, capsys: pytest.CaptureFixture[str]
     told = capsys.readouterr()
     assert told.out.splitlines() == [
         "4 images; dent 50.0%, scratch 50.0%; none 25.0%",
-        f"next: python choose.py --labelled {labelled} --pool DIR --budget 200 --into DIR",
+        f"next: python choose.py --labelled {labelled} --pool POOL --budget 200"
+        " --strategy uherding --into BATCH",
     ]
     assert told.err == "1 images lie in the folders of several classes and show all of them\n"
     assert len(read_labelled([labelled], 8).images) == 4
@@ -104,6 +106,7 @@ def test_a_coco_file_with_its_images(photos: Path, capsys: pytest.CaptureFixture
         ["good/c.png", "0", "0"],
     ]
     told = capsys.readouterr().err
+    assert "2 images were found by name alone: 'line 2\\\\b.png' as 'dent/line 2/b.png'" in told
     assert "1 of 3 images have no annotation and count as showing no class" in told
     assert f"2 images below {photos} are not in export.JSON and are left out" in told
     assert len(read_split("any", photos.parent / "labelled" / "labels.csv").images) == 3
@@ -204,6 +207,8 @@ def test_a_name_that_is_no_text_is_told(photos: Path, capsys: pytest.CaptureFixt
     (photos.parent / "export.json").write_text(json.dumps(coco()))
     assert imported(photos.parent / "export.json", "--without", "good") == 2
     assert "--without is for class folders" in capsys.readouterr().err
+    assert imported(photos, "--images", str(photos)) == 2
+    assert "--images is for a COCO file" in capsys.readouterr().err
 
 
 def test_what_the_disk_refuses_leaves_nothing(
@@ -212,7 +217,30 @@ def test_what_the_disk_refuses_leaves_nothing(
     def full(*_: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shutil.copyfile", full)
+    monkeypatch.setattr("evaluator.choosing.importing.copy_image", full)
     assert imported(photos) == 2
     assert "labelled cannot be written ([Errno 28]" in capsys.readouterr().err
     assert [path.name for path in photos.parent.iterdir()] == ["photos"]
+
+
+def test_a_source_that_cannot_be_read_is_not_blamed_on_the_target(tmp_path: Path):
+    with pytest.raises(DatasetError, match=r"image .*gone\.png cannot be read") as refused:
+        copy_image(tmp_path / "gone.png", tmp_path / "there.png")
+    assert refused.value.code == "unreadable-image"
+
+
+def test_class_folders_may_be_links(photos: Path):
+    (photos / "worn").symlink_to(photos / "scratch")
+    assert imported(photos, "--without", "good") == 0
+    rows = {row[0]: row[1:] for row in table(photos.parent / "labelled")}
+    assert rows["filename"] == ["dent", "scratch", "worn"]
+    assert rows["scratch/a.png"] == ["0", "1", "1"]
+    assert rows["dent/line 2/b.png"] == ["1", "1", "1"]
+
+
+def test_an_image_in_two_folders_that_show_nothing_shows_nothing(photos: Path):
+    picture(photos / "background" / "same.png", 4)
+    assert imported(photos, "--without", "good", "background") == 0
+    rows = {row[0]: row[1:] for row in table(photos.parent / "labelled")}
+    assert rows["background/same.png"] == ["0", "0"]
+    assert "good/c.png" not in rows

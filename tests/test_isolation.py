@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.records.trial import Pair
 from evaluator.submission.answers import check_notes, check_predictions
+from evaluator.submission.cores import own_cores
 from evaluator.submission.isolation import last_lines, preflight, run_submission
 from evaluator.submission.sandbox import Sandbox
 from evaluator.submission.vault import LabelVault
@@ -163,6 +165,22 @@ def test_a_dead_leader_is_not_taken_for_a_slow_one(run: Runner) -> None:
     assert result.outcome.status == "crashed"
     assert "ended with exit code 1" in result.outcome.reason
     assert time.monotonic() - started < 45, "well before the deadline"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_two_purchases_side_by_side_run_on_other_cores(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where no other run holds a core
+    everywhere = os.sched_getaffinity(0)
+    with own_cores(1):  # of another evaluation
+        taken = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, everywhere)
+        result = run(limits=Limits(cpus=1), pre_training="print(os.sched_getaffinity(0))")
+    assert result.outcome.status == "ok", result.outcome.reason
+    ran_on = re.search(r"{(\d+)}", result.log.read_text())
+    assert ran_on is not None
+    assert int(ran_on[1]) in everywhere - taken
 
 
 def test_a_reader_who_does_not_read_runs_out_of_time(run: Runner) -> None:

@@ -158,7 +158,7 @@ def test_what_is_broken_off_leaves_all_as_it_was(
     def interrupted(*_: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("shutil.copyfile", interrupted)
+    monkeypatch.setattr("evaluator.choosing.splitting.copy_image", interrupted)
     assert split(folder) == 130
     assert capsys.readouterr().err.endswith("\nStopped.\n")
     assert [path.name for path in folder.parent.iterdir()] == ["labelled"]

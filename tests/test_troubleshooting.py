@@ -157,9 +157,18 @@ def test_both_commands_say_what_a_disk_says(
     def broken(_: Path) -> None:
         raise OSError(5, "Input/output error")
 
+    def at_fault(_: Path) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
     monkeypatch.setattr(dataset, "find_splits", broken)
     assert command() == 2
-    assert capsys.readouterr().err.splitlines()[-1] == "error: [Errno 5] Input/output error"
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "error: [Errno 5] Input/output error",
+        "more: docs/troubleshooting.md#cannot-write",
+    ]
+    monkeypatch.setattr(dataset, "find_splits", at_fault)
+    with pytest.raises(FileNotFoundError):  # with its traceback
+        command()
 
 
 @pytest.mark.parametrize(

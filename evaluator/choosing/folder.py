@@ -1,16 +1,17 @@
 """What was chosen, as a folder for those who label."""
 
 import csv
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from evaluator.choosing.pictures import SEVERAL, Images
+from evaluator.choosing.pictures import SEVERAL, Images, copy_image
 from evaluator.choosing.sheet import contact_sheet
 from evaluator.whole import made_whole
 
@@ -23,6 +24,7 @@ class Choice:
     expected : row -> one probability per class; empty where the strategy looks at nothing.
     looked : whether the strategy looks at images at all.
     f1 : the learner's F1 per class, cross-validated on what is labelled; empty where none learned.
+    usual : (C,) the share of each class in the images that this was measured on.
     log : what the submission printed.
     trusting : whether the strategy went by probabilities of a learner that knows little yet.
     """
@@ -31,6 +33,7 @@ class Choice:
     rows: list[int]
     expected: dict[int, list[float]]
     f1: list[float]
+    usual: NDArray[np.float64]
     log: str
     looked: bool
     trusting: bool
@@ -46,7 +49,7 @@ def hand_on(
     files = [pool.files[row] for row in choice.rows]
 
     def put(number: int, target: Path) -> None:
-        shutil.copyfile(files[number], target)
+        copy_image(files[number], target)
 
     with made_whole(into) as folder:
         names = [file.relative_to(root).as_posix() for file in files]

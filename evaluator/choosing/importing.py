@@ -1,7 +1,6 @@
 """Labels that one has already, as a labelled folder: one folder for each class, or a COCO file."""
 
 import json
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.choosing.folder import write_labelled
-from evaluator.choosing.pictures import contents_of, files_below, say
+from evaluator.choosing.pictures import contents_of, copy_image, files_below, say
 from evaluator.datasets.layout import columns_named, is_visible
 from evaluator.errors import DatasetError
 from evaluator.whole import made_whole
@@ -44,23 +43,23 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
             "bad-import",
             f"{root} is neither a folder with one folder for each class nor a COCO file (.json).",
         )
-    files, others = files_below(root)
     homes = sorted(path.name for path in root.iterdir() if path.is_dir() and is_visible(path.name))
     classes = [name for name in homes if name not in without]
     if unknown := sorted(set(without).difference(homes)):
         raise DatasetError(
             "bad-import", f"--without {unknown[0]}: {root} has the folders {', '.join(homes)}."
         )
-    beside = [file for file in files if file.parent == root]
+    beside = [file for file in files_below(root)[0] if file.parent == root]
+    files = [file for home in homes for file in files_below(root / home)[0]]  # behind links, too
     if beside or not classes or not files:
         raise DatasetError(
             "bad-import",
             f"{root} must hold one folder for each class, with the images that show it; it has "
-            f"{len(classes)} such folders with {len(files) - len(beside)} images, and "
-            f"{len(beside)} images beside them.",
+            f"{len(classes)} such folders with {len(files)} images, and {len(beside)} images "
+            "beside them.",
         )
     class_names = _class_names(root, classes)
-    if others:
+    if others := files_below(root)[1]:
         say(others)
     alike = defaultdict[Any, list[Path]](list)
     for file, content in zip(files, contents_of(files), strict=True):
@@ -69,7 +68,7 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
     labels = np.zeros((len(kept), len(classes)), np.uint8)
     for row, copies in enumerate(alike.values()):
         shown = {copy.relative_to(root).parts[0] for copy in copies}
-        if len(shown) > 1 and shown.intersection(without):
+        if shown.intersection(without) and shown.difference(without):
             raise DatasetError(
                 "labels-disagree",
                 f"{' and '.join(map(str, copies))} are the same image, and one says that it shows "
@@ -143,7 +142,7 @@ def write_imported(imported: Imported, out: Path) -> None:
             ) from error
 
     def put(row: int, target: Path) -> None:
-        shutil.copyfile(imported.files[row], target)
+        copy_image(imported.files[row], target)
 
     with made_whole(out) as folder:
         labels = imported.labels.tolist()
@@ -170,10 +169,12 @@ def _found(table: Path, images: Path, names: Sequence[str]) -> tuple[Path, ...]:
     for file in present:
         called[file.name].append(file)
     known = set(present)
-    found, missing = [], []
+    found, missing, by_name = [], [], []
     for name in names:
-        slashed = name.replace("\\", "/")
-        wanted = [images / slashed] if images / slashed in known else called[Path(slashed).name]
+        wanted = [images / name.replace("\\", "/")]
+        if wanted[0] not in known:
+            wanted = called[wanted[0].name]
+            by_name.append(name)
         found += wanted[:1]
         missing += [name] * (len(wanted) != 1)
     if missing:
@@ -185,6 +186,11 @@ def _found(table: Path, images: Path, names: Sequence[str]) -> tuple[Path, ...]:
     file, times = Counter(found).most_common(1)[0]
     if times > 1:
         raise DatasetError("bad-import", f"{table}: {times} of its images can only be {file}.")
+    if by_name:
+        first = found[names.index(by_name[0])].relative_to(images)
+        say(
+            f"{len(by_name)} images were found by name alone: {by_name[0]!r} as {str(first)!r}, ..."
+        )
     if left := len(known) - len(found):
         say(f"{left} images below {images} are not in {table.name} and are left out")
     return tuple(found)

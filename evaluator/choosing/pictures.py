@@ -243,6 +243,15 @@ def contents_of(files: Sequence[Path]) -> list[Hashable]:
         return list(threads.map(content, files, sizes))
 
 
+def copy_image(file: Path, target: Path) -> None:
+    """Copy `file` as it is. Raises DatasetError where it, and not `target`, is in the way."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    target.write_bytes(content)
+
+
 def _unreadable(file: Path, error: Exception) -> DatasetError:
     return DatasetError(
         "unreadable-image",

@@ -1,7 +1,6 @@
 """One's own labelled pictures, divided at random into the three splits that the judge reads."""
 
 import re
-import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 from PIL import Image
 
 from evaluator.choosing.folder import write_labelled
-from evaluator.choosing.pictures import Labelled, read_labelled, say
+from evaluator.choosing.pictures import Labelled, copy_image, read_labelled, say
 from evaluator.datasets.layout import SPLITS
 from evaluator.errors import ConfigurationError
 from evaluator.randomness import stream
@@ -111,7 +110,7 @@ def write_splits(division: Division, out: Path) -> None:
                 if shrink:
                     Image.fromarray(images.in_proportion(rows[number])).save(target)
                 else:
-                    shutil.copyfile(images.files[rows[number]], target)
+                    copy_image(images.files[rows[number]], target)
 
             names = [division.names[row] + (".png" if shrink else "") for row in rows]
             labels = images.labels[rows].tolist()

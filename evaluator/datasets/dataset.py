@@ -95,6 +95,12 @@ class ZEWDPCBaseDataset:
         }
         return self.transform(sample) if self.transform else sample
 
+    def __add__(self, other: Any) -> "ConcatDataset[Sample]":
+        """As torch's data sets are added up."""
+        from torch.utils.data import ConcatDataset  # seconds to import, in a submission's process
+
+        return ConcatDataset(cast("list[Dataset[Sample]]", [self, other]))
+
     def set_transform(self, transform: Callable[[Sample], Sample] | None) -> None:
         """Apply `transform` to every sample from now on; None applies nothing."""
         self.transform = transform
@@ -234,6 +240,4 @@ def aggregated_dataset(
     training: ZEWDPCBaseDataset, purchased: ZEWDPCBaseDataset
 ) -> "ConcatDataset[Sample]":
     """What the post-purchase pipeline trains on: the training set, then what was bought."""
-    from torch.utils.data import ConcatDataset  # seconds to import, in every submission's process
-
-    return ConcatDataset(cast("list[Dataset[Sample]]", [training, purchased]))
+    return training + purchased

@@ -22,7 +22,7 @@ from evaluator.analysis.results import Results
 from evaluator.analysis.robustness import across_pipelines, render_robustness
 from evaluator.datasets.dataset import Splits, open_splits, repeated_images
 from evaluator.datasets.sheets import RECIPES, Recipe, generate
-from evaluator.errors import ConfigurationError, DatasetError
+from evaluator.errors import ConfigurationError, DatasetError, spoken_of_the_disk
 from evaluator.grid.estimate import estimate_seconds, measure_training, pipelines_of, spoken
 from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.flags import parser
@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigurationError, DatasetError) as error:
         print(error.spoken, file=sys.stderr)
         return 2
-    except OSError as error:  # of a disk
-        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(spoken_of_the_disk(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nStopped. The same command again goes on from here.", file=sys.stderr)
