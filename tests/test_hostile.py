@@ -353,10 +353,15 @@ ROWS: dict[str, Row] = {
                     while True:
                         unlabelled_dataset.purchase_label(0)
                 sys.setswitchinterval(1e-5)
-                for _ in range(20):
-                    threading.Thread(target=buy, daemon=True).start()
+                self.buyers = [threading.Thread(target=buy, daemon=True) for _ in range(20)]
+                for buyer in self.buyers:
+                    buyer.start()
                 time.sleep(0.3)
-            """
+            """,
+            "prediction": """
+                for buyer in self.buyers:
+                    buyer.join()  # until its refusal stands in the log
+            """,
         },
         "ok",
         log="Labels are sold in the purchase phase only",
