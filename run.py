@@ -171,8 +171,9 @@ class ZEWDPCRun(ZEWDPCBaseRun):
     @property
     def measured_on(self) -> int:
         """So many of the training set, the first ones, the learner is measured on."""
-        enough = self.drawn is not None and self.drawn >= self._learner.fewest_measured
-        return cast(int, self.drawn) if enough else len(self._labelled)
+        reference = self._labelled.reference
+        enough = reference >= self._learner.fewest_measured
+        return reference if enough else len(self._labelled)
 
     @property
     def validation_f1(self) -> list[float]:

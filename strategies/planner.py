@@ -14,30 +14,8 @@ Kind = Literal["one", "adaptive", "ladder"]
 
 LADDER = (0.30, 0.40, 0.50, 0.60, 0.70, 0.80, 0.90, 0.95)  # the first place's first chunks
 LADDER_LABELS = 1000  # ... as shares of the budget, or of this many labels where that is less
-EPOCHS = (
-    640,
-    480,
-    320,
-    240,
-    160,
-    120,
-    80,
-    60,
-    40,
-    30,
-    25,
-    20,
-    15,
-    12,
-    10,
-    8,
-    6,
-    5,
-    4,
-    3,
-    2,
-    1,
-)  # few: a steadier plan
+# Few, for a steadier plan.
+EPOCHS = (640, 480, 320, 240, 160, 120, 80, 60, 40, 30, 25, 20, 15, 12, 10, 8, 6, 5, 4, 3, 2, 1)
 ESTIMATE_ERROR = 1.15  # what is planned may take this much longer than measured
 OVERRUN = 2.0  # a fit may take this much longer than planned ...
 SLACK_SHARE = 0.25  # ... and this share of the time that nothing is planned for

@@ -49,7 +49,8 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
         raise DatasetError(
             "bad-import", f"--without {unknown[0]}: {root} has the folders {', '.join(homes)}."
         )
-    beside = [file for file in files_below(root)[0] if file.parent == root]
+    below, others = files_below(root)
+    beside = [file for file in below if file.parent == root]
     files = [file for home in homes for file in files_below(root / home)[0]]  # behind links, too
     if beside or not classes or not files:
         raise DatasetError(
@@ -59,7 +60,7 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
             "beside them.",
         )
     class_names = _class_names(root, classes)
-    if others := files_below(root)[1]:
+    if others:
         say(others)
     alike = defaultdict[Any, list[Path]](list)
     for file, content in zip(files, contents_of(files), strict=True):

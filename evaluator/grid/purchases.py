@@ -18,6 +18,7 @@ from evaluator.submission.vault import LabelVault
 from evaluator.submission.watch import Limits, Outcome
 from evaluator.training.metrics import score
 from evaluator.training.scoring import Scorer
+from evaluator.whole import write_file
 
 N_TEST = 300  # images that the prediction phase sees where its predictions are not the score
 OWN = "own-predictions"  # the pipeline's name in round 1, where the submission predicts itself
@@ -125,11 +126,8 @@ def log_of(trial: Trial, out: Path) -> Path:
 
 def _keep_notes(path: Path, notes: Notes) -> None:
     """Rounds and probabilities as the submission told them, for the report."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows = [[idx, note["round"], note["probabilities"]] for idx, note in notes.items()]
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(rows))
-    beside.replace(path)
+    write_file(path, json.dumps(rows).encode())
 
 
 def _own_score(trial: Trial, plan: Plan, outcome: Outcome, n_purchased: int) -> ScoreRecord | None:

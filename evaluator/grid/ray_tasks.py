@@ -1,7 +1,6 @@
 """What runs on the workers of a Ray cluster: the tasks, and the data set put in place for them."""
 
 import fcntl
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from evaluator.grid.purchases import Purchase, buy
 from evaluator.records.journal import Record
 from evaluator.records.trial import Trial
 from evaluator.submission.cores import own_cores
+from evaluator.submission.scratch import private_folder
 from evaluator.submission.watch import Limits
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.recording import Steps
@@ -112,8 +112,7 @@ def _file_here(shipment: Shipment, split: str) -> Path:
     original = Path(shipment.files[split])  # its name holds a digest of the files it was made of
     if original.is_file():
         return original
-    folder = Path(tempfile.gettempdir()) / f"zewdpc-{os.getuid()}-{shipment.fingerprint}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = private_folder(shipment.fingerprint)
     path = folder / original.name
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -2,10 +2,11 @@
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from evaluator.submission.scratch import private_folder
 
 
 @contextmanager
@@ -16,11 +17,13 @@ def own_cores(n: int) -> Iterator[None]:
     cluster, which counts cores but assigns none. Where fewer are free, some are shared.
     """
     allowed = os.sched_getaffinity(0)
+    mine: set[int] = set()
     with ExitStack() as held:
-        mine: set[int] = set()
-        for core in sorted(allowed):
-            if len(mine) < n and held.enter_context(_locked(core)):
-                mine.add(core)
+        with suppress(PermissionError):  # somebody else's folder: nothing can be held
+            folder = private_folder("cores")
+            for core in sorted(allowed):
+                if len(mine) < n and held.enter_context(_locked(folder / str(core))):
+                    mine.add(core)
         _run_on(mine.union(sorted(allowed - mine)[: n - len(mine)]))
         try:
             yield
@@ -29,14 +32,9 @@ def own_cores(n: int) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(core: int) -> Iterator[bool]:
-    """Whether the core was free, and is held; by a file that only this user can have put there."""
-    folder = Path(tempfile.gettempdir()) / f"zewdpc-{os.getuid()}-cores"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        yield False
-        return
-    lock = os.open(folder / str(core), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+def _locked(file: Path) -> Iterator[bool]:
+    """Whether the core that `file` stands for was free, and is held."""
+    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

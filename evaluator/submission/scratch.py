@@ -1,5 +1,7 @@
-"""A folder for the time of one trial, which goes away whatever was made in it."""
+"""Folders for what is no result: of one trial, gone with it, and of this user, which stay."""
 
+import errno
+import os
 import shutil
 import subprocess
 import tempfile
@@ -31,3 +33,15 @@ def remove(folder: Path) -> None:
         if done.returncode:
             said = done.stderr.decode(errors="backslashreplace")[-500:]
             raise OSError(f"{folder} could not be removed: {said}") from None
+
+
+def private_folder(name: str) -> Path:
+    """A folder that outlives a process, among the temporary ones, for this user alone.
+
+    Raises PermissionError where somebody else may have made it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"zewdpc-{os.getuid()}-{name}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise PermissionError(errno.EACCES, "it is not this user's own", str(folder))
+    return folder
