@@ -1,8 +1,8 @@
 """The contract suite: what every strategy promises. A new one is tested by being registered."""
 
 import os
+import platform
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from strategies.parameters import canonical, describe
 from strategies.pool import PoolView
 from strategies.registry import REGISTRY, ConfiguredStrategy, Entry, load, parse_strategy
+from tests.strategies.peaks import peaks_of
 from tests.strategies.pools import generator, permuted, pool_of, views
 
 load()
@@ -308,27 +309,20 @@ def test_a_moderate_pool_is_quick(name: str):
     assert time.process_time() - start < 5
 
 
-def peak_above_now(action: Callable[[], object]) -> float:
-    """MB by which the process grew, at most, while `action` ran."""
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from here
-    before = memory_mb("VmRSS")
-    action()
-    return memory_mb("VmHWM") - before
+@pytest.fixture(scope="module")
+def peaks() -> dict[str, float]:
+    if not os.access("/proc/self/clear_refs", os.W_OK) or platform.libc_ver()[0] != "glibc":
+        pytest.skip("needs Linux's /proc and glibc")
+    return peaks_of(STRATEGIES)
 
 
-def memory_mb(line: str) -> float:
-    return int(Path("/proc/self/status").read_text().partition(f"{line}:")[2].split()[0]) / 1024
-
-
-@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux's /proc")
 @EVERY
-def test_memory_stays_far_below_the_matrices_that_are_never_built(name: str):
-    pool = pool_of(views(images=6000, dimensions=256, classes=12, labelled=100))
-    choose(name, pool, 5)  # reads the views
+def test_memory_stays_far_below_the_matrices_that_are_never_built(
+    name: str, peaks: dict[str, float]
+):
     # N x N squared distances and their mask are 170 MB, N x (C D) gradients 74 MB; coverage is
     # allowed its one block of kernel values, 144 MB, the others their working blocks.
-    limit = 240 if name in {"maxherding", "uherding", "probcover"} else 100
-    assert peak_above_now(lambda: choose(name, pool, 100)) < limit
+    assert peaks[name] < (240 if name in {"maxherding", "uherding", "probcover"} else 100)
 
 
 @pytest.mark.gpu
