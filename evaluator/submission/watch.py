@@ -84,6 +84,7 @@ class Watch:
 
     def wait_until_ready(self) -> None:
         self._until_answer("start-up", time.monotonic() + self.limits.start_up, "ready")
+        self._weigh(self.tree.members(), "start-up")
 
     def run_phase(
         self, phase: str, allowed: float, arguments: dict[str, Any]
@@ -94,9 +95,11 @@ class Watch:
             with contextlib.suppress(ChannelClosedError):  # then waiting says how it ended
                 order = {"type": "phase", "name": phase, "arguments": arguments}
                 self.channel.send(order, timeout=_patience(allowed))
-            return self._until_answer(phase, started + allowed, "done")
+            answer = self._until_answer(phase, started + allowed, "done")
         finally:
             self.outcome.seconds[phase] = round(time.monotonic() - started, 3)
+        self._weigh(self.tree.members(), phase)  # a short one may have passed between two looks
+        return answer
 
     def end(self) -> None:
         """Tell the child that nothing more is wanted and give it a moment to end by itself."""
