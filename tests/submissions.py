@@ -2,7 +2,9 @@
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from evaluator.errors import ConfigurationError
@@ -62,3 +64,12 @@ def skip_without_bubblewrap() -> None:
         require()
     except ConfigurationError as error:
         pytest.skip(str(error))
+
+
+def left_running() -> list[dict[str, Any]]:
+    """This process's children and theirs, dead ones too that nobody has waited for.
+
+    Not multiprocessing's resource tracker, which stays once a test has started workers.
+    """
+    family = [process.as_dict(["pid", "cmdline"]) for process in psutil.Process().children(True)]
+    return [each for each in family if "resource_tracker" not in " ".join(each["cmdline"] or [])]

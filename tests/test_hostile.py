@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from evaluator.datasets.dataset import Splits, open_splits
@@ -27,7 +26,7 @@ from evaluator.submission.output import FIRST, LAST
 from evaluator.submission.sandbox import Sandbox
 from evaluator.submission.watch import Limits
 from evaluator.training.scoring import Scorer
-from tests.submissions import skip_without_bubblewrap, write_submission
+from tests.submissions import left_running, skip_without_bubblewrap, write_submission
 
 BUDGET = 5
 LINE = "unlabelled_dataset._purchase.__self__._channel"  # the child's end of the line
@@ -498,7 +497,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def nothing_is_left() -> Iterator[None]:
     before = shared_memory()
     yield
-    assert psutil.Process().children(recursive=True) == [], "a process was left"
+    assert left_running() == [], "a process was left"
     deadline = time.monotonic() + OTHERS
     while (left := shared_memory() - before) and time.monotonic() < deadline:
         time.sleep(0.1)

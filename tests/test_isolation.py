@@ -21,7 +21,7 @@ from evaluator.submission.isolation import last_lines, preflight, run_submission
 from evaluator.submission.sandbox import Sandbox
 from evaluator.submission.vault import LabelVault
 from evaluator.submission.watch import Limits, Outcome, TrialFailedError
-from tests.submissions import skip_without_bubblewrap, write_submission
+from tests.submissions import left_running, skip_without_bubblewrap, write_submission
 
 HOUSE = Path(__file__).resolve().parent.parent
 BUDGET = 5
@@ -63,7 +63,7 @@ def run(splits: Splits, tmp_path: Path) -> Runner:
             arguments={"strategy": None, "seed": 3},
             limits=limits,
         )
-        assert psutil.Process().children(recursive=True) == [], "a process was left behind"
+        assert left_running() == [], "a process was left behind"
         return Run(outcome, vault, tmp_path / "logs" / "trial.log", told)
 
     return go
@@ -457,7 +457,7 @@ def test_the_look_before_anything_runs_is_watched_too(case: str, tmp_path: Path)
     submission = write_submission(tmp_path, f"import os, subprocess, time\n{code}\ntime.sleep(600)")
     with pytest.raises(ConfigurationError, match=f"start-up: .*{words}"):
         preflight(submission, [{}], replace(limits, start_up=20))
-    assert psutil.Process().children(recursive=True) == []
+    assert left_running() == []
 
 
 def test_arguments_that_are_refused_are_told_in_a_line(tmp_path: Path) -> None:

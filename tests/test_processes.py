@@ -17,6 +17,7 @@ from evaluator.submission.guardian import members
 from evaluator.submission.memory import private_memory, resident_memory
 from evaluator.submission.processes import ProcessTree, number_inside, task_limit
 from evaluator.submission.shared_memory import Shared, existing
+from tests.submissions import left_running
 
 HOUSE = Path(__file__).resolve().parent.parent
 JUDGE = """
@@ -81,7 +82,7 @@ def test_a_tree_that_was_ended_leaves_no_guardian(tmp_path: Path) -> None:
     tree = planted("import time; time.sleep(600)", tmp_path)
     assert [process.pid for process in tree.members()] == [tree.leader.pid]
     assert tree.kill() == 0
-    assert psutil.Process().children(recursive=True) == []
+    assert left_running() == []
 
 
 def test_a_count_that_fails_leaves_no_process(
@@ -95,7 +96,7 @@ def test_a_count_that_fails_leaves_no_process(
     monkeypatch.setattr(tree, "members", fails)
     with pytest.raises(ValueError, match="nobody thought of"):
         tree.kill()
-    assert psutil.Process().children(recursive=True) == []
+    assert left_running() == []
 
 
 HOARDER = """

@@ -36,7 +36,7 @@ from evaluator.submission.sandbox import (
 from evaluator.submission.vault import LabelVault
 from evaluator.submission.watch import Limits, Outcome
 from tests.conftest import SIZES, write_split
-from tests.submissions import write_submission
+from tests.submissions import left_running, write_submission
 from tests.test_processes import gone, wait_for
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -153,7 +153,7 @@ class World:
             self.log,
             limits=replace(limits or Limits(), sandbox=self.sandbox if isolated else None),
         )
-        assert psutil.Process().children(recursive=True) == [], "a process was left behind"
+        assert left_running() == [], "a process was left behind"
         return outcome
 
 
