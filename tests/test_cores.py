@@ -1,13 +1,19 @@
-"""A purchase runs on cores that no other runs on, as far as there are so many."""
+"""A purchase runs on cores that no other runs on, where there are so many; else it is told."""
 
 import os
+import subprocess
+import sys
 import tempfile
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from evaluator.submission.cores import own_cores
+from evaluator.submission import cores
+from evaluator.submission.cores import looking_for_others, own_cores
 
 
 def test_threads_that_run_already_move_to_the_cores_of_a_purchase() -> None:
@@ -62,3 +68,57 @@ def test_a_folder_that_somebody_else_may_have_made_is_not_written_to(
         assert len(os.sched_getaffinity(0)) == 1
     assert os.sched_getaffinity(0) == before
     assert victim.read_text() == "kept"
+
+
+def burner() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "while True: pass"])
+
+
+def test_what_others_take_of_its_cores_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "SHORTEST", 1.0)
+    warnings: list[str] = []
+    with own_cores(1):
+        other = burner()  # on the same core; not waited for, so not one of its own
+        with looking_for_others(warnings):
+            time.sleep(2)
+        other.kill()
+        other.wait()
+    (warning,) = warnings
+    share = int(warning.removeprefix("Other processes took ").partition("%")[0])
+    assert 60 <= share <= 105, warning
+    assert "of its 1 cores" in warning
+
+
+@pytest.mark.parametrize(
+    ("busy", "own", "seconds", "warns"),
+    [
+        (39.0, 39.0, 10.0, False),  # all its own, also where others idle
+        (43.0, 38.0, 11.0, True),  # of 44 seconds of four cores, 5 went to others
+        (43.0, 39.0, 11.0, False),  # 4 of 44
+        (8.0, 0.0, 9.0, False),  # too short to say
+        (0.0, 30.0, 60.0, False),  # a kernel that counts nothing
+    ],
+)
+def test_its_own_work_is_not_others(
+    busy: float, own: float, seconds: float, warns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def readings(difference: float) -> Iterator[float]:
+        yield 100.0
+        yield 100.0 + difference
+
+    of_cores, of_own, clock = readings(busy), readings(own), readings(seconds)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1, 2, 3})
+    monkeypatch.setattr(cores, "_busy", lambda _cores: next(of_cores))
+    monkeypatch.setattr(cores, "_own", lambda: next(of_own))
+    monkeypatch.setattr(cores, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    warnings: list[str] = []
+    with looking_for_others(warnings):
+        pass
+    assert bool(warnings) == warns
+
+
+def test_children_that_have_ended_count_as_its_own() -> None:
+    before = cores._own()
+    work = "import time\nwhile time.process_time() < 0.5: pass"
+    subprocess.run([sys.executable, "-c", work], check=True)
+    assert 0.45 <= cores._own() - before < 2  # counted in ticks

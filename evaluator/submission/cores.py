@@ -1,12 +1,16 @@
-"""Cores for a purchase of its own, where the machine has so many."""
+"""Cores for a purchase of its own, where the machine has so many, and what else ran on them."""
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from evaluator.submission.scratch import private_folder
+
+OTHERS_SHARE = 0.1  # of its cores' time: what others may take before a purchase is called disturbed
+SHORTEST = 10.0  # seconds; the kernel counts in ticks, and what is shorter says little
 
 
 @contextmanager
@@ -51,3 +55,40 @@ def _run_on(cores: set[int]) -> None:
     for thread in Path("/proc/self/task").iterdir():
         with suppress(ProcessLookupError):  # it has just ended
             os.sched_setaffinity(int(thread.name), cores)
+
+
+@contextmanager
+def looking_for_others(warnings: list[str]) -> Iterator[None]:
+    """Add a warning where others took much of this process's cores from what ran in it meanwhile.
+
+    Its own are this process and the children that it has started and waited for within. Others are
+    all other processes, and the host of a virtual machine that gave its cores to somebody else.
+    """
+    cores = os.sched_getaffinity(0)
+    started, busy, own = time.monotonic(), _busy(cores), _own()
+    yield
+    seconds = time.monotonic() - started
+    others = (_busy(cores) - busy) - (_own() - own)
+    share = others / (seconds * len(cores))
+    if seconds >= SHORTEST and share > OTHERS_SHARE:
+        warnings.append(
+            f"Other processes took {share:.0%} of its {len(cores)} cores. With nothing beside it, "
+            "it may get more done in its minutes."
+        )
+
+
+def _busy(cores: set[int]) -> float:
+    """Seconds of work on those cores since the machine started; see proc(5), /proc/stat."""
+    ticks = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *counted = line.split()
+        if name.removeprefix("cpu").isdigit() and int(name.removeprefix("cpu")) in cores:
+            user, nice, system, _idle, _waiting, irq, softirq, steal = map(int, counted[:8])
+            ticks += user + nice + system + irq + softirq + steal
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _own() -> float:
+    """Seconds of work of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

@@ -18,7 +18,7 @@ from evaluator.errors import ConfigurationError, ZEWDPCRuntimeError
 from evaluator.records.trial import Pair
 from evaluator.submission.answers import check_claim, check_notes, check_predictions, read_claim
 from evaluator.submission.contract import Contract, Spelling
-from evaluator.submission.cores import own_cores
+from evaluator.submission.cores import looking_for_others, own_cores
 from evaluator.submission.output import CappedLog
 from evaluator.submission.processes import ProcessTree, task_limit
 from evaluator.submission.protocol import Channel, ChannelClosedError, Message
@@ -86,7 +86,11 @@ def run_submission(
         "most_tasks": task_limit(TASKS_PER_PROCESS * limits.processes),
     }
     outcome = Outcome()
-    with own_cores(limits.cpus), _child(job, log, limits.sandbox) as (tree, channel):
+    with (
+        own_cores(limits.cpus),
+        looking_for_others(outcome.warnings),
+        _child(job, log, limits.sandbox) as (tree, channel),
+    ):
         watch = Watch(tree, channel, vault, limits, outcome, progress)
         try:
             watch.wait_until_ready()
