@@ -43,6 +43,7 @@ try:
 
     from evaluator.choosing.folder import Choice, hand_on
     from evaluator.choosing.pictures import Images, Labelled, read_labelled, read_pool, say
+    from evaluator.datasets.doubts import nearly_black
     from evaluator.whole import refuse_taken, refuse_unwritable
     from models.calibration import best_thresholds
     from models.networks import SMALL, find_weights, how_to_fetch
@@ -55,6 +56,7 @@ PRE_TRAINING_SHARE = 0.7  # of --minutes: nothing is trained after the choice
 COUNTED_LABELS = re.compile(r" with_a_positive=\d+ positives_per_class=\[[^]]*\]")  # unknown here
 SPARE_PIXELS = 2  # images are read at so many times the learner's size, which it shrinks itself
 LOTS, LUCK = 100, 0.95  # random rankings, and the share of them that a learner must beat
+LOOKED_AT = 30  # images of either folder, where all of them are dark
 HARD_SHRINKING = 4  # how many times larger an image is, whose small defects may not survive
 
 
@@ -171,6 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"--budget {flags.budget}: {flags.budget} labels are more than the {len(pool)} "
                 "images to choose from. Choose a smaller budget.",
             )
+        _warn_of_darkness(labelled.images, pool)
         _warn_of_shrinking([*labelled.images.files[:1], *pool.files[:3]], seen)
         warn_of_a_fresh_start(buyer)
         choice = choose(buyer, labelled, pool, flags.budget, flags.minutes)
@@ -248,6 +251,13 @@ def _warn_of_shrinking(files: Sequence[Path], seen: int) -> None:
             f"notice: images of {longest} pixels are seen with {seen}: small defects may vanish. "
             "Cut them into tiles, or raise image_size under [learner] in submission.toml."
         )
+
+
+def _warn_of_darkness(labelled: Images, pool: Images) -> None:
+    for name, images in (("labelled", labelled), ("pool", pool)):
+        rows = range(0, len(images), -(-len(images) // LOOKED_AT))
+        if words := nearly_black(images.in_proportion(row) for row in rows):
+            say(f"notice: {name}: {words}.")
 
 
 def warn_of_a_fresh_start(buyer: ZEWDPCRun) -> None:

@@ -11,7 +11,8 @@ from evaluator.arguments import count
 from evaluator.choosing.importing import from_class_folders, from_coco, write_imported
 from evaluator.choosing.splitting import Amount, decoded_bytes, divide, write_splits
 from evaluator.datasets.archive import unpack
-from evaluator.datasets.dataset import open_splits, repeated_images
+from evaluator.datasets.dataset import open_splits
+from evaluator.datasets.doubts import doubts
 from evaluator.datasets.layout import SPLITS
 from evaluator.datasets.sheets import RECIPES, contact_sheet, generate
 from evaluator.errors import ConfigurationError
@@ -180,7 +181,7 @@ def _check(flags: argparse.Namespace) -> int:
         height, width = split.images.shape[1:3]
         positives = _positives(split.labels, splits.class_names)
         print(f"{name:11} {len(split):7,} images of {width} x {height}; {positives}")
-    for line in repeated_images(splits):
+    for line in doubts(splits):
         print(f"warning: {line}")
     return 0
 

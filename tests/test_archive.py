@@ -7,7 +7,9 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from evaluator.__main__ import main
 from evaluator.datasets.archive import unpack
@@ -115,6 +117,27 @@ def test_the_command_warns_of_images_that_are_in_two_splits(
     assert leak.startswith("warning: 1 of ")
     assert "validation images are in training, too, pixel for pixel; the first is image 3" in leak
     assert "unlabelled images are there before" in twice
+
+
+@pytest.mark.parametrize(("bits", "brightest"), [(10, 3), (12, 15), (14, 63), (16, None)])
+def test_the_command_warns_of_a_cameras_bits_that_were_not_scaled(
+    bits: int,
+    brightest: int | None,
+    make_data: Callable[[], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = make_data()
+    for file in (root / "unlabelled" / "images").iterdir():
+        grey = np.asarray(Image.open(file).convert("L"), np.uint16) << (bits - 8)
+        grey[0, 0] = 2**bits - 1
+        Image.fromarray(grey).save(file)
+    assert main(["data", "check", str(root)]) == 0
+    warnings = [line for line in capsys.readouterr().out.splitlines() if "brighter" in line]
+    if brightest is None:
+        assert not warnings
+    else:
+        (warning,) = warnings
+        assert f"unlabelled: no pixel of 40 images is brighter than {brightest} of 255." in warning
 
 
 def test_the_command_ends_with_an_error_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,6 +128,18 @@ def test_images_of_any_size_and_mode_can_be_chosen(photos: Path):
     assert len(list((photos / "batch" / "images").rglob("*.png"))) == 44
 
 
+def test_a_cameras_bits_that_were_not_scaled_are_told(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    for file in (photos / "pool").rglob("*.png"):
+        grey = np.asarray(Image.open(file).convert("L"), np.uint16) << 4  # 12 of 16 bits
+        Image.fromarray(grey).save(file)
+    assert choose.main(flags(photos, "batch", 5, "--strategy", "random")) == 0
+    said = capsys.readouterr().err
+    assert "notice: pool: no pixel of 21 images is brighter than 15 of 255" in said
+    assert "labelled: no pixel" not in said
+
+
 def test_photographs_are_read_small_and_upright(tmp_path: Path):
     pixels = np.zeros((300, 600, 3), np.uint8)
     pixels[:, 300:] = 255  # the right half is bright

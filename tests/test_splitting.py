@@ -10,7 +10,8 @@ from PIL import Image
 
 from evaluator.__main__ import main
 from evaluator.choosing.splitting import Amount, divide
-from evaluator.datasets.dataset import open_splits, repeated_images
+from evaluator.datasets.dataset import open_splits
+from evaluator.datasets.doubts import repeated_images
 from evaluator.datasets.layout import SPLITS, read_split
 from evaluator.errors import ConfigurationError, DatasetError
 from tests.conftest import CLASSES, write_split

@@ -1,7 +1,7 @@
 """Data sets as the challenge names them, over images decoded once and mapped from disk."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -194,28 +194,6 @@ def open_splits(root: str | Path, *, workers: int | None = None, progress: bool 
         fingerprint=digest.hexdigest(),
         **datasets,
     )
-
-
-def repeated_images(splits: Splits) -> Iterator[str]:
-    """In words: which split has images of another, pixel for pixel, or one of its own twice.
-
-    Held-out images that are learned from are a leak: their score says nothing of new images.
-    """
-    digests = {name: image_digests(splits.image_files[name]).tolist() for name in SPLITS}
-    for name, other in (
-        ("validation", "training"),
-        ("validation", "unlabelled"),
-        ("unlabelled", "training"),
-    ):
-        known = set(digests[other])
-        if rows := [row for row, digest in enumerate(digests[name]) if digest in known]:
-            yield (
-                f"{len(rows):,} of {len(digests[name]):,} {name} images are in {other}, too, pixel "
-                f"for pixel; the first is image {rows[0] + 1} of its labels.csv"
-            )
-    for name, own in digests.items():
-        if twice := len(own) - len(set(own)):
-            yield f"{twice:,} of {len(own):,} {name} images are there before, pixel for pixel"
 
 
 def instantiate_purchased_dataset(

@@ -20,7 +20,8 @@ from evaluator.analysis.leaderboard import leaderboard, render
 from evaluator.analysis.precision import components, render_precision
 from evaluator.analysis.results import Results
 from evaluator.analysis.robustness import across_pipelines, render_robustness
-from evaluator.datasets.dataset import Splits, open_splits, repeated_images
+from evaluator.datasets.dataset import Splits, open_splits
+from evaluator.datasets.doubts import doubts
 from evaluator.datasets.sheets import RECIPES, Recipe, generate
 from evaluator.errors import ConfigurationError, DatasetError, spoken_of_the_disk
 from evaluator.grid.estimate import estimate_seconds, measure_training, pipelines_of, spoken
@@ -342,7 +343,7 @@ def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
             f"            other work runs here (load {busy:.1f}, cores {cores}): "
             "OMP_NUM_THREADS=1 is often faster then; its scores are kept apart"
         )
-    lines += [f"warning     {line}" for line in repeated_images(splits)]
+    lines += [f"warning     {line}" for line in doubts(splits)]
     if again := evaluation.outdated():
         lines.append(
             f"            {again} trainings of these were made before by other code, settings or "
