@@ -117,6 +117,15 @@ def test_its_own_work_is_not_others(
     assert bool(warnings) == warns
 
 
+def test_a_kernel_that_counts_nothing_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_path: Path) -> str:
+        raise PermissionError("/proc/stat")
+
+    assert cores._busy(os.sched_getaffinity(0)) > 0
+    monkeypatch.setattr(Path, "read_text", closed)
+    assert cores._busy(os.sched_getaffinity(0)) == 0
+
+
 def test_children_that_have_ended_count_as_its_own() -> None:
     before = cores._own()
     work = "import time\nwhile time.process_time() < 0.5: pass"

@@ -78,13 +78,14 @@ def looking_for_others(warnings: list[str]) -> Iterator[None]:
 
 
 def _busy(cores: set[int]) -> float:
-    """Seconds of work on those cores since the machine started; see proc(5), /proc/stat."""
+    """Seconds of work on those cores since the machine started; 0 where the kernel does not say."""
     ticks = 0
-    for line in Path("/proc/stat").read_text().splitlines():
-        name, *counted = line.split()
-        if name.removeprefix("cpu").isdigit() and int(name.removeprefix("cpu")) in cores:
-            user, nice, system, _idle, _waiting, irq, softirq, steal = map(int, counted[:8])
-            ticks += user + nice + system + irq + softirq + steal
+    with suppress(OSError):
+        for line in Path("/proc/stat").read_text().splitlines():
+            name, *counted = line.split()
+            if name.removeprefix("cpu").isdigit() and int(name.removeprefix("cpu")) in cores:
+                # user, nice, system, (idle, waiting for a disk,) interrupts twice, steal: proc(5)
+                ticks += sum(map(int, counted[:3] + counted[5:8]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
