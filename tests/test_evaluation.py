@@ -141,6 +141,30 @@ def test_a_purchase_that_is_made_anew_is_trained_anew(evaluation: Evaluation) ->
     assert evaluation.outdated() == 1
 
 
+def test_scores_of_settings_that_were_taken_back_count_again(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation.run()
+    done = len(evaluation.scores.records)
+    own = CountingScorer.configuration
+    with monkeypatch.context() as patched:
+        patched.setattr(CountingScorer, "configuration", lambda *_: "other threads")
+        evaluation.run()
+    assert len(evaluation.scores.records) == 2 * done
+    assert CountingScorer.configuration == own
+    assert not list(evaluation.missing())
+
+
+def test_a_training_that_failed_is_not_copied(evaluation: Evaluation) -> None:
+    """Somebody takes its line out to have it tried again."""
+    evaluation.run()
+    first, second = (trial for trial in evaluation.plan.trials() if trial.strategy == "last")
+    scored = evaluation.score(second, "quick", 0)
+    assert scored
+    assert scored["macro_f1"] is None
+    assert evaluation.score_of_equal_purchase(first, PIPELINES["quick"], 0) is None
+
+
 def test_a_training_that_fails_fails_its_strategy_and_the_others_go_on(
     evaluation: Evaluation,
 ) -> None:

@@ -34,7 +34,7 @@ def test_cut_at_any_byte_loses_at_most_the_last_line(journal: Journal) -> None:
         assert Journal(journal.path).records == [*RECORDS[:whole], {"n": "next"}]
 
 
-@pytest.mark.parametrize("broken", [b"{", b"[1]", b"\xff\xfe", b"", b"[" * 100_000])
+@pytest.mark.parametrize("broken", [b"{", b"[1]", b"\xff\xfe", b"\0", b"[" * 100_000])
 def test_a_broken_line_before_the_last_is_refused_with_its_number(
     broken: bytes, journal: Journal
 ) -> None:
@@ -43,6 +43,25 @@ def test_a_broken_line_before_the_last_is_refused_with_its_number(
     journal.path.write_bytes(b"\n".join(lines))
     with pytest.raises(ConfigurationError, match=r"journal\.jsonl, line 2 cannot be read"):
         Journal(journal.path)
+
+
+def test_an_empty_line_is_passed_over(journal: Journal) -> None:
+    """Somebody took a line out to have a trial made again, and left its end."""
+    lines = journal.path.read_bytes().split(b"\n")
+    journal.path.write_bytes(b"\n".join([lines[0], b"", b" \r", *lines[2:], b""]))
+    assert read_records(journal.path) == Journal(journal.path).records == [RECORDS[0], RECORDS[2]]
+
+
+def test_all_records_of_a_key_are_found_the_newest_last(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl", ("n",))
+    for content in "abc":
+        journal.append({"n": len(content), "content": content})
+    reopened = Journal(journal.path, ("n",))
+    for one in (journal, reopened):
+        assert [record["content"] for record in one.all(1)] == ["a", "b", "c"]
+        assert (one.last(1) or {})["content"] == "c"
+        assert list(one.all(2)) == []
+        assert one.last(2) is None
 
 
 BARE = [

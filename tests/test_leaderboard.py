@@ -204,8 +204,8 @@ def test_an_unfinished_seed_does_not_count_until_it_is_complete(evaluation: Eval
     entropy = rows["entropy"]
     assert entropy.mean == pytest.approx(0.55), "seed 0 alone"
     assert entropy.interval is None
-    assert {pair: len(scores) for pair, scores in entropy.by_pair.items()} == {"5:1": 1, "9:2": 1}
     assert entropy.n == 1
+    assert entropy.by_pair == pytest.approx({"5:1": 0.5, "9:2": 0.6})
     assert "over different seeds and do not compare: oracle" not in render([*rows.values()], [])
     assert "do not compare: entropy 0, random 0 1" in render([*rows.values()], []).replace(
         "random 0 1, entropy 0", "entropy 0, random 0 1"
@@ -251,6 +251,22 @@ def test_p_values_are_corrected_for_all_strategies_compared() -> None:
     lines = render_comparisons(compared, "random").splitlines()
     assert "2-0 (1 tied)" in lines[3]
     assert "corrected for 2 comparisons" in lines[4]
+
+
+def test_a_seed_with_more_trainings_weighs_no_more() -> None:
+    scores = {("5:1", 0, 0): 0.9, ("5:1", 0, 1): 0.7, ("5:1", 0, 2): 0.8, ("5:1", 1, 1): 0.6}
+    row = Row("entropy", "quick", scores)
+    assert row.mean == pytest.approx(0.7)
+    assert row.by_pair == pytest.approx({"5:1": 0.7})
+    assert row.n == 4
+
+
+def test_p_values_are_said_to_be_corrected_for_those_that_there_are() -> None:
+    runs: dict[Run, float] = {("5:1", seed, 0): 0.5 + 0.01 * seed * seed for seed in range(3)}
+    better = {run: score + 0.1 + 0.001 * run[1] for run, score in runs.items()}
+    late = {("5:1", 0, 0): 0.6}
+    compared = compare({"random": runs, "better": better, "late": late}, "random")
+    assert "is corrected for" not in render_comparisons(compared, "random")
 
 
 def test_an_unfinished_evaluation_has_a_table_too(evaluation: Evaluation) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.grid.command_line import main
+from evaluator.grid.oracle import oracle_code
 from evaluator.records.journal import Journal, sole_writer
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -89,9 +90,20 @@ def test_from_a_data_set_to_a_leaderboard(
     assert all(set(promised.split()) <= set(record) for record in scores)
     assert len(scores) == 2 + 4 + 2 + 1
 
-    content = (out / "scores.jsonl").read_bytes(), (out / "purchases.jsonl").read_bytes()
+    files = [out / name for name in ("scores.jsonl", "purchases.jsonl", "commands.jsonl")]
+    content = [file.read_bytes() for file in files]
     assert main(flags(squares, submission, out, *more)) == 0
-    assert content == ((out / "scores.jsonl").read_bytes(), (out / "purchases.jsonl").read_bytes())
+    assert content == [file.read_bytes() for file in files]
+    (judged_by,) = Journal(out / "commands.jsonl").records
+    assert {purchase["code"] for purchase in purchases} == {judged_by["code"], "", oracle_code()}
+    assert {score["configuration"] for score in scores} == {*judged_by["configurations"].values()}
+    assert "notice" not in capsys.readouterr().err
+
+    last = next(purchase for purchase in purchases if purchase["strategy"] == "last")
+    Journal(out / "purchases.jsonl").append(last | {"device": "another machine"})
+    assert main(flags(squares, submission, out, *more)) == 0
+    assert "notice: Purchases were made on different machines: " in capsys.readouterr().err
+    assert "made on different machines" in (out / "report.html").read_text()
 
 
 @pytest.mark.slow

@@ -64,6 +64,16 @@ def write(tmp_path: Path) -> Write:
     return journals
 
 
+def give_the_oracle(folder: Path, budget: int) -> None:
+    """Its trials in a folder, which `write` writes without one."""
+    path = folder / "purchases.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        if line["strategy"] == "oracle":
+            line |= {"budget": budget, "minutes": 1.0}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
 def test_two_machines_stand_in_one_leaderboard(write: Write) -> None:
     results = read_results(
         [write("a", "none", "random"), write("b", "none", "entropy", score=0.6), write("c", "all")]
@@ -115,11 +125,15 @@ def test_a_trial_that_ended_otherwise_elsewhere_is_named(write: Write, first: st
 
 
 def test_an_oracle_that_lacks_a_pair_is_unfinished_there(write: Write) -> None:
-    folder = write("a", "random")
     write("a", "oracle", seeds=(0,))
+    write("a", "random", code="x")
+    folder = write("a", "random", code="x", trial="random-9", budget=9, seeds=(0,))
+    give_the_oracle(folder, budget=9)
     results = read_results([folder])
-    lacking = [trial for trial in results.trials if trial.strategy == "oracle" and trial.pair]
-    assert [(trial.pair, trial.purchase) for trial in lacking] == [(Pair(2, 1.0), None)]
+    own = {trial.pair: trial.purchase for trial in results.trials if trial.strategy == "oracle"}
+    assert own.keys() == {Pair(2, 1.0), Pair(9, 1.0)}
+    assert own[Pair(2, 1.0)] is None
+    assert own[Pair(9, 1.0)]
 
 
 def test_a_purchase_is_scored_by_other_pipelines_elsewhere(write: Write) -> None:
@@ -145,6 +159,55 @@ def test_of_one_folder_the_newest_code_and_settings_count(write: Write) -> None:
     assert {trial.macro_f1(("quick", trial.seed)) for trial in results.trials} == {0.8, 0.81}
     (notice,) = results.notices
     assert "4 records by other code" in notice
+
+
+def test_code_and_settings_that_were_taken_back_count_again(write: Write) -> None:
+    """The command that found everything there has added no record, and says by what it judged."""
+    write("a", "random", code="first", conditions="16 GiB", score=0.5)
+    write("a", "random", code="second", conditions="8 GiB", configuration="c2", score=0.8)
+    folder = write(
+        "a", "random", code="first", conditions="8 GiB", trial="random-8", seeds=(0,), score=0.9
+    )
+
+    def shown() -> set[float]:
+        return {trial.macro_f1(("quick", trial.seed)) for trial in read_results([folder]).trials}
+
+    for code, conditions, f1 in (
+        ("second", "8 GiB", 0.8), ("first", "16 GiB", 0.5), ("unknown", "16 GiB", 0.5)
+    ):  # fmt: skip
+        configuration = "c2" if code == "second" else "c1"
+        judged_by = {"dataset": "boards", "fingerprint": "f1", "code": code}
+        judged_by |= {"conditions": conditions, "configurations": {"quick": configuration}}
+        Journal(folder / "commands.jsonl").append({"command": ["..."], **judged_by})
+        assert shown() == {f1, f1 + 0.01}
+    Journal(folder / "commands.jsonl").append({"command": [], "configurations": "?"})
+    assert {trial.macro_f1(("quick", trial.seed)) for trial in read_results([folder]).trials} == {
+        0.9
+    }
+
+
+def test_an_oracle_of_pairs_that_no_strategy_has_any_more_is_left_out(write: Write) -> None:
+    write("a", "oracle", "random", code="old")
+    folder = write("a", "random", code="new", budget=9)
+    give_the_oracle(folder, budget=2)
+    results = read_results([folder])
+    assert {(trial.strategy, trial.pair) for trial in results.trials} == {("random", Pair(9, 1.0))}
+
+
+def test_pairs_can_be_shown_alone(write: Write) -> None:
+    write("a", "none", "random", code="x")
+    folder = write("a", "random", code="x", trial="random-9", budget=9, seeds=(0,), score=0.7)
+    everything = read_results([folder])
+    assert everything.pairs == (Pair(2, 1.0), Pair(9, 1.0))
+    (notice,) = everything.notices
+    assert "Not every pair has the same seeds (so many: 2:1 2, 9:1 1)" in notice
+    alone = read_results([folder], ["2:1"])
+    assert alone.pairs == (Pair(2, 1.0),)
+    assert alone.notices == ()
+    rows = {row.strategy: row for row in leaderboard(alone.trials, "random")}
+    assert (rows["random"].n, rows["none"].n) == (2, 2)
+    with pytest.raises(ConfigurationError, match=r"--pairs 3:1: .* There is 2:1, 9:1\."):
+        read_results([folder], ["2:1", "3:1"])
 
 
 def test_of_one_folder_the_newest_conditions_count(write: Write) -> None:

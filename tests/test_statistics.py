@@ -293,6 +293,21 @@ def test_penalty_matrix_counts_significant_wins_per_setting() -> None:
     assert third == pytest.approx(np.array([[0, 1, 1], [1, 0, 1], [0, 0, 0]]) / 3)
 
 
+def test_penalty_matrix_compares_each_two_on_the_seeds_both_have() -> None:
+    noise = np.array([0.00, 0.01, -0.01, 0.02, -0.02])
+    scores = np.stack([0.5 + noise, 0.3 - noise, 0.4 + noise, 0.4 + noise], axis=1)
+    scores[2:, 2] = np.nan  # two seeds of five
+    scores[1:, 3] = np.nan  # one
+    matrix = penalty_matrix([scores])
+    assert matrix[0, 1] == 1, "on five seeds"
+    assert matrix[0, 2] == 1, "on two, which differ by the same"
+    assert np.isnan(matrix[:3, 3]).all()
+    assert matrix[3, 3] == 0
+    assert penalty_matrix([scores, scores[:, [1, 0, 2, 3]]])[0, 1] == 0.5
+    with pytest.raises(ValueError, match="finite"):
+        penalty_matrix([[[0.1, np.inf], [0.1, 0.2]]])
+
+
 def test_penalty_matrix_agrees_with_scipy_pair_by_pair() -> None:
     dice = np.random.default_rng(0)
     settings = dice.normal([0.50, 0.52, 0.53, 0.56], 0.02, (6, 5, 4))

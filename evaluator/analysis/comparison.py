@@ -1,7 +1,7 @@
 """Every strategy against one baseline, seed by seed: who is better, by how much, how sure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -104,13 +104,18 @@ def render_comparisons(compared: Mapping[str, Comparison | None], baseline: str)
             "use --seeds 2 or more."
         )
     elif known:
-        parts += [_table(known, baseline), _legend(len(known))]
+        parts += [_table(known, baseline), _legend(corrected(known.values()))]
     if absent:
         parts.append(
             f"not compared with {baseline} (failed or unfinished, or {baseline} itself is): "
             f"{', '.join(absent)}"
         )
     return "\n".join(parts)
+
+
+def corrected(compared: Iterable[Comparison]) -> int:
+    """For how many comparisons Holm's p is corrected: those of one seed have none."""
+    return sum(one.p_t_holm is not None for one in compared)
 
 
 def spoken_interval(interval: Interval | None, *, signed: bool = False) -> str:

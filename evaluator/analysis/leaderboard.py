@@ -36,14 +36,15 @@ class Row:
     against_baseline: Comparison | None = None
 
     @property
-    def by_pair(self) -> dict[str, list[float]]:
-        """The scores of complete seeds, as in the mean; where it has none, the scores there are."""
-        complete = {} if self.failures else seed_means(self.runs)
-        scores: dict[str, list[float]] = {pair: [] for pair, _, _ in self.runs}
-        for (pair, seed, _), score in self.runs.items():
-            if seed in complete or (not complete and not math.isnan(score)):
-                scores[pair].append(score)
-        return scores
+    def by_pair(self) -> dict[str, float | None]:
+        """The mean over seeds of the mean over trainings; None where a pair has no score.
+
+        Of complete seeds, as in `mean`; where there is none, of the scores there are.
+        """
+        return {
+            pair: statistics.fmean(map(statistics.fmean, by_seed.values())) if by_seed else None
+            for pair, by_seed in self._scores().items()
+        }
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -77,16 +78,26 @@ class Row:
     @property
     def n(self) -> int:
         """Runs behind each pair's number."""
-        return min((len(scores) for scores in self.by_pair.values()), default=0)
+        runs = (sum(map(len, by_seed.values())) for by_seed in self._scores().values())
+        return min(runs, default=0)
 
     @property
     def area_under_budget_curve(self) -> float | None:
         """Mean height of the curve of score against labels; None below two budgets of labels."""
         if math.isnan(self.mean) or "any" in self.by_pair:
             return None
-        budgets = [int(pair.partition(":")[0]) for pair in self.by_pair]
-        means = [statistics.fmean(scores) for scores in self.by_pair.values()]
-        return area_under_budget_curve(budgets, means)
+        known = {pair: mean for pair, mean in self.by_pair.items() if mean is not None}
+        budgets = [int(pair.partition(":")[0]) for pair in known]
+        return area_under_budget_curve(budgets, list(known.values()))
+
+    def _scores(self) -> dict[str, dict[int, list[float]]]:
+        """By pair and purchase seed, one score per training."""
+        complete = {} if self.failures else seed_means(self.runs)
+        scores: dict[str, dict[int, list[float]]] = {pair: {} for pair, _, _ in self.runs}
+        for (pair, seed, _), score in self.runs.items():
+            if seed in complete or (not complete and not math.isnan(score)):
+                scores[pair].setdefault(seed, []).append(score)
+        return scores
 
     def _seed_means(self) -> list[float]:
         return [] if self.failures else list(seed_means(self.runs).values())
@@ -99,10 +110,7 @@ class Row:
             "interval": self.interval,
             "sd": _none_if_nan(self.spread),
             "n": self.n,
-            "by_pair": {
-                pair: statistics.fmean(scores) if scores else None
-                for pair, scores in self.by_pair.items()
-            },
+            "by_pair": self.by_pair,
             "area_under_budget_curve": self.area_under_budget_curve,
             "gap_closed": self.gap_closed,
             "failures": self.failures,
@@ -167,12 +175,11 @@ def table_of(rows: Sequence[Row], columns: Sequence[str]) -> Cells:
     lines = []
     for row in rows:
         failed = f" (failed: {'; '.join(row.failures)})" if row.failures else ""
-        scores = [row.by_pair.get(column) for column in columns]
         line = [
             row.strategy + failed,
             _number(row.mean),
             spoken_interval(row.interval) if known else _number(row.spread),
-            *(_number(statistics.fmean(own) if own else None) for own in scores),
+            *(_number(row.by_pair.get(column)) for column in columns),
             *([_number(row.area_under_budget_curve)] if areas else []),
             "" if row.gap_closed is None else f"{row.gap_closed:.0%}",
             str(row.n),

@@ -185,7 +185,7 @@ def _costs(results: Sequence[TrialResult], strategy: str, pipeline: str) -> tupl
         if result.purchase and result.purchase["seconds"]:
             purchases.setdefault(result.pair, []).append(sum(result.purchase["seconds"].values()))
         for (name, _), record in result.scores.items():
-            if name == pipeline and record:
+            if name == pipeline and record and not record.get("copied_from"):
                 trainings.setdefault(result.pair, []).append(record["seconds"])
     return (
         sum(map(statistics.fmean, purchases.values())),

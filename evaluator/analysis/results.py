@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from evaluator.errors import ConfigurationError
-from evaluator.records.journal import Record, read_records
+from evaluator.records.journal import COMMANDS, Record, read_records
 from evaluator.records.trial import (
     PURCHASE_FIELDS,
     PURCHASE_KEY,
@@ -19,6 +21,7 @@ from evaluator.records.trial import (
 
 Training = tuple[str, int]  # pipeline, training seed
 Key = tuple[str, Pair | None, int]  # strategy, pair, seed
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,15 @@ class Results:
         return tuple(sorted({trial.pair for trial in self.trials if trial.pair}))
 
 
-def read_results(folders: Sequence[Path]) -> Results:
+def read_results(folders: Sequence[Path], pairs: Sequence[str] = ()) -> Results:
     """Join the journals of evaluations that judged the same thing on several machines.
 
     Of each folder, what the newest data, code, judge's conditions and configuration did counts. A
     trial that two folders hold is taken from the first, and scores of it from the other only if it
     ended there alike and bought the same. A trial of the common grid that no folder holds is there
-    as unfinished. Raises ConfigurationError where the folders hold several data sets, judge's
-    conditions, codes of one strategy or configurations of one pipeline.
+    as unfinished. `pairs`, as `621:17`, leave out the others. Raises ConfigurationError where the
+    folders hold several data sets, judge's conditions, codes of one strategy or configurations of
+    one pipeline, and for pairs that nothing was bought under.
     """
     held = [_Folder(folder) for folder in folders]
     purchases: dict[str, Record] = {}
@@ -103,14 +107,21 @@ def read_results(folders: Sequence[Path]) -> Results:
                 "of other data, were left out."
             )
     _refuse_mixtures(held)
-    notices += _several_machines(purchases.values())
+    if pairs:
+        purchases, scores = _only(pairs, purchases, scores)
+    notices += several_machines(purchases.values())
+    notices += _uneven_pairs(purchases.values())
     return Results(
         next(iter(purchases.values()))["dataset"], _grid(purchases, scores), tuple(notices)
     )
 
 
 class _Folder:
-    """The records of one --out folder that its newest code and settings made, by trial."""
+    """The records of one --out folder that its newest code and settings made, by trial.
+
+    Newest are those of the last command, where it found anything by them, else of the last record:
+    code that was changed back finds its trials there and adds none.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -121,17 +132,27 @@ class _Folder:
             )
         scores = path / "scores.jsonl"
         made = read_records(scores, SCORE_KEY, SCORE_FIELDS) if scores.exists() else []
-        self.data = _data(bought[-1])
+        last = _last_command(path)
+        self.data = _newest(map(_data, bought), (last.get("dataset"), last.get("fingerprint")))
         judged = [_conditions(record) for record in bought if record["strategy"] not in REFERENCES]
-        self.conditions = set(judged[-1:])
+        self.conditions = {_newest(judged, last.get("conditions"))} if judged else set[str]()
         like_newest = [
             record
             for record in bought
             if _data(record) == self.data
             and (record["strategy"] in REFERENCES or _conditions(record) in self.conditions)
         ]
-        self.newest_code = {record["strategy"]: _code(record) for record in like_newest}
-        self.configurations = {record["pipeline"]: _configuration(record) for record in made}
+        codes, configurations = dict[str, list[str]](), dict[str, list[str]]()
+        for record in like_newest:
+            codes.setdefault(record["strategy"], []).append(_code(record))
+        for record in made:
+            configurations.setdefault(record["pipeline"], []).append(_configuration(record))
+        self.newest_code = {name: _newest(own, last.get("code")) for name, own in codes.items()}
+        now = last.get("configurations")
+        self.configurations = {
+            name: _newest(own, now.get(name) if isinstance(now, dict) else None)
+            for name, own in configurations.items()
+        }
         self.purchases = {
             record["trial"]: record
             for record in like_newest
@@ -150,6 +171,20 @@ class _Folder:
             and _configuration(record) != self.configurations[record["pipeline"]]
             for record in made
         )
+
+
+def _newest(values: Iterable[T], now: object) -> T:
+    """The one that is the last command's, else the last of them."""
+    known = list(values)
+    return next((value for value in known if value == now), known[-1])
+
+
+def _last_command(path: Path) -> Record:
+    """What the last command said it judges by; nothing where no command can be read."""
+    with suppress(ConfigurationError):
+        if commands := read_records(path / COMMANDS):
+            return commands[-1]
+    return {}
 
 
 def _outcome(record: Record) -> tuple[object, object]:
@@ -172,7 +207,7 @@ def _configuration(record: Record) -> str:
     return str(record.get("configuration", ""))
 
 
-def _several_machines(purchases: Iterable[Record]) -> list[str]:
+def several_machines(purchases: Iterable[Record]) -> list[str]:
     """A notice where one strategy had another machine than another, and so another minute."""
     devices: dict[str, dict[str, None]] = {}
     for purchase in purchases:
@@ -186,6 +221,43 @@ def _several_machines(purchases: Iterable[Record]) -> list[str]:
         f"Purchases were made on different machines: {told}. A minute is worth what a machine can "
         "do in it, so a difference between strategies may be one between machines."
     ]
+
+
+def _uneven_pairs(purchases: Iterable[Record]) -> list[str]:
+    """A notice where a pair has fewer seeds than another, and keeps them from being counted."""
+    seeds: dict[str, set[int]] = {}
+    for purchase in purchases:
+        if purchase["strategy"] not in REFERENCES:
+            seeds.setdefault(str(_key(purchase)[1]), set()).add(purchase["seed"])
+    if len({frozenset(own) for own in seeds.values()}) < 2:
+        return []
+    told = ", ".join(f"{pair} {len(own)}" for pair, own in seeds.items())
+    return [
+        f"Not every pair has the same seeds (so many: {told}), and a seed counts where it is "
+        "complete in all. `python -m evaluator report OUT --pairs ...` shows some pairs alone."
+    ]
+
+
+def _only(
+    pairs: Sequence[str],
+    purchases: Mapping[str, Record],
+    scores: Mapping[tuple[str, Training], Record],
+) -> tuple[dict[str, Record], dict[tuple[str, Training], Record]]:
+    """What was bought under some pairs, or under none, and the scores of that."""
+    pair_of = {name: _key(purchase)[1] for name, purchase in purchases.items()}
+    there = {str(pair) for pair in pair_of.values() if pair}
+    if unknown := [pair for pair in pairs if pair not in there]:
+        raise ConfigurationError(
+            "bad-budget",
+            f"--pairs {' '.join(unknown)}: nothing was bought under that. There is "
+            f"{', '.join(sorted(there)) or 'no pair'}.",
+        )
+    kept = {
+        name: purchase
+        for name, purchase in purchases.items()
+        if pair_of[name] is None or str(pair_of[name]) in pairs
+    }
+    return kept, {key: score for key, score in scores.items() if key[0] in kept}
 
 
 def _refuse_mixtures(folders: Sequence[_Folder]) -> None:
@@ -238,8 +310,9 @@ def _grid(
         if strategy in ("none", "all"):
             keys += own
         elif strategy == "oracle":  # its own seeds, which are no strategy's business
-            its_pairs = dict.fromkeys([*pairs, *(pair for _, pair, _ in own)])
-            its_seeds = sorted({seed for _, _, seed in own})
+            # Of pairs that no strategy has any more, it would be compared with nothing.
+            its_pairs = pairs or dict.fromkeys(pair for _, pair, _ in own)
+            its_seeds = sorted({seed for _, pair, seed in own if pair in its_pairs})
             keys += [(strategy, pair, seed) for seed in its_seeds for pair in its_pairs]
         else:
             keys += [(strategy, pair, seed) for seed in seeds for pair in pairs]

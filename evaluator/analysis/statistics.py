@@ -6,6 +6,7 @@ make every interval too narrow. Everything here speaks of new seeds on the same 
 and pipelines, and says nothing about other data.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -212,21 +213,31 @@ def kendall_tau(scores: ArrayLike) -> Array:
 def penalty_matrix(settings: Sequence[ArrayLike] | Array) -> Array:
     """Share of settings in which strategy i beats strategy j: (S, S), zero diagonal.
 
-    `settings` holds one (seeds, S) array per setting (pair and pipeline), each with two seeds or
-    more. "Beats" is p < 0.05 in a two-sided paired t-test, uncorrected; each setting adds
-    1 / len(settings). The mean of column j, its diagonal left out, says how often j is beaten by
+    `settings` holds one (seeds, S) array per setting (pair and pipeline), NaN where a strategy has
+    not finished a seed. Two strategies are compared where they have two seeds or more in common,
+    and on those; NaN where no setting compares them. "Beats" is p < 0.05 in a two-sided paired
+    t-test, uncorrected. The mean of column j, its diagonal left out, says how often j is beaten by
     another: lower is better (Ash et al. 2020, BADGE, section 4).
     """
     if len(settings) == 0:
         raise ValueError("A penalty matrix needs one setting or more.")
-    wins = []
+    size = np.shape(settings[0])[1]
+    won, held = np.zeros((size, size)), np.zeros((size, size))
     for scores in settings:
-        x = _finite(scores)
-        if x.ndim != 2 or len(x) < 2 or x.shape[1] != np.shape(settings[0])[1]:
+        x = np.asarray(scores, dtype=np.float64)
+        if x.ndim != 2 or len(x) < 2 or x.shape[1] != size:
             raise ValueError(f"Expected (2 or more seeds, the same strategies), got {x.shape}.")
-        d = _rounded(x[:, :, None] - x[:, None, :])  # (seeds, S, S)
-        wins.append((d.mean(axis=0) > 0) & (_p_of_t(d) < 1 - CONFIDENCE))
-    return np.asarray(np.mean(wins, axis=0), dtype=np.float64)
+        for i, j in itertools.combinations(range(size), 2):
+            d = x[:, i] - x[:, j]
+            d = _rounded(_finite(d[~np.isnan(d)]))
+            if len(d) > 1:
+                held[[i, j], [j, i]] += 1
+                if _p_of_t(d) < 1 - CONFIDENCE:
+                    won[(i, j) if d.mean() > 0 else (j, i)] += 1
+    np.fill_diagonal(held, 1)
+    shares = np.full((size, size), np.nan)
+    np.divide(won, held, out=shares, where=held > 0)
+    return shares
 
 
 def _p_of_t(differences: Array) -> Array:

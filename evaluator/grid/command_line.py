@@ -18,7 +18,7 @@ from tabulate import tabulate
 from evaluator.analysis.comparison import choose_baseline
 from evaluator.analysis.leaderboard import leaderboard, render
 from evaluator.analysis.precision import components, render_precision
-from evaluator.analysis.results import Results
+from evaluator.analysis.results import Results, several_machines
 from evaluator.analysis.robustness import across_pipelines, render_robustness
 from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.datasets.doubts import doubts
@@ -29,7 +29,7 @@ from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.flags import parser
 from evaluator.grid.hardware import read_calibration
 from evaluator.grid.plan import POOL, ROUND_PAIRS, Plan, parse_pairs, scaled_pairs
-from evaluator.records.journal import Journal, sole_writer
+from evaluator.records.journal import COMMANDS, Journal, sole_writer
 from evaluator.records.trial import REFERENCES, Pair
 from evaluator.submission.isolation import preflight
 from evaluator.submission.sandbox import Sandbox, require
@@ -120,13 +120,26 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
         _announce(evaluation, flags)
         if flags.plan:
             return 0
-        if any(evaluation.missing()):
-            began = datetime.now(UTC).isoformat(timespec="seconds")
-            command = ["python", "local_evaluation.py", *words]
-            Journal(out / "commands.jsonl").append(
-                {"command": command, "started": began, "threads": torch.get_num_threads()}
-            )
+        _write_down(words, evaluation)
         return _run(evaluation, baseline, flags)
+
+
+def _write_down(words: Sequence[str], evaluation: Evaluation) -> None:
+    """Keep the command, and what it judges by, unless the last one said the same and is done."""
+    plan, commands = evaluation.plan, Journal(evaluation.out / COMMANDS)
+    judged_by = {
+        "dataset": plan.splits.name,
+        "fingerprint": plan.splits.fingerprint,
+        "code": plan.code,
+        "conditions": plan.conditions,
+        "configurations": {p.name: evaluation.scorer.configuration(p) for p in plan.pipelines},
+    }
+    last = commands.records[-1] if commands.records else {}
+    if any(evaluation.missing()) or {**last, **judged_by} != last:
+        began = datetime.now(UTC).isoformat(timespec="seconds")
+        command = ["python", "local_evaluation.py", *words]
+        threads = torch.get_num_threads()
+        commands.append({"command": command, "started": began, "threads": threads} | judged_by)
 
 
 def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> int:
@@ -136,7 +149,9 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
         _run_on_ray(evaluation, flags)
     else:
         evaluation.run()
-    results = Results(plan.splits.name, tuple(evaluation.results()))
+    trials = tuple(evaluation.results())
+    notices = several_machines(trial.purchase for trial in trials if trial.purchase)
+    results = Results(plan.splits.name, trials, tuple(notices))
     rows = leaderboard(results.trials, baseline)
     if flags.json:
         print(json.dumps([row.as_json() for row in rows], indent=2))
@@ -152,8 +167,8 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
         if robustness := across_pipelines(rows):
             print(f"\n{render_robustness(robustness)}")
         print(f"\nJournals and logs: {evaluation.out}")
-    for failure in evaluation.failures():
-        print(failure, file=sys.stderr)
+    for line in (*(f"notice: {notice}" for notice in notices), *evaluation.failures()):
+        print(line, file=sys.stderr)
     # Imported here: Matplotlib and Jinja2 take half a second that --plan and --list need not pay.
     from evaluator.report.page import write_page
 

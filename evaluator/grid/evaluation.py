@@ -93,7 +93,8 @@ class Evaluation:
             if other.seed != trial.seed or other == trial:
                 continue
             scored = self.score(other, pipeline.name, seed)
-            if scored and set(self.bought(other)) == own:
+            sound = scored and scored["macro_f1"] is not None  # a failure is worth another try
+            if scored and sound and set(self.bought(other)) == own:
                 return {**scored, "trial": trial.identity, "copied_from": other.identity}
         return None
 
@@ -111,12 +112,14 @@ class Evaluation:
 
         A score of what the trial bought before it was made again is none.
         """
-        found = self.scores.last(trial.identity, pipeline, seed)
         known = {p.name: p for p in self.plan.pipelines}
-        if found and pipeline in known:
+        if pipeline not in known:
+            return self.scores.last(trial.identity, pipeline, seed)
+        for found in reversed(self.scores.all(trial.identity, pipeline, seed)):
             current = found.get("configuration") == self.scorer.configuration(known[pipeline])
-            return found if current and is_score_of(found, self.bought(trial)) else None
-        return found
+            if current and is_score_of(found, self.bought(trial)):
+                return found
+        return None
 
     def outdated(self) -> int:
         """How many trainings to do were made before: by other code, settings or threads."""

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from evaluator.errors import ConfigurationError
 
 Record = dict[str, Any]
+COMMANDS = "commands.jsonl"  # what was typed, and what it judged by
 
 
 def read_records(path: Path, key: Sequence[str] = (), needed: Sequence[str] = ()) -> list[Record]:
@@ -61,7 +62,7 @@ class Journal:
 
     A torn last line is dropped with a warning when the file is opened; a broken line before
     it, or a record without the fields of `key` and those `needed`, means that something else
-    wrote into the file, and is refused. `last` finds records by the values of `key`.
+    wrote into the file, and is refused. `last` and `all` find records by the values of `key`.
     """
 
     def __init__(self, path: Path, key: Sequence[str] = (), needed: Sequence[str] = ()) -> None:
@@ -70,11 +71,18 @@ class Journal:
         self.records: list[Record] = []
         if path.exists():
             self.records = list(_read(path, self.key, needed))
-        self._last = {self._key_of(record): record for record in self.records}
+        self._by_key: dict[tuple[object, ...], list[Record]] = {}
+        for record in self.records:
+            self._by_key.setdefault(self._key_of(record), []).append(record)
+
+    def all(self, *values: object) -> Sequence[Record]:
+        """The records with these values of the key's fields, the oldest first."""
+        return self._by_key.get(values, ())
 
     def last(self, *values: object) -> Record | None:
-        """The newest record with these values of the key's fields."""
-        return self._last.get(values)
+        """The newest of them."""
+        found = self.all(*values)
+        return found[-1] if found else None
 
     def append(self, record: Record) -> None:
         """Write one record and hand it to the operating system before returning."""
@@ -82,7 +90,7 @@ class Journal:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         self.records.append(record)
-        self._last[self._key_of(record)] = record
+        self._by_key.setdefault(self._key_of(record), []).append(record)
 
     def _key_of(self, record: Record) -> tuple[object, ...]:
         return tuple(record[field] for field in self.key)
@@ -114,6 +122,8 @@ def _parsed(
     path: Path, lines: bytes, key: Sequence[str], needed: Sequence[str]
 ) -> Iterator[Record]:
     for number, line in enumerate(lines.splitlines(), start=1):
+        if not line.strip():  # left by somebody who took a line out, as the judge proposes
+            continue
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:

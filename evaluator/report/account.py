@@ -7,12 +7,10 @@ from pathlib import Path
 
 from evaluator.analysis.results import Results, TrialResult
 from evaluator.errors import ConfigurationError
-from evaluator.records.journal import Record, read_records
+from evaluator.records.journal import COMMANDS, Record, read_records
 from evaluator.records.trial import REFERENCES
 from evaluator.report.parts import Code, Items, Part, Section, Table, Text
 from evaluator.report.words import NOTHING, counted
-
-COMMANDS = "commands.jsonl"
 
 
 def problems(results: Results) -> Section:
@@ -109,14 +107,13 @@ def _warnings(trial: TrialResult) -> Iterator[tuple[str, ...]]:
         yield (*who, str(warning))
     if refused := record.get("refused", 0):
         yield (*who, f"{counted(refused, 'purchase')} past the budget refused")
-    if left := record.get("left_running", 0):
-        yield (*who, f"{counted(left, 'process', 'processes')} left running, ended by the judge")
 
 
 def _unfinished(trial: TrialResult) -> bool:
     if trial.purchase is None:
         return True
-    return trial.purchase["status"] == "ok" and None in trial.scores.values()
+    trained = trial.scores and None not in trial.scores.values()
+    return trial.purchase["status"] == "ok" and not trained
 
 
 def _own(records: Sequence[Record]) -> list[Record]:

@@ -27,12 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the strategy that the others are compared with (random, else the first)",
     )
+    parser.add_argument(
+        "--pairs",
+        nargs="+",
+        metavar="B:M",
+        default=(),
+        help="of these alone, where a folder holds more than belongs together",
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="page to write (OUT/report.html)")
     parser.set_defaults(run=_report)
 
 
 def _report(flags: argparse.Namespace) -> int:
-    results = read_results(flags.folders)
+    results = read_results(flags.folders, flags.pairs)
     baseline = ""
     if results.strategies or flags.baseline:
         baseline = choose_baseline(results.strategies, flags.baseline)

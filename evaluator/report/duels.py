@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from evaluator.analysis.comparison import (
     Comparison,
+    corrected,
     seed_means,
     spoken_cells,
 )
@@ -54,7 +55,7 @@ def _forest(view: View, baseline: str, looks: Mapping[str, Look]) -> list[Part]:
         parts += [
             _picture(view, compared, baseline, looks),
             _table(view, compared, baseline),
-            Text(_legend(len(compared)), "small"),
+            Text(_legend(corrected(compared.values())), "small"),
             *noise(view, baseline),
         ]
     if absent:
@@ -130,13 +131,16 @@ def penalties(views: Sequence[View], pairs: Sequence[Pair]) -> Section:
     sound = [row.strategy for row in views[0].strategies if row.strategy not in failed]
     names = [name for name in sound if _seeds_everywhere(single, pairs, name) > 1]
     settings = _settings(single, pairs, names)
+    shared = _shared_seeds(settings)
     parts: list[Part] = []
     if len(sound) < 2:
         parts.append(Text("A matrix needs two strategies that did not fail."))
-    elif len(names) < 2 or not settings:
+    elif len(names) < 2:
         parts.append(Text(ONE_SEED, "warning"))
+    elif not shared:
+        parts.append(Text("No two strategies have two purchase seeds in common.", "warning"))
     else:
-        parts += _matrix(names, penalty_matrix(settings), [len(scores) for scores in settings])
+        parts += _matrix(names, penalty_matrix(settings), len(settings), shared)
     if failed:
         parts.append(Text(f"Left out, for they failed: {listed(sorted(failed))}.", "warning"))
     if 1 < len(names) < len(sound):
@@ -154,21 +158,35 @@ def _seeds_everywhere(views: Sequence[View], pairs: Sequence[Pair], name: str) -
 def _settings(
     views: Sequence[View], pairs: Sequence[Pair], names: Sequence[str]
 ) -> list[NDArray[np.float64]]:
-    """Per pipeline and pair the scores (seeds, S) of the seeds complete in all, 2 or more."""
+    """Per pipeline and pair the scores (seeds, S), NaN where a strategy has not finished a seed."""
     settings = []
     for view in views:
         rows = {row.strategy: row for row in view.rows}
         for pair in pairs:
             scores = [by_seed(rows[name], pair) for name in names]
-            common = set.intersection(*map(set, scores)) if scores else set()
-            if len(common) > 1:
-                table = [[found[seed] for found in scores] for seed in sorted(common)]
+            seeds = sorted({seed for found in scores for seed in found})
+            table = [[found.get(seed, np.nan) for found in scores] for seed in seeds]
+            if len(table) > 1:
                 settings.append(np.array(table, dtype=np.float64))
     return settings
 
 
-def _matrix(names: Sequence[str], matrix: NDArray[np.float64], seeds: Sequence[int]) -> list[Part]:
-    beaten = matrix.sum(axis=0) / (len(names) - 1)  # by the others; callers have two or more
+def _shared_seeds(settings: Sequence[NDArray[np.float64]]) -> list[int]:
+    """How many seeds any two strategies have in common in a setting, where it is two or more."""
+    found = []
+    for scores in settings:
+        there = (~np.isnan(scores)).astype(int)
+        common = there.T @ there
+        found += [int(n) for n in common[np.triu_indices(len(common), 1)] if n > 1]
+    return found
+
+
+def _matrix(
+    names: Sequence[str], matrix: NDArray[np.float64], settings: int, seeds: Sequence[int]
+) -> list[Part]:
+    duels_of = (~np.isnan(matrix)).sum(axis=0) - 1  # a strategy does not meet itself
+    beaten = np.full(len(names), np.nan)
+    np.divide(np.nansum(matrix, axis=0), duels_of, out=beaten, where=duels_of > 0)
     shown = np.vstack([matrix, beaten])
     np.fill_diagonal(shown, np.nan)
     rows = [*names, "mean: how often beaten"]
@@ -180,7 +198,7 @@ def _matrix(names: Sequence[str], matrix: NDArray[np.float64], seeds: Sequence[i
     finding = (told + (f"; and {left} more" if left > 0 else "")) or "no strategy beats another"
     n = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
     caption = (
-        f"Share of {counted(len(seeds), 'setting')} (pair and pipeline, n = {n} seeds each) in "
+        f"Share of {counted(settings, 'setting')} (pair and pipeline, n = {n} seeds in common) in "
         "which the strategy of the row beats that of the column: p < 0.05 in a paired t-test, "
         "uncorrected. The last row is each column's mean over the others: lower is better."
     )

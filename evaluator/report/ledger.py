@@ -13,6 +13,7 @@ from evaluator.report.parts import Part, Picture, Section, Table, Text
 from evaluator.report.words import NOTHING, duration, share
 
 PAID = PHASES[:2]  # what the compute budget covers
+TIMED = ("ok", "timeout")  # what crashed early would make the rest look quick
 Purchases = Mapping[tuple[str, Pair], Sequence[Record]]
 
 
@@ -27,7 +28,7 @@ def ledger(results: Results) -> Section:
         Text(
             "Seconds are the judge's own clock. Pre-training and purchase share the compute "
             "budget; prediction has no share in it. Memory is that of the submission's whole "
-            "family of processes.",
+            "family of processes. Purchases that crashed or broke a rule are left out.",
             "small",
         )
     )
@@ -39,7 +40,9 @@ def _purchases(results: Results) -> Purchases:
     for strategy in results.strategies:
         for trial in results.trials:
             record = trial.purchase
-            if trial.strategy == strategy and trial.pair and record and record["seconds"]:
+            if trial.strategy != strategy or not trial.pair or not record:
+                continue
+            if record["seconds"] and record["status"] in TIMED:
                 found.setdefault((strategy, trial.pair), []).append(record)
     return found
 

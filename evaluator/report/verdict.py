@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from evaluator.analysis.comparison import spoken_interval
 from evaluator.analysis.leaderboard import Row, uneven
-from evaluator.analysis.statistics import CONFIDENCE
+from evaluator.analysis.statistics import CONFIDENCE, ROUNDING
 from evaluator.report.duels import ONE_SEED
 from evaluator.report.parts import Part, Section, Text
 from evaluator.report.views import View
@@ -35,6 +35,9 @@ def _leader(scored: Sequence[Row], name: str) -> Text:
     first, different = scored[0], uneven(scored)
     if different:
         return Text(f"Nobody leads yet: {different}.", "warning")
+    if level := [row.strategy for row in scored[1:] if first.mean - row.mean <= ROUNDING]:
+        names = listed([first.strategy, *level])
+        return Text(f"Nobody leads under {name}: {names} score {first.mean:.3f} alike.", "finding")
     return Text(
         f"{first.strategy} has the highest macro-F1 of "
         f"{counted(len(scored), 'strategy', 'strategies')} under {name}: {first.mean:.3f}"

@@ -48,7 +48,10 @@ def views(results: Results, baseline: str) -> tuple[View, ...]:
 
 
 def f1_per_class(view: View) -> dict[str, dict[str, float]]:
-    """Per strategy and class, the mean over the runs of its complete seeds."""
+    """Per strategy and class, the mean over the purchases of its complete seeds.
+
+    Of each purchase the mean over its trainings, which may be more for one seed than for another.
+    """
     found: dict[str, dict[str, list[float]]] = {}
     for row in view.rows:
         complete = set() if row.failures else set(seed_means(row.runs))
@@ -56,9 +59,12 @@ def f1_per_class(view: View) -> dict[str, dict[str, float]]:
         for trial in view.trials:
             if trial.strategy != row.strategy or trial.seed not in complete:
                 continue
+            own: dict[str, list[float]] = {}
             for record in _scored(trial, view.name):
                 for name, value in record["f1_per_class"].items():
-                    found[row.strategy].setdefault(name, []).append(value)
+                    own.setdefault(name, []).append(value)
+            for name, values in own.items():
+                found[row.strategy].setdefault(name, []).append(statistics.fmean(values))
     return {
         strategy: {name: statistics.fmean(values) for name, values in classes.items()}
         for strategy, classes in found.items()

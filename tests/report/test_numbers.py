@@ -1,5 +1,6 @@
 """The page says what the journals say, and how sure that is."""
 
+import json
 from pathlib import Path
 
 from evaluator.analysis.statistics import mean_interval
@@ -179,6 +180,52 @@ def test_time_and_memory(tmp_path: Path) -> None:
     assert (row["pre-training"], row["purchase"], row["budget"]) == ("6 s", "24 s", "60 s")
     assert (row["used, mean"], row["used, most"]) == ("50%", "50%")
     assert row["peak memory, most"] == "1.50 GiB"
+
+
+def test_who_came_late_does_not_take_seeds_from_the_others(tmp_path: Path) -> None:
+    wobble = (0.0, 0.02, -0.01, 0.01, -0.02)
+
+    def score(base: float, _: int, seed: int) -> float:
+        return base + 0.1 * seed + (base > 0.45) * wobble[seed]
+
+    page = report(
+        write_journals(tmp_path / "one", TWO, seeds=range(5), score=score),
+        write_journals(tmp_path / "other", {"slow": (0.41,)}, seeds=(0, 1), score=score),
+    )
+    rows = page.table("The row's strategy beats")
+    assert rows["entropy"]["random"] == "1.00", "p < 0.05 with five seeds, and not with two"
+    assert rows["slow"]["random"] == "1.00"
+    assert "n = 2 to 5 seeds in common" in page.text
+
+
+def test_strategies_without_a_seed_in_common_are_said_to_be(tmp_path: Path) -> None:
+    page = report(
+        write_journals(tmp_path / "one", {"random": (0.4,)}, seeds=(0, 1)),
+        write_journals(tmp_path / "other", {"entropy": (0.5,)}, seeds=(2, 3)),
+    )
+    assert "No two strategies have two purchase seeds in common." in page.text
+    assert "One purchase seed" not in page.text
+
+
+def test_equal_scores_make_no_leader(tmp_path: Path) -> None:
+    page = report(write_journals(tmp_path, {"random": (0.4,), "entropy": (0.4,), "bald": (0.3,)}))
+    assert "Nobody leads under quick: entropy and random score 0.410 alike." in page.text
+
+
+def test_what_is_bought_and_not_trained_is_unfinished(tmp_path: Path) -> None:
+    out = write_journals(tmp_path, TWO, seeds=(0, 1))
+    lines = (out / "scores.jsonl").read_text().splitlines(keepends=True)
+    (out / "scores.jsonl").write_text("".join(line for line in lines if "seed0" in line))
+    assert "2 trials of 4 not finished" in report(out).text
+
+
+def test_what_crashed_at_once_makes_the_rest_look_no_quicker(tmp_path: Path) -> None:
+    out = write_journals(tmp_path, TWO)
+    lines = [json.loads(line) for line in (out / "purchases.jsonl").read_text().splitlines()]
+    lines[0] |= {"status": "crashed", "seconds": {"pre_training": 0.1}}
+    (out / "purchases.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    row = report(out).table("Seconds per phase")["random"]
+    assert (row["pre-training"], row["seeds"]) == ("6 s", "2")
 
 
 def test_who_has_not_finished_does_not_keep_the_others_from_being_compared(tmp_path: Path) -> None:
