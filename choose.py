@@ -54,6 +54,7 @@ except ImportError as missing:
 
 PRE_TRAINING_SHARE = 0.7  # of --minutes: nothing is trained after the choice
 COUNTED_LABELS = re.compile(r" with_a_positive=\d+ positives_per_class=\[[^]]*\]")  # unknown here
+OUT_OF_TIME = "buyer | out of time"  # a line of the buyer's log
 SPARE_PIXELS = 2  # images are read at so many times the learner's size, which it shrinks itself
 LOTS, LUCK = 100, 0.95  # random rankings, and the share of them that a learner must beat
 LOOKED_AT = 30  # images of either folder, where all of them are dark
@@ -94,26 +95,29 @@ def choose(
             say(f"learning from {len(labelled.images):,} labelled images ...")
         buyer.pre_training_phase(labelled.images, seconds)
         measured = buyer.measured_on
-        if looks and measured < len(labelled.images):
-            say(f"what it is worth is measured on the {measured:,} of the first folder")
-        elif looks and labelled.drawn < measured:
-            say(f"the first folder has {labelled.drawn} images, too few to measure on: all count")
+        if measured and labelled.drawn < len(labelled.images):
+            if max(measured) < labelled.drawn:
+                say(f"what it is worth is measured on {len(measured):,} of the first folder")
+            else:
+                few = f"the first folder has {labelled.drawn} images, too few to measure on"
+                say(f"{few}: all count")
         left = None if seconds is None else seconds - (time.monotonic() - started)
         say(f"choosing {budget:,} of {len(pool):,}, by {buyer.strategy.spec} ...")
         rows = list(buyer.purchase_phase(pool, labelled.images, budget, left))
     notes = buyer.purchase_notes or {}
     expected = {row: notes[row].get("probabilities", []) for row in rows}
     told = COUNTED_LABELS.sub("", log.getvalue())
-    if looks and not any(expected.values()):
+    chosen_among = budget == len(pool) or buyer.looked_at
+    if looks and (not chosen_among or OUT_OF_TIME in told or not all(expected.values())):
         raise ConfigurationError(
             "no-time-to-look",
-            f"{buyer.strategy.spec} could not learn and look at the pool, and would have chosen "
-            "at random. Give more --minutes, or choose --strategy random. What it did:\n"
-            f"{told.strip()}",
+            f"{buyer.strategy.spec} could not learn, look at more of the pool than it is to choose "
+            "and choose among that, and would have chosen by something else. Give more --minutes, "
+            f"or choose --strategy random. What it did:\n{told.strip()}",
         )
     f1 = buyer.validation_f1
     beliefs = {"probabilities", "committee"}
-    usual = labelled.images.labels[:measured]
+    usual = labelled.images.labels[measured] if measured else labelled.images.labels
     trusting = bool(buyer.looked_at & beliefs) and knows_little(f1, usual)
     return Choice(
         buyer.strategy.spec, rows, expected, f1, usual.mean(axis=0), told, looks, trusting
@@ -148,7 +152,9 @@ def summary(choice: Choice, class_names: Sequence[str], pool: Images, into: Path
         sums = np.sum(expected, axis=0)
         rows = zip(class_names, choice.f1, sums, choice.usual * len(expected), strict=True)
         headers = ["", "F1 so far", "expected in them", "in as many drawn"]
-        lines += ["", tabulate(list(rows), headers, floatfmt=("", ".2f", ".0f", ".0f"))]
+        # A class may be called 1.10, and is not to be shown as 1.1.
+        table = tabulate(rows, headers, floatfmt=("", ".2f", ".0f", ".0f"), disable_numparse=[0])
+        lines += ["", table]
     if choice.trusting:
         lines += [
             "",

@@ -169,11 +169,9 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         return predictions
 
     @property
-    def measured_on(self) -> int:
-        """So many of the training set, the first ones, the learner is measured on."""
-        reference = self._labelled.reference
-        enough = reference >= self._learner.fewest_measured
-        return reference if enough else len(self._labelled)
+    def measured_on(self) -> list[int]:
+        """The rows of the training set that the learner is measured on; empty before a fit."""
+        return self._learner.measured_rows_.tolist()
 
     @property
     def validation_f1(self) -> list[float]:

@@ -8,12 +8,13 @@ without ever asking a label twice. With K members a fit costs K - 1 passes per e
 
 import math
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from models.calibration import calibrate, uncalibrated
+from models.calibration import best_thresholds, calibrate, uncalibrated
 from models.folds import extend_folds
 from models.image_bank import Clock
 from models.networks import SMALL, Views, build_network, find_weights
@@ -47,6 +48,7 @@ class Learner:
     ------
     calibration_ : temperature, bias, thresholds and F1 per class, from out-of-fold predictions.
     labelled_probabilities_ : (L, C), out-of-fold.
+    measured_rows_ : rows of what is labelled that calibration, thresholds and F1 are measured on.
     epochs_ : epochs that the last fit finished, a fraction where a deadline cut it short.
     """
 
@@ -58,6 +60,7 @@ class Learner:
         self.members_: list[Trainee] = []
         self.calibration_ = uncalibrated(1, settings.positive_weight)
         self.folds_ = torch.empty(0, dtype=torch.long)
+        self.measured_rows_ = torch.empty(0, dtype=torch.long)
         self._holds_out = True  # whether members of the last fit left anything unseen
         self.fits_ = 0
         self.batch_size_ = self.resolved.batch_size
@@ -85,7 +88,8 @@ class Learner:
         done or with the time gone, whichever is further, so that a fit cut off at `deadline`
         (on the clock) has cooled down too. The first `reference` rows are those drawn like the
         pool (all, if None): thresholds and calibration are measured on them, because what was
-        bought is richer in rare classes than what is to come.
+        bought is richer in rare classes than what is to come. A class that none of them shows has
+        its threshold and F1 from all.
         """
         _check_labelled(images, labels)
         started = self.clock()
@@ -129,7 +133,7 @@ class Learner:
 
     @property
     def fewest_measured(self) -> int:
-        """Rows that a fit needs as `reference`; below that it is measured on all."""
+        """Rows of the `reference` that must be held out; below that it is measured on all."""
         return 2 * self._n_folds
 
     @property
@@ -257,12 +261,23 @@ class Learner:
                 logits[unseen] += held_out[0]
                 times[unseen] += 1
         known = times > 0
-        trusted = known & torch.isfinite(logits).all(1)  # else the net has diverged
-        if reference is not None and reference >= self.fewest_measured:
+        sound = known & torch.isfinite(logits).all(1)  # else the net has diverged
+        trusted = sound.clone()
+        if reference is not None and int(sound[:reference].sum()) >= self.fewest_measured:
             trusted[reference:] = False
+        self.measured_rows_ = trusted.nonzero().flatten()
         if trusted.any():
-            self.calibration_ = calibrate(
-                logits[trusted], labels[trusted], self.settings.positive_weight
+            weight = self.settings.positive_weight
+            calibration = calibrate(logits[trusted], labels[trusted], weight)
+            # A class that none of these shows is measured on what was bought: better than never.
+            elsewhere = labels[trusted].sum(0) == 0
+            thresholds, f1 = best_thresholds(
+                calibration.probabilities(logits[sound]), labels[sound]
+            )
+            self.calibration_ = replace(
+                calibration,
+                thresholds=torch.where(elsewhere, thresholds, calibration.thresholds),
+                f1=torch.where(elsewhere, f1, calibration.f1),
             )
         else:
             self.calibration_ = uncalibrated(n_classes, self.settings.positive_weight)

@@ -89,16 +89,20 @@ def build_network(
 def find_weights(backbone: str, asked: str) -> Path | None:
     """The file of ImageNet weights to start from, or None for a fresh start.
 
-    asked : "auto", what this machine has; "yes", the same, and FileNotFoundError where it has
-        none; "no"; or a file.
+    asked : "auto", what this machine has; "yes", the same, and ValueError where it has none; "no";
+        or a file, and ValueError where that is none.
     """
     if backbone == SMALL or asked == "no":
         return None
     if asked not in ("auto", "yes"):
+        if not Path(asked).is_file():
+            raise ValueError(
+                f'`pretrained` must be "auto", "yes", "no" or a file; {asked!r} is no file.'
+            )
         return Path(asked)
     found = cached_weights(backbone)
     if found is None and asked == "yes":
-        raise FileNotFoundError(
+        raise ValueError(
             f"There are no ImageNet weights of {backbone} on this machine. "
             f"{how_to_fetch(backbone)}, "
             'or set `pretrained = "auto"` in submission.toml to train from scratch.'
@@ -178,28 +182,40 @@ def _timm_network(
             + (f", such as {', '.join(close)}." if close else f", such as {TIMM_DEFAULT!r}.")
         )
     overlay = None if weights is None else {"file": str(weights)}
-    model: Any = timm.create_model(
-        backbone,
-        pretrained=weights is not None,
-        pretrained_cfg_overlay=overlay,
-        num_classes=0,
-        drop_rate=0.0,  # dropout would draw from the device's global generator
-    )
+    try:
+        model: Any = timm.create_model(
+            backbone,
+            pretrained=weights is not None,
+            pretrained_cfg_overlay=overlay,
+            num_classes=0,
+            drop_rate=0.0,  # dropout would draw from the device's global generator
+        )
+    except Exception as error:  # timm, torch and safetensors have no error in common
+        if weights is None:
+            raise
+        raise ValueError(
+            f"{weights} cannot be read as weights of {backbone} ({error}). Set another "
+            "`pretrained` in submission.toml."
+        ) from error
+    for module in model.modules():
+        if getattr(module, "drop_prob", None):
+            module.drop_prob = 0.0  # so would dropped paths
     if hasattr(model, "set_input_size"):  # a transformer, which takes one size of image only
         model.set_input_size(img_size=(image_size, image_size))
-    try:
-        with torch.no_grad():
-            model.eval().forward_features(torch.zeros(1, 3, image_size, image_size))
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"Backbone {backbone!r} cannot take images of {image_size} pixels ({error}). Set "
-            "another `image_size` or `backbone` in submission.toml."
-        ) from error
     cfg = model.pretrained_cfg
-    return LocalLogits(
+    network = LocalLogits(
         _TimmBody(model),
         model.num_features,
         n_classes,
         tuple(cfg["mean"]),
         tuple(cfg["std"]),
     )
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8))
+    except (RuntimeError, AssertionError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"Backbone {backbone!r} cannot take images of {image_size} pixels ({error}). Set "
+            "another `image_size` or `backbone` in submission.toml."
+        ) from error
+    return network

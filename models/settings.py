@@ -18,6 +18,7 @@ class LearnerSettings:
     backbone : "auto" (`small` on a CPU, `efficientnet_b0` on a GPU), `small`, or a timm name.
     pretrained : "auto" (the backbone's ImageNet weights where this machine has them already,
         else from scratch, said in the log), "yes" (refuse to start without), "no", or a file.
+        `small` always starts from scratch.
     image_size : pixels; larger images are shrunk to it, smaller ones stay as they are.
     batch_size : images per training step.
     learning_rate : the peak of the one-cycle schedule.
@@ -90,9 +91,16 @@ class ResolvedSettings:
 
 def _device(name: str) -> torch.device:
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"`device` must be auto, cpu, cuda or cuda:N; got {name!r}.") from None
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f'`device` {name!r} is none of this machine ({error}). Use "auto" or "cpu".'
+        ) from error
+    return device
 
 
 def _precision(asked: str, device: torch.device) -> Precision:

@@ -126,6 +126,8 @@ class Trainee:
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = optimiser.defaults["lr"] * share
+        if len(images) == 1:  # of which batch norm knows no variance where a map is one place
+            images, labels, ways = (torch.cat([one, one]) for one in (images, labels, ways))
         images = dihedral(images.to(self.device, non_blocking=True), ways)
         images = images.contiguous(memory_format=torch.channels_last)
         labels = labels.to(self.device, non_blocking=True)

@@ -436,7 +436,8 @@ def test_a_transformer_starts_from_its_file_at_another_size(tmp_path: Path) -> N
     [
         ({"backbone": "mixer_s32_224"}, ValueError, "cannot take images of 16 pixels"),
         ({"backbone": "efficientnet_b99"}, ValueError, "efficientnet_b0"),
-        ({"backbone": "lcnet_035", "pretrained": "yes"}, FileNotFoundError, "submission.toml"),
+        ({"backbone": "lcnet_035", "pretrained": "yes"}, ValueError, "submission.toml"),
+        ({"backbone": "crossvit_tiny_240"}, ValueError, "cannot take images of 16 pixels"),
     ],
 )
 def test_what_cannot_be_built_says_what_to_do(
@@ -444,6 +445,43 @@ def test_what_cannot_be_built_says_what_to_do(
 ) -> None:
     with pytest.raises(error, match=word):
         Learner(LearnerSettings(device="cpu", **settings), seed=0).fit(*spots(12), epochs=1)
+
+
+def test_paths_are_not_dropped_for_that_would_draw_from_the_global_dice() -> None:
+    network = build_network("focalnet_tiny_srf", 2, 64, stream(0, "x"))
+    dropped = [m for m in network.modules() if "DropPath" in type(m).__name__]
+    assert not any(module.drop_prob for module in dropped)
+    assert dropped
+
+
+@pytest.mark.parametrize("side", [8, 32])
+def test_one_image_can_be_learned_from(side: int) -> None:
+    learner = Learner(TINY, seed=0).fit(*spots(1, side=side), epochs=2)
+    assert torch.isfinite(learner.probabilities(spots(3, side=side)[0])).all()
+
+
+def test_a_class_that_only_bought_images_show_is_measured_on_those() -> None:
+    images, labels = spots(120)
+    first = labels[:, 1].argsort(stable=True)  # those without the second class come first
+    images, labels = images[first], labels[first]
+    drawn = int((labels[:, 1] == 0).sum()) - 10
+    learner = Learner(TINY, seed=0).fit(images, labels, epochs=15, reference=drawn)
+    assert learner.measured_rows_.tolist() == list(range(drawn))
+    found, f1 = best_thresholds(learner.labelled_probabilities_, labels)
+    own, own_f1 = best_thresholds(learner.labelled_probabilities_[:drawn], labels[:drawn])
+    assert (own[1], own_f1[1]) == (0.5, 0.0), "nothing could be measured on what was drawn"
+    assert f1[1] > 0.7
+    torch.testing.assert_close(learner.thresholds_, torch.stack([own[0], found[1]]))
+    torch.testing.assert_close(learner.validation_f1_, torch.stack([own_f1[0], f1[1]]))
+
+
+def test_a_lone_member_is_measured_on_what_was_drawn_where_it_holds_out_enough() -> None:
+    lone = replace(TINY, members=1)
+    few = Learner(lone, seed=0).fit(*spots(120), epochs=1, reference=12)
+    assert len(few.measured_rows_) == 24, "a fifth of all: of the 12 it holds out two or three"
+    enough = Learner(lone, seed=0).fit(*spots(120), epochs=1, reference=100)
+    assert 10 <= len(enough.measured_rows_) < 24
+    assert int(enough.measured_rows_.max()) < 100
 
 
 def test_networks_of_one_stream_are_alike() -> None:

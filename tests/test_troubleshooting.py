@@ -17,6 +17,7 @@ from evaluator.datasets import dataset
 from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.grid.command_line import main as local_evaluation
 from evaluator.records.trial import Status
+from models.networks import build_network, find_weights
 from run import ZEWDPCRun
 from strategies.pool import PoolView
 from strategies.registry import REGISTRY, parse_strategy, register
@@ -234,6 +235,14 @@ OWN: dict[str, Callable[[Path], object]] = {
     "submission.toml: too few nets": lambda folder: configured(
         folder, 'strategy = "bald"\n[learner]\nmembers = 1'
     ),
+    "submission.toml: no such device": lambda folder: configured(
+        folder, '[learner]\ndevice = "xpu"'
+    ),
+    "submission.toml: no such weights": lambda folder: find_weights("resnet10t", "nofile.pt"),
+    "submission.toml: weights that cannot be read": lambda folder: build_network(
+        "resnet10t", 2, 32, torch.Generator(), Path(__file__)
+    ),
+    "submission.toml: weights that are not here": lambda folder: find_weights("resnet10t", "yes"),
     "submission.toml: not TOML": lambda folder: configured(folder, "strategy = entropy"),
     "submission.toml: missing": lambda folder: configured(folder, None),
 }

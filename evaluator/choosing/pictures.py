@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from evaluator.datasets.cache import BROKEN, to_rgb
 from evaluator.datasets.layout import (
@@ -205,7 +205,7 @@ def _trouble(file: Path) -> str:
     try:
         str(file).encode()
         with Image.open(file) as image:
-            if image.format in ENDS and not _ends_with(file, ENDS[image.format]):
+            if not _seems_whole(file, image):
                 image.load()  # cut short, or something stands behind the picture
             return ""
     except UnicodeEncodeError:
@@ -214,10 +214,17 @@ def _trouble(file: Path) -> str:
         return type(error).__name__ if str(file) in str(error) else str(error)
 
 
-def _ends_with(file: Path, end: bytes) -> bool:
-    with file.open("rb") as opened:
-        opened.seek(-len(end), os.SEEK_END)
-        return opened.read() == end
+def _seems_whole(file: Path, image: Image.Image) -> bool:
+    """Whether nothing is missing at the end, as far as the format says where that is."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # strips or tiles: offsets, and bytes
+        parts = [image.tag_v2.get(tag) or () for tag in (273, 279, 324, 325)]
+        ends = [*map(sum, zip(*parts[:2], strict=False)), *map(sum, zip(*parts[2:], strict=False))]
+        return max(ends, default=0) <= file.stat().st_size
+    if end := ENDS.get(image.format or ""):
+        with file.open("rb") as opened:
+            opened.seek(-len(end), os.SEEK_END)
+            return opened.read() == end
+    return image.format != "BMP"  # which is loaded as fast as it is read
 
 
 def say(line: str) -> None:
