@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from evaluator.analysis.folders import read_results
 from evaluator.analysis.leaderboard import leaderboard
-from evaluator.analysis.results import read_results
 from evaluator.errors import ConfigurationError
 from evaluator.records.journal import Journal, sole_writer
 from evaluator.records.trial import Pair

@@ -16,9 +16,10 @@ import torch
 from tabulate import tabulate
 
 from evaluator.analysis.comparison import choose_baseline
+from evaluator.analysis.folders import several_machines
 from evaluator.analysis.leaderboard import leaderboard, render
 from evaluator.analysis.precision import components, render_precision
-from evaluator.analysis.results import Results, several_machines
+from evaluator.analysis.results import Results
 from evaluator.analysis.robustness import across_pipelines, render_robustness
 from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.datasets.doubts import doubts

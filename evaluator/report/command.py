@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from evaluator.analysis.comparison import choose_baseline
-from evaluator.analysis.results import read_results
+from evaluator.analysis.folders import read_results
 from evaluator.datasets.dataset import open_splits
 from evaluator.report.page import write_page
 

@@ -201,6 +201,7 @@ def _matrix(
         f"Share of {counted(settings, 'setting')} (pair and pipeline, n = {n} seeds in common) in "
         "which the strategy of the row beats that of the column: p < 0.05 in a paired t-test, "
         "uncorrected. The last row is each column's mean over the others: lower is better."
+        + (" Few seeds in common settle little, either way." if min(seeds) < max(seeds) else "")
     )
     picture = drawn(
         lambda axes: draw_matrix(axes, rows, names, shown, summary=True),

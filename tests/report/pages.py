@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
-from evaluator.analysis.results import read_results
+from evaluator.analysis.folders import read_results
 from evaluator.datasets.dataset import Splits
 from evaluator.report.page import write_page
 

@@ -1,0 +1,279 @@
+"""Results folders read and joined: what the newest judging of each holds, where that compares."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from evaluator.analysis.results import Results, Training, TrialResult
+from evaluator.errors import ConfigurationError
+from evaluator.records.journal import COMMANDS, Record, read_records
+from evaluator.records.trial import (
+    PURCHASE_FIELDS,
+    PURCHASE_KEY,
+    REFERENCES,
+    SCORE_FIELDS,
+    SCORE_KEY,
+    Pair,
+    is_score_of,
+)
+
+Key = tuple[str, Pair | None, int]  # strategy, pair, seed
+T = TypeVar("T")
+
+
+def read_results(folders: Sequence[Path], pairs: Sequence[str] = ()) -> Results:
+    """Join the journals of evaluations that judged the same thing on several machines.
+
+    Of each folder, what the newest data, code, judge's conditions and configuration did counts. A
+    trial that two folders hold is taken from the first, and scores of it from the other only if it
+    ended there alike and bought the same. A trial of the common grid that no folder holds is there
+    as unfinished. `pairs`, as `621:17`, leave out the others. Raises ConfigurationError where the
+    folders hold several data sets, judge's conditions, codes of one strategy or configurations of
+    one pipeline, and for pairs that nothing was bought under.
+    """
+    held = [_Folder(folder) for folder in folders]
+    purchases: dict[str, Record] = {}
+    scores: dict[tuple[str, Training], Record] = {}
+    notices: list[str] = []
+    for folder in held:
+        strangers = {
+            name
+            for name, purchase in folder.purchases.items()
+            if _outcome(purchases.setdefault(name, purchase)) != _outcome(purchase)
+        }
+        for (trial, training), score in folder.scores.items():
+            if trial not in strangers:
+                scores.setdefault((trial, training), score)
+        if strangers:
+            notices.append(
+                f"{folder.path}: {len(strangers)} trials were left out, for a folder named before "
+                "it holds the same trials with other purchases or another ending."
+            )
+        if folder.outdated:
+            notices.append(
+                f"{folder.path}: {folder.outdated} records by other code, settings or threads, or "
+                "of other data, were left out."
+            )
+    _refuse_mixtures(held)
+    if pairs:
+        purchases, scores = _only(pairs, purchases, scores)
+    notices += several_machines(purchases.values())
+    notices += _uneven_pairs(purchases.values())
+    return Results(
+        next(iter(purchases.values()))["dataset"], _grid(purchases, scores), tuple(notices)
+    )
+
+
+class _Folder:
+    """The records of one --out folder that its newest code and settings made, by trial.
+
+    Newest are those of the last command, where it found anything by them, else of the last record:
+    code that was changed back finds its trials there and adds none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        bought = read_records(path / "purchases.jsonl", PURCHASE_KEY, PURCHASE_FIELDS)
+        if not bought:
+            raise ConfigurationError(
+                "no-results", f"{path / 'purchases.jsonl'} holds no trial yet."
+            )
+        scores = path / "scores.jsonl"
+        made = read_records(scores, SCORE_KEY, SCORE_FIELDS) if scores.exists() else []
+        last = _last_command(path)
+        self.data = _newest(map(_data, bought), (last.get("dataset"), last.get("fingerprint")))
+        judged = [_conditions(record) for record in bought if record["strategy"] not in REFERENCES]
+        self.conditions = {_newest(judged, last.get("conditions"))} if judged else set[str]()
+        like_newest = [
+            record
+            for record in bought
+            if _data(record) == self.data
+            and (record["strategy"] in REFERENCES or _conditions(record) in self.conditions)
+        ]
+        codes, configurations = dict[str, list[str]](), dict[str, list[str]]()
+        for record in like_newest:
+            codes.setdefault(record["strategy"], []).append(_code(record))
+        for record in made:
+            configurations.setdefault(record["pipeline"], []).append(_configuration(record))
+        self.newest_code = {name: _newest(own, last.get("code")) for name, own in codes.items()}
+        now = last.get("configurations")
+        self.configurations = {
+            name: _newest(own, now.get(name) if isinstance(now, dict) else None)
+            for name, own in configurations.items()
+        }
+        self.purchases = {
+            record["trial"]: record
+            for record in like_newest
+            if _code(record) == self.newest_code[record["strategy"]]
+        }
+        self.scores = {
+            (record["trial"], (record["pipeline"], record["training_seed"])): record
+            for record in made
+            if record["trial"] in self.purchases
+            and _configuration(record) == self.configurations[record["pipeline"]]
+            and is_score_of(record, self.purchases[record["trial"]]["purchased"])
+        }
+        current = {record["trial"] for record in self.purchases.values()}
+        self.outdated = sum(record["trial"] not in current for record in bought) + sum(
+            record["trial"] in current
+            and _configuration(record) != self.configurations[record["pipeline"]]
+            for record in made
+        )
+
+
+def _newest(values: Iterable[T], now: object) -> T:
+    """The one that is the last command's, else the last of them."""
+    known = list(values)
+    return next((value for value in known if value == now), known[-1])
+
+
+def _last_command(path: Path) -> Record:
+    """What the last command said it judges by; nothing where no command can be read."""
+    with suppress(ConfigurationError):
+        if commands := read_records(path / COMMANDS):
+            return commands[-1]
+    return {}
+
+
+def _outcome(record: Record) -> tuple[object, object]:
+    return record["status"], record["purchased"]
+
+
+def _data(record: Record) -> tuple[object, object]:
+    return record["dataset"], record.get("fingerprint", "")
+
+
+def _conditions(record: Record) -> str:
+    return str(record.get("conditions", ""))
+
+
+def _code(record: Record) -> str:
+    return str(record.get("code", ""))
+
+
+def _configuration(record: Record) -> str:
+    return str(record.get("configuration", ""))
+
+
+def several_machines(purchases: Iterable[Record]) -> list[str]:
+    """A notice where one strategy had another machine than another, and so another minute."""
+    devices: dict[str, dict[str, None]] = {}
+    for purchase in purchases:
+        if purchase["strategy"] not in REFERENCES:
+            known = devices.setdefault(purchase["strategy"], {})
+            known[str(purchase.get("device") or "unknown")] = None
+    if len({frozenset(known) for known in devices.values()}) < 2:
+        return []
+    told = "; ".join(f"{name} on {' and '.join(known)}" for name, known in devices.items())
+    return [
+        f"Purchases were made on different machines: {told}. A minute is worth what a machine can "
+        "do in it, so a difference between strategies may be one between machines."
+    ]
+
+
+def _uneven_pairs(purchases: Iterable[Record]) -> list[str]:
+    """A notice where a pair has fewer seeds than another, and keeps them from being counted."""
+    seeds: dict[str, set[int]] = {}
+    for purchase in purchases:
+        if purchase["strategy"] not in REFERENCES:
+            seeds.setdefault(str(_key(purchase)[1]), set()).add(purchase["seed"])
+    if len({frozenset(own) for own in seeds.values()}) < 2:
+        return []
+    told = ", ".join(f"{pair} {len(own)}" for pair, own in seeds.items())
+    return [
+        f"Not every pair has the same seeds (so many: {told}), and a seed counts where it is "
+        "complete in all. `python -m evaluator report OUT --pairs ...` shows some pairs alone."
+    ]
+
+
+def _only(
+    pairs: Sequence[str],
+    purchases: Mapping[str, Record],
+    scores: Mapping[tuple[str, Training], Record],
+) -> tuple[dict[str, Record], dict[tuple[str, Training], Record]]:
+    """What was bought under some pairs, or under none, and the scores of that."""
+    pair_of = {name: _key(purchase)[1] for name, purchase in purchases.items()}
+    there = {str(pair) for pair in pair_of.values() if pair}
+    if unknown := [pair for pair in pairs if pair not in there]:
+        raise ConfigurationError(
+            "bad-budget",
+            f"--pairs {' '.join(unknown)}: nothing was bought under that. There is "
+            f"{', '.join(sorted(there)) or 'no pair'}.",
+        )
+    kept = {
+        name: purchase
+        for name, purchase in purchases.items()
+        if pair_of[name] is None or str(pair_of[name]) in pairs
+    }
+    return kept, {key: score for key, score in scores.items() if key[0] in kept}
+
+
+def _refuse_mixtures(folders: Sequence[_Folder]) -> None:
+    """Raise ConfigurationError where numbers would stand side by side that do not compare."""
+    _one_only("data sets", folders, [{folder.data} for folder in folders])
+    _one_only("judge's conditions", folders, [folder.conditions for folder in folders])
+    for what, by_name in (
+        ("codes of the strategy", [folder.newest_code for folder in folders]),
+        ("configurations of the pipeline", [folder.configurations for folder in folders]),
+    ):
+        for name in dict.fromkeys(name for one in by_name for name in one):
+            found = [{one[name]} if name in one else set[str]() for one in by_name]
+            _one_only(f"{what} {name!r}", folders, found)
+
+
+def _one_only(what: str, folders: Sequence[_Folder], found: Sequence[Iterable[object]]) -> None:
+    """`found` holds what each folder says; all of it must be one thing."""
+    where: dict[object, Path] = {}
+    for folder, things in zip(folders, found, strict=True):
+        for thing in things:
+            where.setdefault(thing, folder.path)
+    if len(where) > 1:
+        listed = "; ".join(f"{_spoken(thing)} in {path}" for thing, path in where.items())
+        raise ConfigurationError(
+            "mixed-results",
+            f"The folders hold several {what}: {listed}. Their numbers do not compare; report "
+            "them one by one, or evaluate again with the same code, settings and data.",
+        )
+
+
+def _spoken(thing: object) -> str:
+    return " ".join(map(str, thing)) if isinstance(thing, tuple) else str(thing) or "(none)"
+
+
+def _grid(
+    purchases: Mapping[str, Record], scores: Mapping[tuple[str, Training], Record]
+) -> tuple[TrialResult, ...]:
+    """Every trial there is, and the missing ones of strategies x pairs x seeds as unfinished."""
+    by_key = {_key(purchase): purchase for purchase in purchases.values()}
+    trainings: dict[int, dict[Training, None]] = {}
+    for trial, training in scores:
+        trainings.setdefault(purchases[trial]["seed"], {})[training] = None
+    strategies = dict.fromkeys(strategy for strategy, _, _ in by_key)
+    bought = [key for key in by_key if key[0] not in REFERENCES]
+    pairs = dict.fromkeys(pair for _, pair, _ in bought)
+    seeds = sorted({seed for _, _, seed in bought})
+    keys: list[Key] = []
+    for strategy in strategies:
+        own = [key for key in by_key if key[0] == strategy]
+        if strategy in ("none", "all"):
+            keys += own
+        elif strategy == "oracle":  # its own seeds, which are no strategy's business
+            # Of pairs that no strategy has any more, it would be compared with nothing.
+            its_pairs = pairs or dict.fromkeys(pair for _, pair, _ in own)
+            its_seeds = sorted({seed for _, pair, seed in own if pair in its_pairs})
+            keys += [(strategy, pair, seed) for seed in its_seeds for pair in its_pairs]
+        else:
+            keys += [(strategy, pair, seed) for seed in seeds for pair in pairs]
+    results = []
+    for strategy, pair, seed in keys:
+        purchase = by_key.get((strategy, pair, seed))
+        trial = purchase["trial"] if purchase else ""
+        found = {one: scores.get((trial, one)) for one in trainings.get(seed, {})}
+        results.append(TrialResult(strategy, pair, seed, purchase, found))
+    return tuple(results)
+
+
+def _key(record: Record) -> Key:
+    pair = None if record["budget"] is None else Pair(record["budget"], record["minutes"])
+    return record["strategy"], pair, record["seed"]
