@@ -54,7 +54,6 @@ except ImportError as missing:
 
 PRE_TRAINING_SHARE = 0.7  # of --minutes: nothing is trained after the choice
 COUNTED_LABELS = re.compile(r" with_a_positive=\d+ positives_per_class=\[[^]]*\]")  # unknown here
-OUT_OF_TIME = "buyer | out of time"  # a line of the buyer's log
 SPARE_PIXELS = 2  # images are read at so many times the learner's size, which it shrinks itself
 LOTS, LUCK = 100, 0.95  # random rankings, and the share of them that a learner must beat
 LOOKED_AT = 30  # images of either folder, where all of them are dark
@@ -107,8 +106,8 @@ def choose(
     notes = buyer.purchase_notes or {}
     expected = {row: notes[row].get("probabilities", []) for row in rows}
     told = COUNTED_LABELS.sub("", log.getvalue())
-    chosen_among = budget == len(pool) or buyer.looked_at
-    if looks and (not chosen_among or OUT_OF_TIME in told or not all(expected.values())):
+    all_of_it = budget == len(pool) and all(expected.values())
+    if looks and not all_of_it and buyer.chosen < budget:
         raise ConfigurationError(
             "no-time-to-look",
             f"{buyer.strategy.spec} could not learn, look at more of the pool than it is to choose "
@@ -261,8 +260,7 @@ def _warn_of_shrinking(files: Sequence[Path], seen: int) -> None:
 
 def _warn_of_darkness(labelled: Images, pool: Images) -> None:
     for name, images in (("labelled", labelled), ("pool", pool)):
-        rows = range(0, len(images), -(-len(images) // LOOKED_AT))
-        if words := nearly_black(images.in_proportion(row) for row in rows):
+        if words := nearly_black(len(images), images.in_proportion, LOOKED_AT):
             say(f"notice: {name}: {words}.")
 
 

@@ -59,6 +59,8 @@ class ZEWDPCRun(ZEWDPCBaseRun):
     drawn : so many of the training set, the first ones, were drawn like the pool, and the others
         chosen; None: all were drawn. Calibration, thresholds and F1 are measured on them.
     looked_at : the views of the pool that the last choice went by.
+    chosen : so many of the images bought last the strategy chose itself, having looked; the others
+        came without a choice, because there was no time, or nothing to choose among.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class ZEWDPCRun(ZEWDPCBaseRun):
             planner = replace(planner, refit_epochs=planner.epochs)
         self.planner_settings = planner
         self.looked_at: set[str] = set()
+        self.chosen = 0
         self.drawn: int | None = None
         self._start_over()
 
@@ -141,7 +144,7 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         if purse.left:
             pool = self._read_pool(unlabelled_dataset, ends)
             rounds.spend(purse, pool, self._labelled, safe_end)
-            self.looked_at = rounds.looked_at
+            self.looked_at, self.chosen = rounds.looked_at, rounds.chosen
         rounds.finish(self._labelled, safe_end)
         register_progress(1.0)
         return {idx: label.to(torch.int64).numpy() for idx, label in purse.bought.items()}

@@ -54,6 +54,7 @@ class Rounds:
     Found
     -----
     looked_at : the views of the pool that the strategy's last choice went by.
+    chosen : how many images the strategy itself has chosen.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Rounds:
         self._clock = clock
         self._progress = progress
         self.looked_at: set[str] = set()
+        self.chosen = 0
         self._sight: tuple[Tensor, Sight] | None = None  # rows of the pool, and what they look like
 
     def spend(self, purse: Purse, pool: Pool, labelled: Labelled, safe_end: float) -> None:
@@ -231,6 +233,7 @@ class Rounds:
         view = _view(sight, still, labelled, self._learner, deadline)
         picks = self._strategy.select(view, k, rng)
         self.looked_at = AXES.keys() & vars(view).keys()
+        self.chosen += len(picks)
         self._ledger.saw("choose", self._clock() - started, k)
         return rows[still][picks]
 

@@ -1,6 +1,6 @@
 """Results folders read and joined: what the newest judging of each holds, where that compares."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -91,16 +91,16 @@ class _Folder:
             if _data(record) == self.data
             and (record["strategy"] in REFERENCES or _conditions(record) in self.conditions)
         ]
-        codes, configurations = dict[str, list[str]](), dict[str, list[str]]()
-        for record in like_newest:
-            codes.setdefault(record["strategy"], []).append(_code(record))
-        for record in made:
-            configurations.setdefault(record["pipeline"], []).append(_configuration(record))
-        self.newest_code = {name: _newest(own, last.get("code")) for name, own in codes.items()}
+        self.newest_code = {
+            name: _newest(map(_code, own), last.get("code"))
+            for name, own in _by("strategy", like_newest).items()
+        }
         now = last.get("configurations")
         self.configurations = {
-            name: _newest(own, now.get(name) if isinstance(now, dict) else None)
-            for name, own in configurations.items()
+            name: _newest(
+                map(_configuration, own), now.get(name) if isinstance(now, dict) else None
+            )
+            for name, own in _by("pipeline", made).items()
         }
         self.purchases = {
             record["trial"]: record
@@ -120,6 +120,13 @@ class _Folder:
             and _configuration(record) != self.configurations[record["pipeline"]]
             for record in made
         )
+
+
+def _by(field: str, records: Iterable[Record]) -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record[field], []).append(record)
+    return found
 
 
 def _newest(values: Iterable[T], now: object) -> T:
@@ -158,12 +165,10 @@ def _configuration(record: Record) -> str:
 
 def several_machines(purchases: Iterable[Record]) -> list[str]:
     """A notice where one strategy had another machine than another, and so another minute."""
-    devices: dict[str, dict[str, None]] = {}
-    for purchase in purchases:
-        if purchase["strategy"] not in REFERENCES:
-            known = devices.setdefault(purchase["strategy"], {})
-            known[str(purchase.get("device") or "unknown")] = None
-    if len({frozenset(known) for known in devices.values()}) < 2:
+    devices = _where_they_differ(
+        purchases, lambda one: one["strategy"], lambda one: str(one.get("device") or "unknown")
+    )
+    if not devices:
         return []
     told = "; ".join(f"{name} on {' and '.join(known)}" for name, known in devices.items())
     return [
@@ -174,17 +179,30 @@ def several_machines(purchases: Iterable[Record]) -> list[str]:
 
 def _uneven_pairs(purchases: Iterable[Record]) -> list[str]:
     """A notice where a pair has fewer seeds than another, and keeps them from being counted."""
-    seeds: dict[str, set[int]] = {}
-    for purchase in purchases:
-        if purchase["strategy"] not in REFERENCES:
-            seeds.setdefault(str(_key(purchase)[1]), set()).add(purchase["seed"])
-    if len({frozenset(own) for own in seeds.values()}) < 2:
+    seeds = _where_they_differ(
+        purchases, lambda one: str(_key(one)[1]), lambda one: str(one["seed"])
+    )
+    if not seeds:
         return []
     told = ", ".join(f"{pair} {len(own)}" for pair, own in seeds.items())
     return [
         f"Not every pair has the same seeds (so many: {told}), and a seed counts where it is "
         "complete in all. `python -m evaluator report OUT --pairs ...` shows some pairs alone."
     ]
+
+
+def _where_they_differ(
+    purchases: Iterable[Record], group: Callable[[Record], str], value: Callable[[Record], str]
+) -> dict[str, dict[str, None]]:
+    """The values of each group of the strategies' purchases; empty where all groups have the same.
+
+    Groups and values in the order met.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for purchase in purchases:
+        if purchase["strategy"] not in REFERENCES:
+            found.setdefault(group(purchase), {})[value(purchase)] = None
+    return found if len({frozenset(values) for values in found.values()}) > 1 else {}
 
 
 def _only(

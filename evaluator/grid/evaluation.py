@@ -93,8 +93,9 @@ class Evaluation:
             if other.seed != trial.seed or other == trial:
                 continue
             scored = self.score(other, pipeline.name, seed)
-            sound = scored and scored["macro_f1"] is not None  # a failure is worth another try
-            if scored and sound and set(self.bought(other)) == own:
+            if not scored or scored["macro_f1"] is None:  # a failure is worth another try
+                continue
+            if set(self.bought(other)) == own:
                 return {**scored, "trial": trial.identity, "copied_from": other.identity}
         return None
 
