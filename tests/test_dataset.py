@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluator.datasets.cache import orientation, to_rgb
 from evaluator.datasets.dataset import (
     ZEWDPCProtectedDataset,
     aggregated_dataset,
     instantiate_purchased_dataset,
     open_splits,
 )
+from evaluator.datasets.decoding import orientation, to_rgb
 from evaluator.datasets.layout import find_splits, read_split
 from evaluator.errors import DatasetError, OutOfBudgetError, ZEWDPCRuntimeError
 from evaluator.submission.vault import LabelVault

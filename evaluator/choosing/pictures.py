@@ -1,7 +1,6 @@
 """One's own pictures: folders of labelled ones, and a pool that nobody has labelled."""
 
 import hashlib
-import os
 import sys
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -12,21 +11,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
-from evaluator.datasets.cache import BROKEN, to_rgb
+from evaluator.datasets.decoding import BROKEN, to_rgb
 from evaluator.datasets.layout import (
     IMAGE_SUFFIXES,
     SplitFiles,
     read_split,
     visible_below,
 )
+from evaluator.datasets.soundness import trouble_of
 from evaluator.errors import DatasetError
 
 SEVERAL = 8  # threads that read files
 NAMED = 3  # unusable images that are told by name
 KINDS = 5  # of files that are not read, told by suffix
-ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}  # of files that are whole, most often
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,7 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
     if left_out := len(files) - len(fresh):
         say(f"{left_out} of {len(files)} images are labelled already, excluded or duplicates")
     with ThreadPoolExecutor(SEVERAL) as threads:
-        troubles = dict(zip(fresh, threads.map(_trouble, fresh.values()), strict=True))
+        troubles = dict(zip(fresh, threads.map(trouble_of, fresh.values()), strict=True))
     bad = {content: trouble for content, trouble in troubles.items() if trouble}
     if bad:
         named = "; ".join(f"{str(fresh[one])!r}: {bad[one]}" for one in list(bad)[:NAMED])
@@ -198,33 +197,6 @@ def files_below(folder: Path) -> tuple[list[Path], str]:
     listed += ["..."] * (len(kinds) > KINDS)
     files = "file is" if kinds.total() == 1 else "files are"
     return sorted(images), f"{kinds.total():,} other {files} not read ({', '.join(listed)})"
-
-
-def _trouble(file: Path) -> str:
-    """Why nothing can be done with an image, as far as its name, beginning and end tell."""
-    try:
-        str(file).encode()
-        with Image.open(file) as image:
-            if not _seems_whole(file, image):
-                image.load()  # cut short, or something stands behind the picture
-            return ""
-    except UnicodeEncodeError:
-        return "its name is not UTF-8"
-    except BROKEN as error:
-        return type(error).__name__ if str(file) in str(error) else str(error)
-
-
-def _seems_whole(file: Path, image: Image.Image) -> bool:
-    """Whether nothing is missing at the end, as far as the format says where that is."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):  # strips or tiles: offsets, and bytes
-        parts = [image.tag_v2.get(tag) or () for tag in (273, 279, 324, 325)]
-        ends = [*map(sum, zip(*parts[:2], strict=False)), *map(sum, zip(*parts[2:], strict=False))]
-        return max(ends, default=0) <= file.stat().st_size
-    if end := ENDS.get(image.format or ""):
-        with file.open("rb") as opened:
-            opened.seek(-len(end), os.SEEK_END)
-            return opened.read() == end
-    return image.format != "BMP"  # which is loaded as fast as it is read
 
 
 def say(line: str) -> None:

@@ -5,7 +5,6 @@ import fcntl
 import hashlib
 import os
 import secrets
-import struct
 import sys
 import tempfile
 import time
@@ -16,24 +15,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from PIL.ExifTags import Base
 from tqdm import tqdm
 
+from evaluator.datasets.decoding import BROKEN, orientation, to_rgb
 from evaluator.datasets.layout import SplitFiles
 from evaluator.errors import DatasetError
 
 FORMAT = 3  # raise it when what is stored for the same files changes
 FOLDER = ".zewdpc-cache"
-BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises
-TURNS = {  # what makes an image upright, by its orientation tag; from 5 on it lies on its side
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _DIGEST = 16  # bytes
 ABANDONED = 6 * 3600.0  # seconds without a write after which nobody is decoding into a file
 
@@ -208,33 +197,6 @@ def _decode(split: SplitFiles, row: int, size: tuple[int, int]) -> np.ndarray:
         if rgb.size != size:
             rgb = rgb.resize(size, Image.Resampling.BILINEAR)
         return np.asarray(rgb)
-
-
-def orientation(image: Image.Image) -> int:
-    """The orientation tag of an image that was opened and not decoded; 1, upright, without one.
-
-    A tag that cannot be read is none: its pixels are sound.
-    """
-    if image.format == "TIFF":  # Pillow itself turns it
-        return 1
-    if image.format == "PNG" and "exif" not in image.info:  # it would be decoded whole to look
-        return 1
-    try:
-        return int(image.getexif().get(Base.Orientation, 1))
-    except (SyntaxError, ValueError, TypeError, OSError, KeyError, struct.error):
-        return 1
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any image upright and as 8-bit RGB; 16-bit grey is scaled, where Pillow would clip it."""
-    if turn := TURNS.get(orientation(image)):
-        image = image.transpose(turn)
-    if image.mode.startswith("I;16") or image.mode == "I":
-        grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
-        image = Image.fromarray(grey)
-    elif image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("RGB")
 
 
 def _unreadable(split: SplitFiles, row: int, error: Exception) -> DatasetError:

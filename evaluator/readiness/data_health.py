@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from evaluator.datasets.cache import BROKEN
+from evaluator.datasets.decoding import BROKEN
 from evaluator.datasets.layout import SplitFiles, find_splits, read_split
 from evaluator.errors import DatasetError
 from evaluator.readiness.checks import Check
