@@ -86,7 +86,7 @@ def choose(
     """
     started = time.monotonic()
     buyer.drawn = labelled.drawn
-    seconds = None if minutes is None else 60 * minutes
+    seconds = float("inf") if minutes is None else 60 * minutes
     looks = buyer.strategy.plan != "one"
     log = io.StringIO()
     with contextlib.redirect_stdout(log):
@@ -100,7 +100,7 @@ def choose(
             else:
                 few = f"the first folder has {labelled.drawn} images, too few to measure on"
                 say(f"{few}: all count")
-        left = None if seconds is None else seconds - (time.monotonic() - started)
+        left = seconds - (time.monotonic() - started)
         say(f"choosing {budget:,} of {len(pool):,}, by {buyer.strategy.spec} ...")
         rows = list(buyer.purchase_phase(pool, labelled.images, budget, left))
     notes = buyer.purchase_notes or {}

@@ -33,6 +33,7 @@ from strategies.stock import CostLedger, Labelled, Pool
 CONFIG = Path(__file__).with_name("submission.toml")
 POOL_READING_SHARE = 0.25  # of the time left goes into reading the pool's images, by plan ...
 POOL_READING_OVERRUN = 1.5  # ... and at most this many times as much
+SECONDS_IF_NOT_GIVEN = 15 * 60.0  # round 2's shortest compute budget, where no time is named
 UNREAD_BLOCK = 64  # images read together when what was read does not fill the budget
 
 
@@ -89,6 +90,7 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         self.looked_at: set[str] = set()
         self.chosen = 0
         self.drawn: int | None = None
+        self._purchased = False
         self._start_over()
 
     def pre_training_phase(
@@ -99,8 +101,11 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         *,
         compute_budget: float | None = None,
     ) -> None:
-        """Train on what is labelled, in a part of the `time_available` (also `compute_budget`)."""
-        seconds = _one_of("time_available", time_available, "compute_budget", compute_budget)
+        """Train on what is labelled, in a part of the `time_available` (also `compute_budget`).
+
+        Without either, in the same part of `SECONDS_IF_NOT_GIVEN`.
+        """
+        seconds = _seconds(time_available, compute_budget)
         started = time.monotonic()
         register_progress(0.0)
         self._prepare(training_dataset, started, seconds)
@@ -117,18 +122,22 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         purchase_budget: int | None = None,
         compute_budget: float | None = None,
     ) -> dict[int, Any]:
-        """Spend the whole `budget` (also `purchase_budget`) within `time_available` seconds."""
+        """Spend the whole `budget` (also `purchase_budget`) within `time_available` seconds.
+
+        Called again on the same object, it starts from the training set, as a new object would.
+        """
         labels = _one_of("budget", budget, "purchase_budget", purchase_budget)
-        seconds = _one_of("time_available", time_available, "compute_budget", compute_budget)
         if labels is None:
             raise TypeError("purchase_phase needs `budget`, the number of labels it may buy.")
-        allowed = float("inf") if seconds is None else seconds
+        seconds = _seconds(time_available, compute_budget)
         started = time.monotonic()
-        ends = started + allowed
-        safe_end = ends - self.planner_settings.reserve(allowed)
+        ends = started + seconds
+        safe_end = ends - self.planner_settings.reserve(seconds)
         register_progress(0.0)
-        if self._training_source is not training_dataset:  # there was no pre-training on it
+        pre_trained = self._training_source is training_dataset
+        if not pre_trained or self._purchased:  # what was bought before is not this purchase's
             self._prepare(training_dataset, started, seconds)
+        self._purchased = True
         purse = Purse(unlabelled_dataset, min(int(labels), len(unlabelled_dataset)))
         self.purchase_notes = purse.notes
         if self.strategy.plan == "one":
@@ -185,13 +194,14 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         self._learner = Learner(self.learner_settings, self.seed)
         self._ledger = CostLedger(fit=0.0, look=0.0)
         self._training_source: Any = None
+        self._purchased = False
 
     def _read(self, dataset: Any, **how: Any) -> ImageBank:
         return ImageBank.from_dataset(
             dataset, self._size, threads=self.learner_settings.threads, **how
         )
 
-    def _prepare(self, training_dataset: Any, started: float, seconds: float | None) -> None:
+    def _prepare(self, training_dataset: Any, started: float, seconds: float) -> None:
         """Read what is labelled and learn from it, in a part of the `seconds` since `started`."""
         self._read_training(training_dataset)
         if self.strategy.plan != "one":  # who looks at nothing needs no eyes yet
@@ -220,13 +230,10 @@ class ZEWDPCRun(ZEWDPCBaseRun):
             precision=self._learner.resolved.precision,
         )
 
-    def _first_fit(self, started: float, seconds: float | None) -> None:
+    def _first_fit(self, started: float, seconds: float) -> None:
         """Train in the time there is, and again for longer where most of it is left over."""
         settings, labelled = self.planner_settings, self._labelled
         rounds = Rounds(self.strategy, self._learner, settings, self.seed, self._ledger)
-        if seconds is None:
-            rounds.fit(settings.epochs, labelled, None)
-            return
         deadline = started + (seconds - settings.reserve(seconds)) * settings.pre_training_share
         done = 0
         while (epochs := self._affordable_epochs(deadline)) > done:
@@ -296,6 +303,15 @@ def _one_of(name: str, value: Any, other_name: str, other: Any) -> Any:
             f"`{name}` and `{other_name}` mean the same, but came as {value} and {other}."
         )
     return value if value is not None else other
+
+
+def _seconds(time_available: float | None, compute_budget: float | None) -> float:
+    """The time given under either spelling; a bounded one where none was."""
+    given = _one_of("time_available", time_available, "compute_budget", compute_budget)
+    if given is not None:
+        return float(given)
+    report("no time given", seconds_taken=SECONDS_IF_NOT_GIVEN)
+    return SECONDS_IF_NOT_GIVEN
 
 
 def _read_config(path: Path) -> Submission:

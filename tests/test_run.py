@@ -297,6 +297,59 @@ def test_purchase_without_pre_training_learns_first_and_buys_the_same(tmp_path: 
     assert unlabelled.sold == picks(tmp_path, "entropy", 0)
 
 
+@pytest.mark.parametrize("strategy", ["random", "entropy"])
+def test_purchase_phase_called_twice_equals_two_fresh_objects(
+    strategy: str, tmp_path: Path
+) -> None:
+    training, test = train(), Sheets(30, 2, labelled=False)
+
+    def purchase(submission: run.ZEWDPCRun, n_pool: int) -> tuple[list[int], np.ndarray]:
+        unlabelled = pool(n_pool)
+        submission.purchase_phase(unlabelled, training, 20, 600)
+        return unlabelled.sold, submission.prediction_phase(test)
+
+    reused = run.ZEWDPCRun(strategy, 0, config(tmp_path))
+    reused.pre_training_phase(training, 600)
+    for n_pool in (80, 70):
+        fresh = run.ZEWDPCRun(strategy, 0, config(tmp_path))
+        fresh.pre_training_phase(training, 600)
+        expected, predicted = purchase(fresh, n_pool)
+        bought, answered = purchase(reused, n_pool)
+        assert bought == expected
+        np.testing.assert_array_equal(answered, predicted)
+
+
+def test_a_purchase_that_failed_leaves_nothing_behind_for_the_next(tmp_path: Path) -> None:
+    submission, unlabelled = run.ZEWDPCRun("entropy", 0, config(tmp_path)), pool(budget=13)
+    training = train()
+    with pytest.raises(AssertionError, match="more was bought"):
+        submission.purchase_phase(unlabelled, training, 20, 600)
+    unlabelled = pool()
+    submission.purchase_phase(unlabelled, training, 20, 600)
+    assert unlabelled.sold == picks(tmp_path, "entropy", 0)
+
+
+def test_phases_without_a_time_are_bounded_by_epochs_and_by_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = run.ZEWDPCRun("entropy", 0, config(tmp_path))
+    few.pre_training_phase(train())
+    unlabelled = pool()
+    few.purchase_phase(unlabelled, train(), 20)
+    assert unlabelled.sold == picks(tmp_path, "entropy", 0)  # as with ample time
+
+    monkeypatch.setattr(run, "SECONDS_IF_NOT_GIVEN", 5.0)
+    path = config(tmp_path)
+    path.write_text(path.read_text().replace("epochs = 3", "epochs = 1000000"))
+    endless = run.ZEWDPCRun("entropy", 0, path)
+    began = time.monotonic()
+    endless.pre_training_phase(train())
+    assert time.monotonic() - began < 5.0
+    began = time.monotonic()
+    assert len(endless.purchase_phase(pool(), train(), 20)) == 20
+    assert time.monotonic() - began < 5.0
+
+
 def test_two_spellings_that_disagree_are_refused(tmp_path: Path) -> None:
     submission = run.ZEWDPCRun(config=config(tmp_path))
     with pytest.raises(TypeError, match="20 and 30"):
