@@ -95,7 +95,7 @@ def evaluation(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     def buy_at_once(trial: Trial, *_: object) -> Purchase:
         if trial.strategy in REFERENCES:
-            return Purchase(reference_purchase(trial, scorer))
+            return Purchase(reference_purchase(trial, len(scorer.splits.unlabelled)))
         late = trial.strategy == "last"
         record = PurchaseRecord(
             trial=trial.identity,
@@ -245,9 +245,7 @@ def test_every_purchase_says_on_what_machine_it_was_made(
     """What a submission gets done in its minutes depends on it."""
     monkeypatch.setattr(evaluator.grid.purchases, "run_submission", buy_first_rows)
     for trial in (next(evaluation.plan.purchases()), next(evaluation.plan.reference_trials("all"))):
-        made = buy(
-            trial, evaluation.plan, evaluation.out, Limits(), evaluation.scorer, lambda *_: None
-        )
+        made = buy(trial, evaluation.plan, evaluation.out, Limits(), lambda *_: None)
         assert made.record.device.endswith(device_name("cpu").rpartition(", ")[0])
 
 
@@ -260,7 +258,7 @@ def test_what_a_killed_run_left_in_the_vault_is_not_read(
     left = evaluation.out / "vault" / f"{trial.identity}.jsonl"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"\0\0\0\n" + b'{"index": 9, "time": 0}\n')
-    buy(trial, evaluation.plan, evaluation.out, Limits(), evaluation.scorer, lambda *_: None)
+    buy(trial, evaluation.plan, evaluation.out, Limits(), lambda *_: None)
     assert [record["index"] for record in Journal(left).records] == [0, 1, 2, 3, 4]
 
 
@@ -269,7 +267,7 @@ def test_the_report_reads_the_notes_that_the_judge_kept(
 ) -> None:
     monkeypatch.setattr(evaluator.grid.purchases, "run_submission", buy_first_rows)
     trial = next(evaluation.plan.purchases())
-    buy(trial, evaluation.plan, evaluation.out, Limits(), evaluation.scorer, lambda *_: None)
+    buy(trial, evaluation.plan, evaluation.out, Limits(), lambda *_: None)
     assert read_notes([evaluation.out], trial.identity, [0, 1], 3) == (NOTES, "")
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from evaluator.grid.command_line import main
-from evaluator.grid.oracle import oracle_code
 from evaluator.records.journal import Journal, sole_writer
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -65,13 +64,12 @@ def test_from_a_data_set_to_a_leaderboard(
     assert main(flags(squares, submission, out, *more)) == 0
     printed = capsys.readouterr().out
     rows = {row["strategy"]: row for row in json.loads(printed)}
-    assert set(rows) == {"none", "oracle", "all", "first", "last"}
+    assert set(rows) == {"none", "all", "first", "last"}
     assert rows["first"]["n"] == 2
     assert rows["last"]["against_baseline"]["baseline"] == "first"
 
     purchases = Journal(out / "purchases.jsonl").records
     bought = {p["strategy"]: p["purchased"] for p in purchases if p["seed"] == 0}
-    assert len(bought.pop("oracle")) == 5
     assert bought == {
         "none": [],
         "first": [0, 1, 2, 3, 4],
@@ -88,14 +86,14 @@ def test_from_a_data_set_to_a_leaderboard(
         "n_training n_purchased seconds"
     )
     assert all(set(promised.split()) <= set(record) for record in scores)
-    assert len(scores) == 2 + 4 + 2 + 1
+    assert len(scores) == 2 + 4 + 1
 
     files = [out / name for name in ("scores.jsonl", "purchases.jsonl", "commands.jsonl")]
     content = [file.read_bytes() for file in files]
     assert main(flags(squares, submission, out, *more)) == 0
     assert content == [file.read_bytes() for file in files]
     (judged_by,) = Journal(out / "commands.jsonl").records
-    assert {purchase["code"] for purchase in purchases} == {judged_by["code"], "", oracle_code()}
+    assert {purchase["code"] for purchase in purchases} == {judged_by["code"], ""}
     assert {score["configuration"] for score in scores} == {*judged_by["configurations"].values()}
     assert "notice" not in capsys.readouterr().err
 
@@ -171,7 +169,11 @@ def test_the_list_shows_parameters_where_there_are_some(
 
 REFUSED = {
     "a mistyped strategy": (["--strategy", "frist"], "Unknown strategy: 'frist'. Known: first"),
-    "a reserved name": (["--strategy", "all"], "adds the rows none, oracle, all itself"),
+    "a reserved name": (
+        ["--strategy", "all"],
+        "kept for reference rows of the evaluator",
+    ),
+    "the name of a removed row": (["--strategy", "oracle"], "--strategy oracle: this name is kept"),
     "a baseline that is not run": (
         ["--strategy", "first", "last", "--baseline", "random"],
         "--baseline random: not among the strategies evaluated, which are first, last",
@@ -200,6 +202,16 @@ def test_refused_before_anything_runs(
     assert main([*flags(squares, submission, tmp_path / "out"), *more]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out" / "purchases.jsonl").exists()
+
+
+def test_references_oracle_says_that_the_row_was_removed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--references", "none", "oracle"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "argument --references: the row oracle was removed" in said
+    assert "Use none or all, or --strategy entropy." in said
 
 
 def test_nothing_is_painted_for_a_submission_that_cannot_run(
@@ -258,7 +270,7 @@ def test_killed_at_any_moment_it_goes_on_and_repeats_nothing(
     for name, key in (("purchases", ("trial",)), ("scores", ("trial", "training_seed"))):
         records = Journal(out / f"{name}.jsonl").records
         keys = [tuple(record[field] for field in key) for record in records]
-        assert len(set(keys)) == len(keys) == 9
+        assert len(set(keys)) == len(keys) == 7
 
 
 def count_lines(out: Path) -> int:

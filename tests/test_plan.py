@@ -9,6 +9,14 @@ import pytest
 
 from evaluator.datasets.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
+from evaluator.grid.estimate import (
+    BUYING,
+    START_UP,
+    TrainingCost,
+    estimate_seconds,
+    pipelines_of,
+)
+from evaluator.grid.evaluation import Evaluation
 from evaluator.grid.plan import (
     PUBLIC_PAIRS,
     Plan,
@@ -16,8 +24,10 @@ from evaluator.grid.plan import (
     scaled_pairs,
     submission_fingerprint,
 )
-from evaluator.records.trial import Pair, Trial
+from evaluator.records.trial import REFERENCES, Pair, Trial
+from evaluator.submission.watch import Limits
 from evaluator.training.pipelines import PIPELINES
+from evaluator.training.scoring import Scorer
 
 
 @pytest.fixture
@@ -92,7 +102,7 @@ def test_more_seeds_of_either_kind_keep_what_is_done(plan: Plan) -> None:
 
 def test_every_trial_has_a_name_of_its_own(plan: Plan) -> None:
     trials = plan.trials()
-    assert len(trials) == 3 + 3 * 2 * 2 + 3 * 2 + 1  # none, purchases, oracle, all once
+    assert len(trials) == 3 + 3 * 2 * 2 + 1  # none, purchases, all once
     assert len({trial.identity for trial in trials}) == len(trials)
 
 
@@ -137,13 +147,28 @@ def test_a_file_name_of_any_bytes_has_a_fingerprint(tmp_path: Path) -> None:
     assert len(known) == 3
 
 
-def test_the_oracle_buys_per_pair_and_the_others_once(plan: Plan) -> None:
-    rows = {
-        name: [trial.pair for trial in plan.reference_trials(name)]
-        for name in ("none", "oracle", "all")
+def test_reference_trials_know_no_pair_and_all_has_fewer_seeds(plan: Plan) -> None:
+    rows = {name: [*plan.reference_trials(name)] for name in REFERENCES}
+    assert {name: [t.seed for t in own] for name, own in rows.items()} == {
+        "none": [0, 1, 2],
+        "all": [0],
     }
-    assert rows == {"none": [None] * 3, "oracle": [Pair(5, 1), Pair(9, 2)] * 3, "all": [None]}
+    assert {(t.pair, t.code) for own in rows.values() for t in own} == {(None, "")}
     assert not list(replace(plan, references=("none",)).reference_trials("all"))
+
+
+def test_estimate_seconds_counts_images_epochs_and_start(plan: Plan, tmp_path: Path) -> None:
+    quick = PIPELINES["quick"]
+    evaluation = Evaluation(plan, tmp_path, Scorer(plan.splits, weights="none"), Limits())
+    (trial,) = plan.reference_trials("all")
+    free = [(one, None) for one in plan.reference_trials("none")]
+    images = 64 * quick.epochs_for(2) + len(plan.splits.validation) / 3  # 24 + 40 in two batches
+    steps = [*free, (next(plan.purchases()), None), (trial, quick)]
+    assert pipelines_of(steps) == [quick]
+    assert estimate_seconds(evaluation, steps, {"quick": TrainingCost(2, 0.1)}) == {
+        "quick": pytest.approx(2 + 0.1 * images),
+        BUYING: 60 + START_UP,
+    }
 
 
 def test_budgets_are_cut_to_the_data() -> None:

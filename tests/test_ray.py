@@ -173,7 +173,7 @@ def test_the_command_line_gives_the_same_with_either_engine(
     finally:
         torch.set_num_threads(threads)
     assert essence(tmp_path / "ray") == essence(tmp_path / "local")
-    assert len(essence(tmp_path / "ray")[1]) == 2 * (1 + 2 + 1 + 1)  # none, own, oracle, all
+    assert len(essence(tmp_path / "ray")[1]) == 2 * (1 + 2 + 1)  # none, own, all
     assert printed[0] == printed[1]
 
 

@@ -33,7 +33,7 @@ def write(tmp_path: Path) -> Write:
         folder = tmp_path / name
         for strategy in strategies:
             for seed in seeds:
-                own = strategy not in ("none", "oracle", "all")
+                own = strategy not in ("none", "all", "oracle")
                 trial = {
                     "trial": f"{strategy}-seed{seed}-{fields.get('code', '') if own else ''}",
                     "dataset": "boards",
@@ -62,16 +62,6 @@ def write(tmp_path: Path) -> Write:
         return folder
 
     return journals
-
-
-def give_the_oracle(folder: Path, budget: int) -> None:
-    """Its trials in a folder, which `write` writes without one."""
-    path = folder / "purchases.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    for line in lines:
-        if line["strategy"] == "oracle":
-            line |= {"budget": budget, "minutes": 1.0}
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def test_two_machines_stand_in_one_leaderboard(write: Write) -> None:
@@ -124,18 +114,6 @@ def test_a_trial_that_ended_otherwise_elsewhere_is_named(write: Write, first: st
     assert "another ending" in notice
 
 
-def test_an_oracle_that_lacks_a_pair_is_unfinished_there(write: Write) -> None:
-    write("a", "oracle", seeds=(0,))
-    write("a", "random", code="x")
-    folder = write("a", "random", code="x", trial="random-9", budget=9, seeds=(0,))
-    give_the_oracle(folder, budget=9)
-    results = read_results([folder])
-    own = {trial.pair: trial.purchase for trial in results.trials if trial.strategy == "oracle"}
-    assert own.keys() == {Pair(2, 1.0), Pair(9, 1.0)}
-    assert own[Pair(2, 1.0)] is None
-    assert own[Pair(9, 1.0)]
-
-
 def test_a_purchase_is_scored_by_other_pipelines_elsewhere(write: Write) -> None:
     here = write("a", "random")
     there = write("b", "random", pipeline="organiser", configuration="c2", score=0.7)
@@ -186,12 +164,14 @@ def test_code_and_settings_that_were_taken_back_count_again(write: Write) -> Non
     }
 
 
-def test_an_oracle_of_pairs_that_no_strategy_has_any_more_is_left_out(write: Write) -> None:
-    write("a", "oracle", "random", code="old")
-    folder = write("a", "random", code="new", budget=9)
-    give_the_oracle(folder, budget=2)
-    results = read_results([folder])
-    assert {(trial.strategy, trial.pair) for trial in results.trials} == {("random", Pair(9, 1.0))}
+def test_read_results_leaves_out_the_removed_oracle_row(write: Write) -> None:
+    alone = read_results([write("a", "none", "random")])
+    write("a", "oracle", score=0.9)
+    with_oracle = read_results([write("a")])
+    assert with_oracle.trials == alone.trials
+    assert with_oracle.notices == (
+        f"{write('a')}: 2 purchases of the reference row oracle, which was removed, were left out.",
+    )
 
 
 def test_pairs_can_be_shown_alone(write: Write) -> None:

@@ -12,6 +12,7 @@ from evaluator.records.trial import (
     PURCHASE_FIELDS,
     PURCHASE_KEY,
     REFERENCES,
+    REMOVED_REFERENCE,
     SCORE_FIELDS,
     SCORE_KEY,
     Pair,
@@ -50,6 +51,11 @@ def read_results(folders: Sequence[Path], pairs: Sequence[str] = ()) -> Results:
                 f"{folder.path}: {len(strangers)} trials were left out, for a folder named before "
                 "it holds the same trials with other purchases or another ending."
             )
+        if folder.removed:
+            notices.append(
+                f"{folder.path}: {folder.removed} purchases of the reference row "
+                f"{REMOVED_REFERENCE}, which was removed, were left out."
+            )
         if folder.outdated:
             notices.append(
                 f"{folder.path}: {folder.outdated} records by other code, settings or threads, or "
@@ -74,7 +80,9 @@ class _Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        bought = read_records(path / "purchases.jsonl", PURCHASE_KEY, PURCHASE_FIELDS)
+        everything = read_records(path / "purchases.jsonl", PURCHASE_KEY, PURCHASE_FIELDS)
+        bought = [record for record in everything if record["strategy"] != REMOVED_REFERENCE]
+        self.removed = len(everything) - len(bought)
         if not bought:
             raise ConfigurationError(
                 "no-results", f"{path / 'purchases.jsonl'} holds no trial yet."
@@ -274,13 +282,8 @@ def _grid(
     keys: list[Key] = []
     for strategy in strategies:
         own = [key for key in by_key if key[0] == strategy]
-        if strategy in ("none", "all"):
+        if strategy in REFERENCES:
             keys += own
-        elif strategy == "oracle":  # its own seeds, which are no strategy's business
-            # Of pairs that no strategy has any more, it would be compared with nothing.
-            its_pairs = pairs or dict.fromkeys(pair for _, pair, _ in own)
-            its_seeds = sorted({seed for _, pair, seed in own if pair in its_pairs})
-            keys += [(strategy, pair, seed) for seed in its_seeds for pair in its_pairs]
         else:
             keys += [(strategy, pair, seed) for seed in seeds for pair in pairs]
     results = []

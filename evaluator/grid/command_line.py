@@ -31,7 +31,7 @@ from evaluator.grid.flags import parser
 from evaluator.grid.hardware import read_calibration
 from evaluator.grid.plan import POOL, ROUND_PAIRS, Plan, parse_pairs, scaled_pairs
 from evaluator.records.journal import COMMANDS, Journal, sole_writer
-from evaluator.records.trial import REFERENCES, Pair
+from evaluator.records.trial import REFERENCES, REMOVED_REFERENCE, Pair
 from evaluator.submission.isolation import preflight
 from evaluator.submission.sandbox import Sandbox, require
 from evaluator.submission.watch import Limits
@@ -236,12 +236,13 @@ def _strategies(flags: argparse.Namespace) -> tuple[str | None, ...]:
     if not flags.strategy:
         return (None,)
     names = tuple(dict.fromkeys(flags.strategy))
-    reserved = [name for name in names if name in REFERENCES]
+    reserved = [name for name in names if name in (*REFERENCES, REMOVED_REFERENCE)]
     if reserved:
         raise ConfigurationError(
             "reserved-strategy",
-            f"--strategy {reserved[0]}: the judge adds the rows {', '.join(REFERENCES)} itself. "
-            "Name strategies of the submission only; --list shows them.",
+            f"--strategy {reserved[0]}: this name is kept for reference rows of the evaluator "
+            f"({', '.join((*REFERENCES, REMOVED_REFERENCE))}). Name strategies of the submission "
+            "only; --list shows them.",
         )
     return names
 
@@ -374,6 +375,6 @@ def _announce(evaluation: Evaluation, flags: argparse.Namespace) -> None:
         lines += [
             "            that is long; for a first look in minutes:",
             "            python local_evaluation.py --recipe demo --pipeline quick --pairs 200:1 "
-            "--strategy random entropy --references none all",
+            "--strategy random entropy",
         ]
     print("\n".join(lines), file=sys.stderr)

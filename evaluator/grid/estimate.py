@@ -12,7 +12,6 @@ import torch
 
 from evaluator.datasets.dataset import Splits
 from evaluator.grid.evaluation import Evaluation
-from evaluator.grid.oracle import NETWORK, oracle_trainings
 from evaluator.records.trial import REFERENCES, Trial
 from evaluator.training.device import (
     chosen_device,
@@ -96,34 +95,19 @@ def estimate_seconds(
 ) -> dict[str, float]:
     """Seconds for the `missing` steps of an evaluation, at most: by pipeline, and for buying.
 
-    A purchase is taken to use its whole compute budget; what the oracle trains is counted as
-    buying. `costs` are those of the pipelines, by name. The largest comes first.
+    A purchase is taken to use its whole compute budget. `costs` are those of the pipelines, by
+    name. The largest comes first.
     """
-    steps, splits = list(missing), evaluation.plan.splits
     seconds: defaultdict[str, float] = defaultdict(float)
-    for trial, pipeline in steps:
+    for trial, pipeline in missing:
         what = pipeline.name if pipeline else BUYING
         seconds[what] += _step_seconds(evaluation, costs, trial, pipeline)
-    asked = [
-        (step[0].pair.budget, step[0].seed)
-        for step in steps
-        if _is_oracles(*step) and step[0].pair is not None
-    ]
-    size = len(splits.unlabelled)
-    for one in oracle_trainings(len(splits.training), size, asked):
-        seconds[BUYING] += _training_seconds(costs, *one, size)
     return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
 def pipelines_of(steps: Iterable[tuple[Trial, Pipeline | None]]) -> list[Pipeline]:
-    """The pipelines that still have something to train, the oracle's network among them."""
-    needed = (NETWORK if _is_oracles(*step) else step[1] for step in steps)
-    return list(dict.fromkeys(pipeline for pipeline in needed if pipeline))
-
-
-def _is_oracles(trial: Trial, pipeline: Pipeline | None) -> bool:
-    """Whether the step is a purchase of the oracle's."""
-    return pipeline is None and trial.strategy == "oracle"
+    """The pipelines that still have something to train."""
+    return list(dict.fromkeys(pipeline for _, pipeline in steps if pipeline))
 
 
 def _step_seconds(
@@ -138,16 +122,10 @@ def _step_seconds(
     else:
         n_bought = trial.pair.budget if trial.pair else 0
     n_images = len(splits.training) + n_bought
-    return _training_seconds(costs, pipeline, n_images, len(splits.validation))
-
-
-def _training_seconds(
-    costs: dict[str, TrainingCost], pipeline: Pipeline, n_images: int, n_predicted: int
-) -> float:
     epochs = pipeline.epochs_for(math.ceil(n_images / pipeline.batch_size))
     cost = costs[pipeline.name]
     # Prediction costs about a third of a training step an image, once.
-    return cost.start + cost.image * (n_images * epochs + n_predicted / 3)
+    return cost.start + cost.image * (n_images * epochs + len(splits.validation) / 3)
 
 
 def spoken(seconds: float) -> str:

@@ -180,7 +180,7 @@ class Evaluation:
             bar.set_description(f"{trial.title}: {phase} {share:.0%}")
 
         bar.set_description(f"{trial.title}: buying")
-        return buy(trial, self.plan, self.out, self.limits, self.scorer, show)
+        return buy(trial, self.plan, self.out, self.limits, show)
 
     def _train(self, trial: Trial, pipeline: Pipeline, seed: int, bar: "tqdm[Any]") -> Record:
         def show(share: float) -> None:

@@ -8,7 +8,7 @@ from evaluator.arguments import count
 from evaluator.datasets.sheets import RECIPES
 from evaluator.grid.hardware import FILE
 from evaluator.grid.plan import ANOTHER_TRAINING, POOL
-from evaluator.records.trial import REFERENCES
+from evaluator.records.trial import REFERENCES, REMOVED_REFERENCE
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.recording import Steps
 
@@ -96,11 +96,11 @@ def parser() -> argparse.ArgumentParser:
     grid.add_argument(
         "--references",
         nargs="*",
+        type=_reference,
         choices=REFERENCES,
         default=REFERENCES,
         metavar="ROW",
-        help="rows the judge adds: none (nothing bought), oracle (the same budget, spent by "
-        "the true labels and networks of its own), all (every label); default: these three",
+        help="rows the judge adds: none (nothing bought), all (every label); default: both",
     )
     score = p.add_argument_group("scored how")
     score.add_argument(
@@ -170,6 +170,15 @@ def _share(text: str) -> float:
     if not 0 <= number < float("inf") or (number > 1 and number % 1):
         raise argparse.ArgumentTypeError(f"{text!r} is no share from 0 to 1 and no whole number")
     return number
+
+
+def _reference(text: str) -> str:
+    if text == REMOVED_REFERENCE:
+        raise argparse.ArgumentTypeError(
+            f"the row {text} was removed: with every label known it bought what the strategy "
+            f"entropy buys (docs/results.md). Use {' or '.join(REFERENCES)}, or --strategy entropy."
+        )
+    return text
 
 
 def _seed(text: str) -> int:

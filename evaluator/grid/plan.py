@@ -9,7 +9,6 @@ from pathlib import Path
 
 from evaluator.datasets.dataset import Splits
 from evaluator.errors import ConfigurationError
-from evaluator.grid.oracle import oracle_code
 from evaluator.randomness import stream_seed
 from evaluator.records.trial import REFERENCES, Pair, Trial
 from evaluator.training.pipelines import Pipeline
@@ -50,10 +49,8 @@ class Plan:
         if not self.pipelines or strategy not in self.references:
             return
         seeds = min(self.reference_seeds, self.seeds) if strategy == "all" else self.seeds
-        code, pairs = (oracle_code(), self.pairs) if strategy == "oracle" else ("", (None,))
         for seed in range(self.first_seed, self.first_seed + seeds):
-            for pair in pairs:
-                yield Trial(self.splits.name, self.splits.fingerprint, strategy, pair, seed, code)
+            yield Trial(self.splits.name, self.splits.fingerprint, strategy, None, seed)
 
     def purchases(self) -> Iterator[Trial]:
         """What the submission buys, seed by seed, so that comparisons stand early."""
@@ -75,7 +72,6 @@ class Plan:
         return [
             *self.reference_trials("none"),
             *self.purchases(),
-            *self.reference_trials("oracle"),
             *self.reference_trials("all"),
         ]
 

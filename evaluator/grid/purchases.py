@@ -7,17 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from evaluator.errors import ConfigurationError
-from evaluator.grid.oracle import oracle
 from evaluator.grid.plan import Plan, submission_fingerprint
 from evaluator.records.journal import Journal
 from evaluator.records.provenance import stamp
-from evaluator.records.trial import REFERENCES, PurchaseRecord, ScoreRecord, Status, Trial
+from evaluator.records.trial import REFERENCES, PurchaseRecord, ScoreRecord, Trial
 from evaluator.submission.answers import Notes
 from evaluator.submission.isolation import run_submission
 from evaluator.submission.vault import LabelVault
 from evaluator.submission.watch import Limits, Outcome
 from evaluator.training.metrics import score
-from evaluator.training.scoring import Scorer
 from evaluator.whole import write_file
 
 N_TEST = 300  # images that the prediction phase sees where its predictions are not the score
@@ -34,16 +32,13 @@ class Purchase:
     own: ScoreRecord | None = None
 
 
-def buy(
-    trial: Trial, plan: Plan, out: Path, limits: Limits, scorer: Scorer, show: Show
-) -> Purchase:
+def buy(trial: Trial, plan: Plan, out: Path, limits: Limits, show: Show) -> Purchase:
     """Make the purchase of `trial`; its log, notes and sold labels go into folders of `out`.
 
-    `scorer` trains what a reference row asks before it buys. Raises ConfigurationError where the
-    submission is no longer what was to be judged.
+    Raises ConfigurationError where the submission is no longer what was to be judged.
     """
     if trial.strategy in REFERENCES:
-        return Purchase(reference_purchase(trial, scorer, lambda share: show("choosing", share)))
+        return Purchase(reference_purchase(trial, len(plan.splits.unlabelled)))
     if submission_fingerprint(plan.submission) != trial.code:
         raise ConfigurationError(
             "changed-while-running",
@@ -84,39 +79,17 @@ def buy(
     )
 
 
-def reference_purchase(
-    trial: Trial, scorer: Scorer, tell: Callable[[float], None] = lambda share: None
-) -> PurchaseRecord:
-    """What a reference row of the leaderboard buys: it is not judged, so it has no clock.
-
-    `tell` is told the share that is done of what must be trained first.
-    """
-    status: Status = "ok"
-    bought, reason = [], ""
-    try:
-        bought = _bought(trial, scorer, tell)
-    except FloatingPointError as error:
-        status, reason = "crashed", str(error)
+def reference_purchase(trial: Trial, n_pool: int) -> PurchaseRecord:
+    """What a reference row buys of a pool of `n_pool` images: nothing, or all of it."""
     return PurchaseRecord.of(
         trial,
-        status=status,
-        reason=reason,
-        purchased=bought,
+        status="ok",
+        reason="",
+        purchased=list(range(n_pool)) if trial.strategy == "all" else [],
         seconds={},
         own_macro_f1=None,
         **stamp(Path(__file__).parent),
     )
-
-
-def _bought(trial: Trial, scorer: Scorer, tell: Callable[[float], None]) -> list[int]:
-    """Rows of the pool: of `none`, `all`, or `oracle` within its budget."""
-    if trial.strategy == "none":
-        return []
-    if trial.strategy == "all":
-        return list(range(len(scorer.splits.unlabelled)))
-    if trial.strategy == "oracle" and trial.pair:
-        return oracle(scorer, trial.pair.budget, trial.seed, tell)
-    raise ValueError(f"{trial.identity} is no reference row.")
 
 
 def log_of(trial: Trial, out: Path) -> Path:

@@ -61,7 +61,7 @@ def purchase(job: Job, trial: Trial) -> tuple[Purchase, dict[str, bytes]]:
     with tempfile.TemporaryDirectory(prefix="zewdpc-") as folder:
         out = Path(folder)
         with own_cores(job.limits.cpus):
-            purchase = buy(trial, plan, out, job.limits, _scorer(job), lambda phase, share: None)
+            purchase = buy(trial, plan, out, job.limits, lambda phase, share: None)
         written = [path for part in FOLDERS for path in (out / part).glob("*") if path.is_file()]
         return purchase, {str(path.relative_to(out)): path.read_bytes() for path in written}
 

@@ -8,8 +8,11 @@ from typing import Any, Literal
 
 Status = Literal["ok", "timeout", "over_budget", "out_of_memory", "crashed", "bad_output"]
 PHASES = ("pre_training", "purchase", "prediction")
-# Rows the judge makes itself: buy nothing; what the true labels say; everything.
-REFERENCES = ("none", "oracle", "all")
+# Rows that the evaluator adds: nothing bought, everything bought.
+REFERENCES = ("none", "all")
+# A row that it used to add. Older journals hold it: `report` leaves it out, and no strategy may
+# have its name.
+REMOVED_REFERENCE = "oracle"
 # What a line of purchases.jsonl or scores.jsonl must have; the other fields came later. The key
 # says what the line is about.
 PURCHASE_KEY = ("trial",)
@@ -50,9 +53,8 @@ class Trial:
     """One purchase run: who buys, on what data, with which budgets, under which seed.
 
     `pair` is None for the judge's own reference rows, which know no budget. `code` is the
-    fingerprint of the submission's files, or of the judge's where the judge buys by a rule of its
-    own: changed code makes another trial. `conditions` are
-    the judge's: the memory it allows, and which images are predicted.
+    fingerprint of the submission's files, empty for a reference row: changed code makes another
+    trial. `conditions` are the judge's: the memory it allows, and which images are predicted.
     """
 
     dataset: str

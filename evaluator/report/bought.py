@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluator.analysis.results import Results, TrialResult
-from evaluator.records.trial import REFERENCES
 from evaluator.report.canvas import Look
 from evaluator.report.contact import contact_sheet
 from evaluator.report.histogram import Purchases, histogram, rows_of
@@ -27,7 +26,7 @@ NO_DATA = (
 def bought(
     results: Results, splits: "Splits | None", folders: Sequence[Path], looks: Mapping[str, Look]
 ) -> Section:
-    """Of every strategy, and of the oracle where it was run."""
+    """Histograms over all strategies, then rounds and images of each."""
     if splits is None:
         return Section("bought", TITLE, (Text(NO_DATA),))
     purchases = _purchases(results)
@@ -38,18 +37,14 @@ def bought(
         *histogram(purchases, labels, class_names, looks),
         found_against_bought(purchases, labels, looks),
     ]
-    parts += [
-        _one_strategy(trials[0], splits, folders)
-        for name, trials in purchases.items()
-        if name not in REFERENCES
-    ]
+    parts += [_one_strategy(trials[0], splits, folders) for trials in purchases.values()]
     return Section("bought", TITLE, tuple(parts))
 
 
 def _purchases(results: Results) -> Purchases:
-    """By strategy, the oracle last; only what ended well and bought something."""
+    """By strategy; only what ended well and bought something."""
     found: dict[str, list[TrialResult]] = {}
-    for name in (*results.strategies, "oracle"):
+    for name in results.strategies:
         for trial in results.trials:
             ended_well = trial.purchase is not None and trial.purchase["status"] == "ok"
             if trial.strategy == name and ended_well and rows_of(trial):

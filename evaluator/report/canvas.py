@@ -49,7 +49,7 @@ SETTINGS: dict[Any, Any] = {  # Matplotlib spells every key out in its type
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)), (0, (7, 2, 1, 2, 1, 2)))
-REFERENCE_MARKERS = {"none": "8", "oracle": "*", "all": "d"}
+REFERENCE_MARKERS = {"none": "8", "all": "d"}
 Dash = str | tuple[int, tuple[float, ...]]
 
 

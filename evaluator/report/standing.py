@@ -28,7 +28,6 @@ INTERVALS = (
 NO_INTERVAL = "With one purchase seed there is no interval; --seeds 5 gives one."
 REFERENCE_ROWS = {
     "none": "nothing bought",
-    "oracle": "bought by the true labels and what a network still errs on, within the same budget",
     "all": "every label of the pool",
 }
 

@@ -2,11 +2,11 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,8 +60,6 @@ NO_SCORES: dict[str, Any] = {
     "f1_per_class": {},
 }
 
-T = TypeVar("T")
-
 
 class Scorer:
     """Scores purchases; resizes each split once per image size and keeps it.
@@ -85,7 +83,6 @@ class Scorer:
         self.weights = weights
         self.device = device
         self.steps = steps
-        self._known: dict[Hashable, Any] = {}
         self._resized: dict[tuple[int, int | None], Tensor] = {}
 
     def score(
@@ -165,12 +162,6 @@ class Scorer:
         finally:
             del trainer
             release_memory()
-
-    def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` returned when it was first asked for `key`: it serves several trials."""
-        if key not in self._known:
-            self._known[key] = make()
-        return cast(T, self._known[key])
 
     def bought(self, purchased: Sequence[int]) -> ZEWDPCBaseDataset:
         """The bought images with the labels that the vault sold."""

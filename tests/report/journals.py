@@ -89,7 +89,7 @@ CASES: dict[str, dict[str, Any]] = {
     "everything failed": {"scores": TWO, "failed": ("entropy", "random"), "seeds": (0,)},
     "one strategy": {"scores": {"random": (0.4,)}},
     "only references": {"scores": {"none": (0.4,)}},
-    "references too": {"scores": {"none": (0.2,), **TWO, "all": (0.8,), "oracle": (0.6,)}},
+    "references too": {"scores": {"none": (0.2,), **TWO, "all": (0.8,)}},
     "hostile names": {
         "scores": {"random": (0.4,), f"entropy:{HOSTILE}$x_1^$": (0.5,)},
         "failed": (f"entropy:{HOSTILE}$x_1^$",),
