@@ -41,10 +41,10 @@ try:
     from PIL import Image
     from tabulate import tabulate
 
+    from evaluator.atomic_io import ensure_absent, ensure_writable
     from evaluator.choosing.folder import Choice, hand_on
     from evaluator.choosing.pictures import Images, Labelled, read_labelled, read_pool, say
-    from evaluator.datasets.doubts import nearly_black
-    from evaluator.whole import refuse_taken, refuse_unwritable
+    from evaluator.data.doubts import nearly_black
     from models.calibration import best_thresholds
     from models.networks import SMALL, find_weights, how_to_fetch
     from run import ZEWDPCRun
@@ -235,11 +235,11 @@ def _refuse_what_cannot_work(flags: argparse.Namespace) -> None:
         raise ConfigurationError(
             "bad-budget", f"--minutes {flags.minutes:g}: expected a number above 0."
         )
-    refuse_taken(flags.into)
+    ensure_absent(flags.into)
     for folder in flags.exclude:
         if not folder.is_dir():
             raise DatasetError("empty-pool", f"--exclude {folder} is not a folder.")
-    refuse_unwritable(flags.into)
+    ensure_writable(flags.into)
 
 
 def _warn_of_shrinking(files: Sequence[Path], seen: int) -> None:

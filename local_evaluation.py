@@ -5,7 +5,7 @@ import sys
 if __name__ == "__main__":
     # Imported here, for worker processes import this file again and need none of it.
     try:
-        from evaluator.grid.command_line import main
+        from evaluator.experiment.command_line import main
     except ImportError as error:
         from evaluator.errors import missing_requirement
 

@@ -18,7 +18,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.profiler import ProfilerActivity
 
 from benchmarks.plain import fit_plainly
-from evaluator.datasets.dataset import Splits
+from evaluator.data.dataset import Splits
 from evaluator.training import trainer as training
 from evaluator.training.augmentation import normalise
 from evaluator.training.device import autocast, half_precision, synchronise

@@ -26,9 +26,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.tables import hardware, print_table
-from evaluator.datasets.cache import cached_images, load_images
-from evaluator.datasets.layout import SPLITS, SplitFiles, find_splits, read_split
-from evaluator.datasets.sheets import RECIPES, generate
+from evaluator.data.cache import cached_images, load_images
+from evaluator.data.layout import SPLITS, SplitFiles, find_splits, read_split
+from evaluator.synthetic import RECIPES, generate
 
 GOAL_BUILD_S, GOAL_OPEN_S, GOAL_GB = 60, 1, 3
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from evaluator.datasets.dataset import Splits
-from evaluator.datasets.layout import find_splits, read_split
+from evaluator.data.dataset import Splits
+from evaluator.data.layout import find_splits, read_split
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.optimisation import build_optimisers, build_schedule
 from evaluator.training.pipelines import Pipeline

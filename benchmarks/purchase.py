@@ -39,16 +39,16 @@ from torch import Tensor
 import run
 from benchmarks.stopwatch import Stopwatch
 from benchmarks.tables import hardware, print_table
-from evaluator.datasets.dataset import (
+from evaluator.data.dataset import (
     Splits,
     ZEWDPCBaseDataset,
     ZEWDPCProtectedDataset,
     open_splits,
 )
-from evaluator.datasets.sheets import RECIPES, generate
 from evaluator.records.trial import Pair
-from evaluator.submission.isolation import run_submission
-from evaluator.submission.vault import LabelVault
+from evaluator.synthetic import RECIPES, generate
+from evaluator.worker.runner import run_submission
+from evaluator.worker.vault import LabelVault
 from models.image_bank import ImageBank, fitting_size
 from models.learner import INFERENCE_BATCHES, Learner
 from models.speed import measure_speed

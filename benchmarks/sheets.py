@@ -17,7 +17,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from evaluator.datasets.sheets import RECIPES, generate, render
+from evaluator.synthetic import RECIPES, generate, render
 
 
 def main() -> None:

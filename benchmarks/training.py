@@ -47,8 +47,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.contenders import Bench, Fit, fit_kit, kit, limit, plain, profile_kit
 from benchmarks.plain import fit_plainly
 from benchmarks.tables import hardware
-from evaluator.datasets.dataset import open_splits
-from evaluator.datasets.sheets import RECIPES, generate
+from evaluator.data.dataset import open_splits
+from evaluator.synthetic import RECIPES, generate
 from evaluator.training.augmentation import normalise
 from evaluator.training.device import chosen_device
 from evaluator.training.metrics import score

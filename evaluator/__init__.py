@@ -1,16 +1,17 @@
 """The judge, in the order in which a purchase passes through it:
 
-datasets    images and labels on disk, decoded once; painted sheets
+data        images and labels on disk, decoded once
+synthetic   generated data sets
 choosing    one's own pictures, whose labels nobody knows yet, brought in, divided and handed on
 records     what is written down of trials and scores, line by line
-submission  the submission's process, the wall around it, and the label vault
+worker      the submission's process, the wall around it, and the label vault
 training    the post-purchase pipelines that score what was bought
-grid        the trials of an evaluation, here or on a cluster
+experiment  the trials of an evaluation, here or on a cluster
 analysis    leaderboard, paired comparisons, where the noise comes from
 report      one HTML page to look at
-readiness   doctor, validate, package
+checks      doctor, validate, package
 
 Beside them `errors`, which a person reads, `randomness`, from which every choice is drawn, and
-`whole`, by which files are written whole or not at all. No two packages need each other.
+`atomic_io`, by which files are written whole or not at all. No two packages need each other.
 Imports neither `strategies` nor `models`: it judges any `run.py`, not only the one beside it.
 """

@@ -18,19 +18,19 @@ COMMANDS = {  # name: (module with `add_arguments(parser)`, what it is for)
     "data": ("evaluator.data_command", "make, unpack, import, split and check data sets"),
     "report": ("evaluator.report.command", "one HTML page of one or several evaluations"),
     "doctor": (
-        "evaluator.readiness.doctor",
+        "evaluator.checks.doctor",
         "what this machine lacks, and how to fix it",
     ),
     "calibrate": (
-        "evaluator.readiness.calibrate",
+        "evaluator.checks.calibrate",
         "how many minutes of the platform's GPU a minute here is worth",
     ),
     "validate": (
-        "evaluator.readiness.validate",
+        "evaluator.checks.validate",
         "whether a submission keeps the contract",
     ),
     "package": (
-        "evaluator.readiness.package",
+        "evaluator.checks.package",
         "build what would be pushed and try it out",
     ),
 }

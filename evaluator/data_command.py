@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from evaluator.arguments import count
+from evaluator.atomic_io import ensure_absent
 from evaluator.choosing.importing import from_class_folders, from_coco, write_imported
 from evaluator.choosing.splitting import Amount, decoded_bytes, divide, write_splits
-from evaluator.datasets.archive import unpack
-from evaluator.datasets.dataset import open_splits
-from evaluator.datasets.doubts import doubts
-from evaluator.datasets.layout import SPLITS
-from evaluator.datasets.sheets import RECIPES, contact_sheet, generate
+from evaluator.data.archive import unpack
+from evaluator.data.dataset import open_splits
+from evaluator.data.doubts import doubts
+from evaluator.data.layout import SPLITS
 from evaluator.errors import ConfigurationError
-from evaluator.whole import refuse_taken
+from evaluator.synthetic import RECIPES, contact_sheet, generate
 
 USUAL = {"training": Amount(10, is_share=True), "validation": Amount(20, is_share=True)}
 LARGE = 20e9  # bytes of decoded images: 10,000 images of 800 px
@@ -104,7 +104,7 @@ def _unpack(flags: argparse.Namespace) -> int:
 
 
 def _import(flags: argparse.Namespace) -> int:
-    refuse_taken(flags.out)
+    ensure_absent(flags.out)
     if flags.source.suffix.lower() == ".json":
         if flags.without:
             raise ConfigurationError(
@@ -129,7 +129,7 @@ def _import(flags: argparse.Namespace) -> int:
 
 
 def _split(flags: argparse.Namespace) -> int:
-    refuse_taken(flags.out)  # before thousands of images are read
+    ensure_absent(flags.out)  # before thousands of images are read
     division = divide(
         flags.folders,
         flags.training,

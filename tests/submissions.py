@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from evaluator.errors import ConfigurationError
-from evaluator.submission.sandbox import require
+from evaluator.worker.bubblewrap import require
 
 WELL_BEHAVED = """
 import os, sys, time, threading, subprocess, signal

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from evaluator.__main__ import main
-from evaluator.datasets.archive import unpack
-from evaluator.datasets.dataset import open_splits
+from evaluator.data.archive import unpack
+from evaluator.data.dataset import open_splits
 from evaluator.errors import DatasetError
 from tests.conftest import SIZES, write_split
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from evaluator.__main__ import main
+from evaluator.checks import calibrate
 from evaluator.errors import ConfigurationError
-from evaluator.grid.command_line import main as local_evaluation
-from evaluator.grid.hardware import T4, Calibration, read_calibration
-from evaluator.readiness import calibrate
+from evaluator.experiment.command_line import main as local_evaluation
+from evaluator.experiment.hardware import T4, Calibration, read_calibration
 from evaluator.records.trial import Pair
 from evaluator.training import throughput
 from evaluator.training.device import device_name

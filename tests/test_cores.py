@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from evaluator.submission import cores
-from evaluator.submission.cores import looking_for_others, own_cores
+from evaluator.worker import cpu_affinity
+from evaluator.worker.cpu_affinity import looking_for_others, own_cores
 
 
 def test_threads_that_run_already_move_to_the_cores_of_a_purchase() -> None:
@@ -75,7 +75,7 @@ def burner() -> subprocess.Popen[bytes]:
 
 
 def test_what_others_take_of_its_cores_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, "SHORTEST", 1.0)
+    monkeypatch.setattr(cpu_affinity, "SHORTEST", 1.0)
     warnings: list[str] = []
     with own_cores(1):
         other = burner()  # on the same core; not waited for, so not one of its own
@@ -108,9 +108,9 @@ def test_its_own_work_is_not_others(
 
     of_cores, of_own, clock = readings(busy), readings(own), readings(seconds)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1, 2, 3})
-    monkeypatch.setattr(cores, "_busy", lambda _cores: next(of_cores))
-    monkeypatch.setattr(cores, "_own", lambda: next(of_own))
-    monkeypatch.setattr(cores, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(cpu_affinity, "_busy", lambda _cores: next(of_cores))
+    monkeypatch.setattr(cpu_affinity, "_own", lambda: next(of_own))
+    monkeypatch.setattr(cpu_affinity, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     warnings: list[str] = []
     with looking_for_others(warnings):
         pass
@@ -121,13 +121,13 @@ def test_a_kernel_that_counts_nothing_is_no_trouble(monkeypatch: pytest.MonkeyPa
     def closed(_path: Path) -> str:
         raise PermissionError("/proc/stat")
 
-    assert cores._busy(os.sched_getaffinity(0)) > 0
+    assert cpu_affinity._busy(os.sched_getaffinity(0)) > 0
     monkeypatch.setattr(Path, "read_text", closed)
-    assert cores._busy(os.sched_getaffinity(0)) == 0
+    assert cpu_affinity._busy(os.sched_getaffinity(0)) == 0
 
 
 def test_children_that_have_ended_count_as_its_own() -> None:
-    before = cores._own()
+    before = cpu_affinity._own()
     work = "import time\nwhile time.process_time() < 0.5: pass"
     subprocess.run([sys.executable, "-c", work], check=True)
-    assert 0.45 <= cores._own() - before < 2  # counted in ticks
+    assert 0.45 <= cpu_affinity._own() - before < 2  # counted in ticks

@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluator.datasets.dataset import (
+from evaluator.data.dataset import (
     ZEWDPCProtectedDataset,
     aggregated_dataset,
     instantiate_purchased_dataset,
     open_splits,
 )
-from evaluator.datasets.decoding import orientation, to_rgb
-from evaluator.datasets.layout import find_splits, read_split
+from evaluator.data.decoding import orientation, to_rgb
+from evaluator.data.layout import find_splits, read_split
 from evaluator.errors import DatasetError, OutOfBudgetError, ZEWDPCRuntimeError
-from evaluator.submission.vault import LabelVault
+from evaluator.worker.vault import LabelVault
 from tests.conftest import CLASSES, SIZES, write_split
 
 Spoil = Callable[[Path], object]
@@ -471,7 +471,7 @@ def test_read_only_data_is_cached_elsewhere(
     squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("evaluator.datasets.cache.FOLDER", "no/such/folder")
+    monkeypatch.setattr("evaluator.data.cache.FOLDER", "no/such/folder")
     files = open_splits(squares, progress=False).image_files
     assert all(path.is_relative_to(tmp_path) for path in files.values())
 

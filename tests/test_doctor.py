@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from evaluator.checks import installation, machine
+from evaluator.checks.checks import Check, table
+from evaluator.checks.data_health import data_checks
+from evaluator.checks.doctor import examine
+from evaluator.checks.installation import Probe
 from evaluator.errors import missing_requirement
-from evaluator.readiness import installation, machine
-from evaluator.readiness.checks import Check, table
-from evaluator.readiness.data_health import data_checks
-from evaluator.readiness.doctor import examine
-from evaluator.readiness.installation import Probe
-from evaluator.submission.watch import Limits
+from evaluator.worker.supervisor import Limits
 
 HOUSE = Path(__file__).resolve().parent.parent
 GIB = 2**30

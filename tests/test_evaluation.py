@@ -14,31 +14,31 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-import evaluator.grid.evaluation
-import evaluator.grid.purchases
+import evaluator.experiment.evaluation
+import evaluator.experiment.run_trial
 from evaluator.analysis.leaderboard import leaderboard
-from evaluator.datasets.dataset import Splits, open_splits
+from evaluator.data.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.grid import estimate
-from evaluator.grid.estimate import (
+from evaluator.experiment import estimate
+from evaluator.experiment.estimate import (
     BUYING,
     START_UP,
     TrainingCost,
     estimate_seconds,
     measure_training,
 )
-from evaluator.grid.evaluation import Evaluation
-from evaluator.grid.plan import Plan
-from evaluator.grid.purchases import Purchase, buy, reference_purchase
+from evaluator.experiment.evaluation import Evaluation
+from evaluator.experiment.plan import Plan
+from evaluator.experiment.run_trial import Purchase, buy, reference_purchase
 from evaluator.records.journal import Journal
 from evaluator.records.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial, digest_of
 from evaluator.report.notes import read_notes
-from evaluator.submission.vault import LabelVault
-from evaluator.submission.watch import Limits, Outcome
 from evaluator.training.device import device_name
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.scoring import Scorer
 from evaluator.training.trainer import ZEWDPCTrainer
+from evaluator.worker.supervisor import Limits, Outcome
+from evaluator.worker.vault import LabelVault
 
 
 class CountingScorer(Scorer):
@@ -112,7 +112,7 @@ def evaluation(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         )
         return Purchase(record)
 
-    monkeypatch.setattr(evaluator.grid.evaluation, "buy", buy_at_once)
+    monkeypatch.setattr(evaluator.experiment.evaluation, "buy", buy_at_once)
     return Evaluation(plan, tmp_path / "out", scorer, Limits(), progress=False)
 
 
@@ -243,7 +243,7 @@ def test_every_purchase_says_on_what_machine_it_was_made(
     evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a submission gets done in its minutes depends on it."""
-    monkeypatch.setattr(evaluator.grid.purchases, "run_submission", buy_first_rows)
+    monkeypatch.setattr(evaluator.experiment.run_trial, "run_submission", buy_first_rows)
     for trial in (next(evaluation.plan.purchases()), next(evaluation.plan.reference_trials("all"))):
         made = buy(trial, evaluation.plan, evaluation.out, Limits(), lambda *_: None)
         assert made.record.device.endswith(device_name("cpu").rpartition(", ")[0])
@@ -253,7 +253,7 @@ def test_what_a_killed_run_left_in_the_vault_is_not_read(
     evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine that lost power can leave anything there, and the labels are bought again."""
-    monkeypatch.setattr(evaluator.grid.purchases, "run_submission", buy_first_rows)
+    monkeypatch.setattr(evaluator.experiment.run_trial, "run_submission", buy_first_rows)
     trial = next(evaluation.plan.purchases())
     left = evaluation.out / "vault" / f"{trial.identity}.jsonl"
     left.parent.mkdir(parents=True)
@@ -265,7 +265,7 @@ def test_what_a_killed_run_left_in_the_vault_is_not_read(
 def test_the_report_reads_the_notes_that_the_judge_kept(
     evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluator.grid.purchases, "run_submission", buy_first_rows)
+    monkeypatch.setattr(evaluator.experiment.run_trial, "run_submission", buy_first_rows)
     trial = next(evaluation.plan.purchases())
     buy(trial, evaluation.plan, evaluation.out, Limits(), lambda *_: None)
     assert read_notes([evaluation.out], trial.identity, [0, 1], 3) == (NOTES, "")

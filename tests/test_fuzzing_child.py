@@ -16,13 +16,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evaluator.errors import ZEWDPCRuntimeError
-from evaluator.submission.answers import check_claim, check_notes, check_predictions, read_claim
-from evaluator.submission.contract import METHODS, Contract
-from evaluator.submission.isolation import _refusal
-from evaluator.submission.processes import ProcessTree
-from evaluator.submission.protocol import HEADER, Channel, ChannelClosedError
-from evaluator.submission.vault import LabelVault
-from evaluator.submission.watch import Limits, Outcome, TrialFailedError, Watch
+from evaluator.worker.contract import METHODS, Contract
+from evaluator.worker.process_tree import ProcessTree
+from evaluator.worker.protocol import HEADER, Channel, ChannelClosedError
+from evaluator.worker.response_validation import (
+    check_claim,
+    check_notes,
+    check_predictions,
+    read_claim,
+)
+from evaluator.worker.runner import _refusal
+from evaluator.worker.supervisor import Limits, Outcome, TrialFailedError, Watch
+from evaluator.worker.vault import LabelVault
 from tests.fuzz import BOUNDED, FEW, JSON, tried
 
 LABELS = np.eye(5, 3, dtype=np.uint8)

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
-from evaluator.datasets.archive import unpack
-from evaluator.datasets.layout import SEPARATORS, SplitFiles, read_split
+from evaluator.data.archive import unpack
+from evaluator.data.layout import SEPARATORS, SplitFiles, read_split
 from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.records.journal import Journal, read_records
 from tests.fuzz import BOUNDED, FEW, JSON, spoiled, tried

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.errors import ConfigurationError
-from evaluator.grid.plan import parse_pairs
+from evaluator.experiment.plan import parse_pairs
 from run import ZEWDPCRun
 from strategies.registry import load, parse_strategy
 from tests.fuzz import BOUNDED, tried

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.datasets.dataset import Splits, open_splits
-from evaluator.grid.evaluation import Evaluation
-from evaluator.grid.plan import Plan
-from evaluator.grid.purchases import log_of
+from evaluator.data.dataset import Splits, open_splits
+from evaluator.experiment.evaluation import Evaluation
+from evaluator.experiment.plan import Plan
+from evaluator.experiment.run_trial import log_of
 from evaluator.records.journal import Record, read_records
 from evaluator.records.trial import Pair
-from evaluator.submission.isolation import last_lines
-from evaluator.submission.output import FIRST, LAST
-from evaluator.submission.sandbox import Sandbox
-from evaluator.submission.watch import Limits
 from evaluator.training.scoring import Scorer
+from evaluator.worker.bubblewrap import Sandbox
+from evaluator.worker.capped_log import FIRST, LAST
+from evaluator.worker.runner import last_lines
+from evaluator.worker.supervisor import Limits
 from tests.submissions import left_running, skip_without_bubblewrap, write_submission
 
 BUDGET = 5
@@ -388,9 +388,9 @@ ROWS: dict[str, Row] = {
     "its own vault": Row(
         {
             "purchase": """
-                import evaluator.submission.vault, evaluator.submission.child
-                evaluator.submission.vault.LabelVault.purchase = lambda self, i: (1, 1, 1)
-                evaluator.submission.vault.LabelVault.budget = 1000
+                import evaluator.worker.vault, evaluator.worker.worker
+                evaluator.worker.vault.LabelVault.purchase = lambda self, i: (1, 1, 1)
+                evaluator.worker.vault.LabelVault.budget = 1000
             """,
             "after_purchase": "unlabelled_dataset.purchase_label(30)",
         },

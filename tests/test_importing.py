@@ -11,7 +11,7 @@ from PIL import Image
 
 from evaluator.__main__ import main
 from evaluator.choosing.pictures import copy_image, read_labelled
-from evaluator.datasets.layout import read_split
+from evaluator.data.layout import read_split
 from evaluator.errors import DatasetError
 
 

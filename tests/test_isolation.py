@@ -12,15 +12,15 @@ import numpy as np
 import psutil
 import pytest
 
-from evaluator.datasets.dataset import Splits, open_splits
+from evaluator.data.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.records.trial import Pair
-from evaluator.submission.answers import check_notes, check_predictions
-from evaluator.submission.cores import own_cores
-from evaluator.submission.isolation import last_lines, preflight, run_submission
-from evaluator.submission.sandbox import Sandbox
-from evaluator.submission.vault import LabelVault
-from evaluator.submission.watch import Limits, Outcome, TrialFailedError
+from evaluator.worker.bubblewrap import Sandbox
+from evaluator.worker.cpu_affinity import own_cores
+from evaluator.worker.response_validation import check_notes, check_predictions
+from evaluator.worker.runner import last_lines, preflight, run_submission
+from evaluator.worker.supervisor import Limits, Outcome, TrialFailedError
+from evaluator.worker.vault import LabelVault
 from tests.submissions import left_running, skip_without_bubblewrap, write_submission
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -201,7 +201,7 @@ def test_a_submission_with_an_evaluator_of_its_own(run: Runner, tmp_path: Path) 
     (folder / "evaluator").mkdir(parents=True)
     (folder / "evaluator" / "__init__.py").write_text("raise RuntimeError('the old kit')")
     (folder / "random.py").write_text("raise RuntimeError('shadows the standard library')")
-    result = run(pre_training="from evaluator.datasets.dataset import ZEWDPCBaseDataset")
+    result = run(pre_training="from evaluator.data.dataset import ZEWDPCBaseDataset")
     assert result.outcome.status == "ok", result.outcome.reason
 
 

@@ -10,13 +10,13 @@ import pytest
 
 from evaluator.analysis.comparison import Run, choose_baseline, compare, render_comparisons
 from evaluator.analysis.leaderboard import Row, leaderboard, render
-from evaluator.datasets.dataset import open_splits
-from evaluator.grid.evaluation import Evaluation
-from evaluator.grid.plan import Plan
+from evaluator.data.dataset import open_splits
+from evaluator.experiment.evaluation import Evaluation
+from evaluator.experiment.plan import Plan
 from evaluator.records.trial import Pair
-from evaluator.submission.watch import Limits
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.scoring import Scorer
+from evaluator.worker.supervisor import Limits
 
 QUICK = PIPELINES["quick"]
 SCORES = {"none": 0.2, "random": 0.4, "entropy": 0.5, "all": 0.8}

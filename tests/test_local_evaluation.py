@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.grid.command_line import main
+from evaluator.experiment.command_line import main
 from evaluator.records.journal import Journal, sole_writer
 
 HOUSE = Path(__file__).resolve().parent.parent

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.submission.output import CappedLog
+from evaluator.worker.capped_log import CappedLog
 
 FIRST, LAST = 1000, 100_000
 

@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from evaluator.errors import ConfigurationError
-from evaluator.readiness import package as packaging
-from evaluator.readiness.imports import UnreadableError, unlisted_packages
-from evaluator.readiness.package import (
+from evaluator.checks import package as packaging
+from evaluator.checks.imports import UnreadableError, unlisted_packages
+from evaluator.checks.package import (
     aicrowd_check,
     build,
     committed_check,
@@ -26,7 +25,8 @@ from evaluator.readiness.package import (
     requirements_check,
     run_check,
 )
-from evaluator.readiness.refusals import LARGEST, secret_in, weights_in
+from evaluator.checks.refusals import LARGEST, secret_in, weights_in
+from evaluator.errors import ConfigurationError
 from tests.repositories import AICROWD, HOUSE, RUN, commit, git, make_repository, write
 
 
@@ -177,7 +177,7 @@ def test_what_is_not_committed_is_not_packaged(tmp_path: Path) -> None:
 
 
 def test_the_package_has_the_stand_in_and_nothing_of_the_judge(tmp_path: Path) -> None:
-    judge = {"evaluator/__init__.py": "", "evaluator/submission/vault.py": "LABELS = 1"}
+    judge = {"evaluator/__init__.py": "", "evaluator/worker/vault.py": "LABELS = 1"}
     repository = make_repository(tmp_path / "repository", judge)
     (repository / "submit.sh").write_text("#!/bin/sh\n")
     (repository / "submit.sh").chmod(0o755)
@@ -345,10 +345,10 @@ RUNS: dict[str, tuple[dict[str, str | bytes], str]] = {
     "a module that was left out": ({"run.py": f"import mine\n{RUN}"}, "No module named 'mine'"),
     "something of the judge": (
         {
-            "run.py": f"import evaluator.submission.vault\n{RUN}",
-            "evaluator/submission/vault.py": "",
+            "run.py": f"import evaluator.worker.vault\n{RUN}",
+            "evaluator/worker/vault.py": "",
         },
-        "No module named 'evaluator.submission'",
+        "No module named 'evaluator.worker'",
     ),
     "no dict": (
         {

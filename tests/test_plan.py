@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.datasets.dataset import Splits, open_splits
+from evaluator.data.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.grid.estimate import (
+from evaluator.experiment.estimate import (
     BUYING,
     START_UP,
     TrainingCost,
     estimate_seconds,
     pipelines_of,
 )
-from evaluator.grid.evaluation import Evaluation
-from evaluator.grid.plan import (
+from evaluator.experiment.evaluation import Evaluation
+from evaluator.experiment.plan import (
     PUBLIC_PAIRS,
     Plan,
     parse_pairs,
@@ -25,9 +25,9 @@ from evaluator.grid.plan import (
     submission_fingerprint,
 )
 from evaluator.records.trial import REFERENCES, Pair, Trial
-from evaluator.submission.watch import Limits
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.scoring import Scorer
+from evaluator.worker.supervisor import Limits
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from tests.test_house import imported
 
 HOUSE = Path(__file__).resolve().parent.parent
-STAND_IN = HOUSE / "evaluator" / "readiness" / "stand_in.py"
+STAND_IN = HOUSE / "evaluator" / "checks" / "stand_in.py"
 SHIPPED = ("run.py", "base_run.py", "submission.toml", "strategies", "models")
 
 

@@ -12,18 +12,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from evaluator.submission import memory
-from evaluator.submission.guardian import members
-from evaluator.submission.memory import private_memory, resident_memory
-from evaluator.submission.processes import ProcessTree, number_inside, task_limit
-from evaluator.submission.shared_memory import Shared, existing
+from evaluator.worker import memory
+from evaluator.worker.memory import private_memory, resident_memory
+from evaluator.worker.orphan_killer import members
+from evaluator.worker.process_tree import ProcessTree, number_inside, task_limit
+from evaluator.worker.shared_memory import Shared, existing
 from tests.submissions import left_running
 
 HOUSE = Path(__file__).resolve().parent.parent
 JUDGE = """
 import os, subprocess, sys, time
 from pathlib import Path
-from evaluator.submission.processes import ProcessTree
+from evaluator.worker.process_tree import ProcessTree
 worker = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
 leader = (
     "import subprocess, sys, time\\n"

@@ -18,16 +18,16 @@ import numpy as np
 import pytest
 import torch
 
-from evaluator.datasets.dataset import open_splits
+from evaluator.data.dataset import open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.grid.command_line import main
-from evaluator.grid.evaluation import Evaluation
-from evaluator.grid.plan import Plan
+from evaluator.experiment.command_line import main
+from evaluator.experiment.evaluation import Evaluation
+from evaluator.experiment.plan import Plan
 from evaluator.records.journal import Journal, Record
 from evaluator.records.trial import Pair, Trial
-from evaluator.submission.watch import Limits
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.scoring import Scorer
+from evaluator.worker.supervisor import Limits
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (requirements-cluster.txt)")
 pytestmark = pytest.mark.slow
@@ -102,7 +102,7 @@ def evaluation(
 @contextmanager
 def node_for(cluster: Any, n: int) -> Iterator[Any]:
     """The resources of a task that fits on one node only, which has room for `n` of them."""
-    from evaluator.grid.ray_cluster import Resources
+    from evaluator.experiment.ray_cluster import Resources
 
     node = cluster.add_node(num_cpus=2 * n, object_store_memory=10**8)
     try:
@@ -126,8 +126,8 @@ def essence(out: Path) -> list[Any]:
 def test_the_same_journals_as_the_local_engine_bit_for_bit(
     cluster: Any, squares: Path, tmp_path: Path
 ) -> None:
-    from evaluator.grid.ray_cluster import Resources
-    from evaluator.grid.ray_engine import run_on_ray
+    from evaluator.experiment.ray_cluster import Resources
+    from evaluator.experiment.ray_engine import run_on_ray
 
     cluster.add_node(num_cpus=1, object_store_memory=10**8)
     threads = torch.get_num_threads()
@@ -180,7 +180,7 @@ def test_the_command_line_gives_the_same_with_either_engine(
 def test_with_room_for_one_task_the_journals_grow_in_the_order_of_the_local_engine(
     cluster: Any, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evaluator.grid.ray_engine import run_on_ray
+    from evaluator.experiment.ray_engine import run_on_ray
 
     order: dict[str, list[Any]] = {"local": [], "ray": []}
     append = Journal.append
@@ -206,8 +206,8 @@ def test_the_first_error_waits_for_what_is_at_work_and_starts_nothing_more(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from evaluator.grid import ray_engine
-    from evaluator.grid.ray_tasks import purchase
+    from evaluator.experiment import ray_engine
+    from evaluator.experiment.ray_tasks import purchase
 
     broken = tmp_path / "broken"
 
@@ -239,9 +239,9 @@ def test_the_first_error_waits_for_what_is_at_work_and_starts_nothing_more(
 def test_a_node_that_joins_is_used_while_the_tasks_before_it_are_still_at_work(
     cluster: Any, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evaluator.grid import ray_engine
-    from evaluator.grid.ray_cluster import connect
-    from evaluator.grid.ray_tasks import purchase
+    from evaluator.experiment import ray_engine
+    from evaluator.experiment.ray_cluster import connect
+    from evaluator.experiment.ray_tasks import purchase
 
     def meeting(job: Any, trial: Trial) -> Any:
         (tmp_path / f"{trial.strategy}.began").touch()
@@ -267,8 +267,8 @@ def test_a_node_that_joins_is_used_while_the_tasks_before_it_are_still_at_work(
 def test_a_node_that_is_lost_costs_retries_and_nothing_else(
     cluster: Any, squares: Path, tmp_path: Path
 ) -> None:
-    from evaluator.grid.ray_cluster import Resources
-    from evaluator.grid.ray_engine import run_on_ray
+    from evaluator.experiment.ray_cluster import Resources
+    from evaluator.experiment.ray_engine import run_on_ray
 
     doomed = cluster.add_node(num_cpus=1, object_store_memory=10**8)
     far = evaluation(squares, tmp_path, "ray", pause=3.0)
@@ -291,9 +291,9 @@ def test_a_node_that_is_lost_costs_retries_and_nothing_else(
 def test_images_that_another_machine_lacks_travel_there(
     cluster: Any, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evaluator.grid.ray_cluster import Resources, connect
-    from evaluator.grid.ray_engine import _job
-    from evaluator.grid.ray_tasks import _splits_here
+    from evaluator.experiment.ray_cluster import Resources, connect
+    from evaluator.experiment.ray_engine import _job
+    from evaluator.experiment.ray_tasks import _splits_here
 
     resources = Resources(cpus=1, address=cluster.address)
     connect(resources)
@@ -315,8 +315,8 @@ def process_and_gpu() -> tuple[int, str]:
 
 
 def test_a_worker_that_had_a_gpu_is_not_given_another(cluster: Any) -> None:
-    from evaluator.grid.ray_cluster import Resources, connect
-    from evaluator.grid.ray_engine import _task
+    from evaluator.experiment.ray_cluster import Resources, connect
+    from evaluator.experiment.ray_engine import _task
 
     resources = Resources(cpus=1, gpus=1, address=cluster.address)
     node = cluster.add_node(num_cpus=2, num_gpus=2, object_store_memory=10**8)
@@ -340,7 +340,7 @@ NODES: dict[str, tuple[list[dict[str, float]], float, str]] = {
 
 @pytest.mark.parametrize("case", NODES)
 def test_gpus_are_given_out_or_refused(case: str) -> None:
-    from evaluator.grid.ray_cluster import Resources, check_nodes
+    from evaluator.experiment.ray_cluster import Resources, check_nodes
 
     nodes, gpus, code = NODES[case]
     with pytest.raises(ConfigurationError) if code else nullcontext() as refused:
@@ -362,7 +362,7 @@ ROOM: dict[str, tuple[list[dict[str, float]], float, int]] = {
 
 @pytest.mark.parametrize("case", ROOM)
 def test_as_many_tasks_as_the_nodes_have_room_for(case: str) -> None:
-    from evaluator.grid.ray_cluster import Resources, room
+    from evaluator.experiment.ray_cluster import Resources, room
 
     nodes, gpus, expected = ROOM[case]
     assert room(nodes, Resources(cpus=4, gpus=gpus)) == expected
@@ -371,7 +371,7 @@ def test_as_many_tasks_as_the_nodes_have_room_for(case: str) -> None:
 def test_an_address_where_no_cluster_is_and_a_task_lost_for_good_are_explained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from evaluator.grid import ray_cluster, ray_engine
+    from evaluator.experiment import ray_cluster, ray_engine
 
     def fail(error: Exception) -> Any:
         def raises(*_: object, **__: object) -> None:
@@ -394,7 +394,7 @@ def test_an_address_where_no_cluster_is_and_a_task_lost_for_good_are_explained(
 def test_a_cluster_of_this_machine_is_started_though_another_runs_on_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from evaluator.grid import ray_cluster
+    from evaluator.experiment import ray_cluster
 
     asked: list[Any] = []
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
@@ -408,7 +408,7 @@ def test_a_cluster_of_this_machine_is_started_though_another_runs_on_it(
 def test_sigterm_reaches_the_command_that_has_joined_a_cluster(cluster: Any) -> None:
     joins = f"""
 import os, signal
-from evaluator.grid.ray_cluster import Resources, connect
+from evaluator.experiment.ray_cluster import Resources, connect
 
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 connect(Resources(cpus=1, address={cluster.address!r}))
@@ -423,8 +423,8 @@ except KeyboardInterrupt:
 
 
 def test_a_trial_that_fits_nowhere_is_refused(cluster: Any, squares: Path, tmp_path: Path) -> None:
-    from evaluator.grid.ray_cluster import Resources
-    from evaluator.grid.ray_engine import run_on_ray
+    from evaluator.experiment.ray_cluster import Resources
+    from evaluator.experiment.ray_engine import run_on_ray
 
     with pytest.raises(ConfigurationError, match="No node has the 512 CPUs"):
         run_on_ray(

@@ -18,13 +18,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from evaluator.datasets.dataset import Splits, open_splits
+from evaluator.data.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.grid.command_line import main
+from evaluator.experiment.command_line import main
 from evaluator.records.trial import Pair
-from evaluator.submission.isolation import preflight, run_submission
-from evaluator.submission.processes import number_inside
-from evaluator.submission.sandbox import (
+from evaluator.worker.bubblewrap import (
     KEPT_VARIABLES,
     Sandbox,
     _mounts,
@@ -33,8 +31,10 @@ from evaluator.submission.sandbox import (
     _what_forbids,
     require,
 )
-from evaluator.submission.vault import LabelVault
-from evaluator.submission.watch import Limits, Outcome
+from evaluator.worker.process_tree import number_inside
+from evaluator.worker.runner import preflight, run_submission
+from evaluator.worker.supervisor import Limits, Outcome
+from evaluator.worker.vault import LabelVault
 from tests.conftest import SIZES, write_split
 from tests.submissions import left_running, write_submission
 from tests.test_processes import gone, wait_for
@@ -355,8 +355,8 @@ def test_no_key_goes_from_one_trial_to_the_next(permitted: None, tmp_path: Path)
 JUDGE = """
 import os, subprocess, sys, time
 from pathlib import Path
-from evaluator.submission.processes import ProcessTree
-from evaluator.submission.sandbox import Sandbox
+from evaluator.worker.process_tree import ProcessTree
+from evaluator.worker.bubblewrap import Sandbox
 scratch = Path(sys.argv[1])
 inner = ["sh", "-c", "setsid sleep 600 & touch ready; sleep 600"]
 sandbox = Sandbox()

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluator.datasets.layout import SPLITS
-from evaluator.datasets.sheets import (
+from evaluator.data.layout import SPLITS
+from evaluator.errors import ConfigurationError
+from evaluator.synthetic import (
     CLASS_NAMES,
     RECIPES,
     Recipe,
@@ -15,9 +16,8 @@ from evaluator.datasets.sheets import (
     render,
     true_labels,
 )
-from evaluator.datasets.sheets.damage import size_range
-from evaluator.datasets.sheets.labels import sold_labels
-from evaluator.errors import ConfigurationError
+from evaluator.synthetic.defects import size_range
+from evaluator.synthetic.labels import sold_labels
 
 DEMO, ROUND2 = RECIPES["demo"], RECIPES["round2"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluator.datasets.layout import SPLITS
-from evaluator.datasets.sheets import RECIPES, contact_sheet, generate, render, writing
+from evaluator.data.layout import SPLITS
 from evaluator.errors import ConfigurationError, DatasetError
+from evaluator.synthetic import RECIPES, contact_sheet, generate, generation, render
 
 DEBUG = RECIPES["debug"]
 TINY = replace(DEBUG, training=70, unlabelled=3, validation=2)  # 70: more than one chunk
@@ -79,8 +79,8 @@ def test_the_same_set_that_somebody_makes_meanwhile_is_as_good(tmp_path, monkeyp
         monkeypatch.undo()
         generate(TINY, tmp_path / "set", workers=1, progress=False)
 
-    real = writing._write_splits
-    monkeypatch.setattr(writing, "_write_splits", meanwhile)
+    real = generation._write_splits
+    monkeypatch.setattr(generation, "_write_splits", meanwhile)
     assert generate(TINY, tmp_path / "set", workers=1, progress=False) == tmp_path / "set"
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
@@ -123,8 +123,8 @@ def test_a_run_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
             raise OSError("no space left on device")
         return real(task)
 
-    real = writing._write_chunk
-    monkeypatch.setattr(writing, "_write_chunk", broken)
+    real = generation._write_chunk
+    monkeypatch.setattr(generation, "_write_chunk", broken)
     with pytest.raises(DatasetError, match="no space left"):
         generate(TINY, tmp_path / "deep" / "set", workers=1, progress=False)
     assert len(calls) > 1, "some chunks must have been written before it broke"

@@ -10,9 +10,9 @@ from PIL import Image
 
 from evaluator.__main__ import main
 from evaluator.choosing.splitting import Amount, divide
-from evaluator.datasets.dataset import open_splits
-from evaluator.datasets.doubts import repeated_images
-from evaluator.datasets.layout import SPLITS, read_split
+from evaluator.data.dataset import open_splits
+from evaluator.data.doubts import repeated_images
+from evaluator.data.layout import SPLITS, read_split
 from evaluator.errors import ConfigurationError, DatasetError
 from tests.conftest import CLASSES, write_split
 

@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 
 from base_run import ZEWDPCBaseRun
-from evaluator.errors import ConfigurationError
-from evaluator.readiness.checks import Check
-from evaluator.readiness.validate import LIMITS, validate
-from evaluator.readiness.verdicts import (
+from evaluator.checks.checks import Check
+from evaluator.checks.validate import LIMITS, validate
+from evaluator.checks.verdicts import (
     HINTS,
     REASONS,
     Rehearsal,
@@ -27,11 +26,12 @@ from evaluator.readiness.verdicts import (
     phases_check,
     verdicts,
 )
+from evaluator.errors import ConfigurationError
 from evaluator.records.trial import Pair, Status
-from evaluator.submission.child import import_run
-from evaluator.submission.contract import Contract, bind, describe
-from evaluator.submission.isolation import contract_of
-from evaluator.submission.watch import Outcome
+from evaluator.worker.contract import Contract, bind, describe
+from evaluator.worker.runner import contract_of
+from evaluator.worker.supervisor import Outcome
+from evaluator.worker.worker import import_run
 
 HOUSE = Path(__file__).resolve().parent.parent
 SUBMISSION = """

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from evaluator.atomic_io import atomic_directory
 from evaluator.choosing.pictures import SEVERAL, Images, copy_image
 from evaluator.choosing.sheet import contact_sheet
-from evaluator.whole import made_whole
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def hand_on(
     def put(number: int, target: Path) -> None:
         copy_image(files[number], target)
 
-    with made_whole(into) as folder:
+    with atomic_directory(into) as folder:
         names = [file.relative_to(root).as_posix() for file in files]
         empty = [""] * len(class_names)
         write_labelled(folder, names, class_names, [empty] * len(names), put)

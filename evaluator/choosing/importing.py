@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluator.atomic_io import atomic_directory
 from evaluator.choosing.folder import write_labelled
 from evaluator.choosing.pictures import contents_of, copy_image, files_below, say
-from evaluator.datasets.layout import columns_named, is_visible
+from evaluator.data.layout import columns_named, is_visible
 from evaluator.errors import DatasetError
-from evaluator.whole import made_whole
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def write_imported(imported: Imported, out: Path) -> None:
     def put(row: int, target: Path) -> None:
         copy_image(imported.files[row], target)
 
-    with made_whole(out) as folder:
+    with atomic_directory(out) as folder:
         labels = imported.labels.tolist()
         write_labelled(folder, imported.names, imported.class_names, labels, put)
 

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluator.datasets.decoding import BROKEN, to_rgb
-from evaluator.datasets.layout import (
+from evaluator.data.decoding import BROKEN, to_rgb
+from evaluator.data.layout import (
     IMAGE_SUFFIXES,
     SplitFiles,
     read_split,
     visible_below,
 )
-from evaluator.datasets.soundness import trouble_of
+from evaluator.data.soundness import trouble_of
 from evaluator.errors import DatasetError
 
 SEVERAL = 8  # threads that read files

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from evaluator.atomic_io import atomic_directory
 from evaluator.choosing.folder import write_labelled
 from evaluator.choosing.pictures import Labelled, copy_image, read_labelled, say
-from evaluator.datasets.layout import SPLITS
+from evaluator.data.layout import SPLITS
 from evaluator.errors import ConfigurationError
 from evaluator.randomness import stream
-from evaluator.whole import made_whole
 
 AS_THEY_ARE = 1 << 30  # pixels of a side that no image has
 
@@ -103,7 +103,7 @@ def divide(
 def write_splits(division: Division, out: Path) -> None:
     """Write the three splits, whole or not at all; images no larger than they were asked for."""
     images, shrink = division.labelled.images, division.labelled.images.side < AS_THEY_ARE
-    with made_whole(out) as whole:
+    with atomic_directory(out) as whole:
         for split, rows in division.rows.items():
 
             def put(number: int, target: Path, rows: list[int] = rows) -> None:

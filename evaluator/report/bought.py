@@ -14,7 +14,7 @@ from evaluator.report.parts import Fold, Part, Section, Text
 from evaluator.report.words import counted
 
 if TYPE_CHECKING:
-    from evaluator.datasets.dataset import Splits
+    from evaluator.data.dataset import Splits
 
 TITLE = "What was bought"
 NO_DATA = (

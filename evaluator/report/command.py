@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evaluator.analysis.comparison import choose_baseline
 from evaluator.analysis.folders import read_results
-from evaluator.datasets.dataset import open_splits
+from evaluator.data.dataset import open_splits
 from evaluator.report.page import write_page
 
 

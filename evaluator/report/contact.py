@@ -10,10 +10,10 @@ from PIL import Image
 
 from evaluator.report.parts import Card, Gallery, Part, Text
 from evaluator.report.words import counted, listed
-from evaluator.submission.answers import Notes
+from evaluator.worker.response_validation import Notes
 
 if TYPE_CHECKING:
-    from evaluator.datasets.dataset import Splits
+    from evaluator.data.dataset import Splits
 
 CARDS = 18
 SIDE = 132  # CSS pixels of the longer side of a picture; it holds as many of its own

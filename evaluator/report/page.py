@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup, escape
 
 from evaluator.analysis.results import Results
+from evaluator.atomic_io import write_file
 from evaluator.errors import ConfigurationError
 from evaluator.records.trial import REFERENCES
 from evaluator.report.account import environment, problems
@@ -24,10 +25,9 @@ from evaluator.report.templates import templates_in
 from evaluator.report.verdict import verdict
 from evaluator.report.views import pipelines_of, views
 from evaluator.report.words import counted, printable
-from evaluator.whole import write_file
 
 if TYPE_CHECKING:
-    from evaluator.datasets.dataset import Splits
+    from evaluator.data.dataset import Splits
 
 TEMPLATE = "page.html.jinja"
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluator.datasets.dataset import (
+from evaluator.data.dataset import (
     Splits,
     ZEWDPCBaseDataset,
     instantiate_purchased_dataset,
@@ -33,9 +33,10 @@ from evaluator.training.trainer import ZEWDPCTrainer, resize_images
 
 # What a score depends on besides the data and the pipeline's fields.
 SOURCES = (
-    "datasets/cache.py",
-    "datasets/dataset.py",
-    "datasets/layout.py",
+    "data/cache.py",
+    "data/dataset.py",
+    "data/decoding.py",
+    "data/layout.py",
     "randomness.py",
     "training/augmentation.py",
     "training/batches.py",

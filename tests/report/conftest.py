@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.datasets.dataset import Splits, open_splits
+from evaluator.data.dataset import Splits, open_splits
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from evaluator.analysis.folders import read_results
-from evaluator.datasets.dataset import Splits
+from evaluator.data.dataset import Splits
 from evaluator.report.page import write_page
 
 VOID = {"meta", "link", "img", "wbr"}

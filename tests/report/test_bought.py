@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluator.datasets.dataset import Splits
+from evaluator.data.dataset import Splits
 from evaluator.report.notes import read_notes
 from evaluator.report.words import listed
 from tests.report.journals import CLASSES, TWO, write_journals, write_notes

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.datasets.dataset import Splits
+from evaluator.data.dataset import Splits
 from tests.report.journals import write_journals
 from tests.report.pages import report
 

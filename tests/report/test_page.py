@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from evaluator.__main__ import main
-from evaluator.datasets.dataset import Splits
+from evaluator.data.dataset import Splits
 from evaluator.errors import ConfigurationError
 from evaluator.report.canvas import label, looks, view
 from evaluator.report.words import printable

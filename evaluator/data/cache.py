@@ -1,0 +1,207 @@
+"""Every image decoded once: a split as one uint8 array on disk, mapped into memory when opened."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from evaluator.data.decoding import BROKEN, orientation, to_rgb
+from evaluator.data.layout import SplitFiles
+from evaluator.errors import DatasetError
+
+FORMAT = 3  # raise it when what is stored for the same files changes
+FOLDER = ".zewdpc-cache"
+_DIGEST = 16  # bytes
+ABANDONED = 6 * 3600.0  # seconds without a write after which nobody is decoding into a file
+
+
+def cache_folder(root: Path) -> Path:
+    """Beside the data where that can be written, else in the user's cache folder."""
+    beside = root / FOLDER
+    try:
+        beside.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=beside):
+            return beside
+    except OSError:
+        digest = hashlib.blake2b(str(root.resolve()).encode(), digest_size=8).hexdigest()
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        elsewhere = home / "zewdpc" / f"{root.name}-{digest}"
+        elsewhere.mkdir(parents=True, exist_ok=True)
+        return elsewhere
+
+
+def cached_images(
+    split: SplitFiles,
+    folder: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """The path of the split's decoded images, `.npy` of (N, H, W, 3) uint8, made if needed.
+
+    Photographs are turned upright, images of another mode become RGB; images of another size than
+    `size`, (width, height), are resized to it (bilinear); None takes the commonest one. Written
+    beside and renamed, so a cache is whole or absent. Raises DatasetError naming the file and line
+    of an image that cannot be read, or where the disk has not the space.
+    """
+    path = folder / f"{split.name}-{_files_digest(split, size)}.npy"
+    if not _is_whole(path):
+        half_made = folder / f".{split.name}-{secrets.token_hex(8)}.npy"
+        workers = workers or len(os.sched_getaffinity(0))
+        try:
+            digests = _decode_all(split, half_made, size, workers, progress)
+            _digests_of(half_made).write_bytes(b"".join(digests))
+            _digests_of(half_made).replace(_digests_of(path))
+            half_made.replace(path)
+        finally:
+            half_made.unlink(missing_ok=True)
+            _digests_of(half_made).unlink(missing_ok=True)
+    _tidy(split, folder, path)
+    return path
+
+
+def load_images(path: Path) -> np.ndarray:
+    """Decoded images, (N, H, W, 3) uint8, mapped read-only.
+
+    While they are mapped their file is held: nobody who decodes afresh takes it away.
+    """
+    with path.open("rb") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_SH)
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        # The map keeps the opened file, and with it the lock.
+        return np.memmap(file, dtype, "r", offset=file.tell(), shape=shape)
+
+
+def image_digests(path: Path) -> np.ndarray:
+    """A digest (N,) of the pixels of each of the decoded images at `path`; one is a few bytes."""
+    return np.fromfile(_digests_of(path), f"V{_DIGEST}")
+
+
+def _digests_of(path: Path) -> Path:
+    return path.with_suffix(".digests")
+
+
+def _files_digest(split: SplitFiles, size: tuple[int, int] | None) -> str:
+    """Changes when an image of the split is added, removed, renamed, resized or touched."""
+    digest = hashlib.blake2b(f"{FORMAT} {size}".encode(), digest_size=8)
+    folder = str(split.labels_csv.parent)
+    for path in split.images:
+        status = path.stat()
+        # A file that took another's place may keep its size and time, but not its time of change.
+        times = f"{status.st_mtime_ns}\0{status.st_ctime_ns}"
+        digest.update(f"{str(path).removeprefix(folder)}\0{status.st_size}\0{times}\n".encode())
+    return digest.hexdigest()
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a cache is there, and nobody has cut it short."""
+    try:
+        return len(load_images(path)) == len(image_digests(path))
+    except (OSError, ValueError, EOFError):
+        return False
+
+
+def _tidy(split: SplitFiles, folder: Path, newest: Path) -> None:
+    """Remove older caches of the split that nobody has open, and halves that were left behind."""
+    for path in folder.glob(f"{split.name}-*.npy"):
+        if path != newest:
+            with suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink(missing_ok=True)
+                _digests_of(path).unlink(missing_ok=True)
+    for half in folder.glob(f".{split.name}-*"):
+        with suppress(FileNotFoundError):  # somebody else's, and finished just now
+            if time.time() - half.stat().st_mtime > ABANDONED:
+                half.unlink()
+
+
+def _decode_all(
+    split: SplitFiles, target: Path, size: tuple[int, int] | None, workers: int, progress: bool
+) -> list[bytes]:
+    """Write the images to `target`; a digest of each."""
+    # Pillow's decoders release the interpreter lock, so threads are enough and need no pickling.
+    with ThreadPoolExecutor(workers) as threads:
+        sizes = Counter(threads.map(lambda row: _size(split, row), range(len(split.images))))
+        width, height = size or sizes.most_common(1)[0][0]
+        images = _room_for(split, target, (len(split.images), height, width, 3))
+
+        def decode(row: int) -> bytes:
+            images[row] = _decode(split, row, (width, height))
+            return hashlib.blake2b(images[row], digest_size=_DIGEST).digest()
+
+        rows = threads.map(decode, range(len(split.images)))
+        bar = tqdm(rows, f"decoding {split.name}", len(split.images), disable=not progress or None)
+        digests = list(bar)
+        images.flush()
+    others = len(split.images) - sizes[(width, height)]
+    if others:
+        line = f"{split.name}: {others} images of another size resized to {width} x {height}."
+        tqdm.write(line, file=sys.stderr)
+    return digests
+
+
+def _room_for(split: SplitFiles, target: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new array (N, H, W, 3) on disk, all of whose space is there before it is written to.
+
+    A full disk would end the process at the first write into a map, without a word.
+    """
+    images = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
+    with target.open("rb+") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, target.stat().st_size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise DatasetError(
+                    "disk-full",
+                    f"Decoded, the images of {split.name} take {images.nbytes / 1e9:.2f} GB, and "
+                    f"{target.parent} has no room for them. Free some, or make the data's folder "
+                    "read-only and let XDG_CACHE_HOME name a folder on another disk.",
+                ) from error
+    return images
+
+
+def _open(split: SplitFiles, row: int) -> Image.Image:
+    try:
+        return Image.open(split.images[row])
+    except BROKEN as error:
+        raise _unreadable(split, row, error) from error
+
+
+def _size(split: SplitFiles, row: int) -> tuple[int, int]:
+    """Width and height of an image as it is shown, from its header."""
+    with _open(split, row) as image:
+        return (image.height, image.width) if orientation(image) >= 5 else image.size
+
+
+def _decode(split: SplitFiles, row: int, size: tuple[int, int]) -> np.ndarray:
+    with _open(split, row) as image:
+        try:
+            rgb = to_rgb(image)
+        except BROKEN as error:
+            raise _unreadable(split, row, error) from error
+        if rgb.size != size:
+            rgb = rgb.resize(size, Image.Resampling.BILINEAR)
+        return np.asarray(rgb)
+
+
+def _unreadable(split: SplitFiles, row: int, error: Exception) -> DatasetError:
+    return DatasetError(
+        "unreadable-image",
+        f"{split.labels_csv}, line {split.lines[row]}: the image {split.images[row]} cannot be "
+        f"read ({error}). Replace it or remove its line and file.",
+    )

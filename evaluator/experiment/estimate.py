@@ -1,0 +1,137 @@
+"""How long a plan will take on this machine, measured before it starts."""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from evaluator.data.dataset import Splits
+from evaluator.experiment.evaluation import Evaluation
+from evaluator.records.trial import REFERENCES, Trial
+from evaluator.training.device import (
+    chosen_device,
+    release_memory,
+    synchronise,
+    too_little_memory,
+)
+from evaluator.training.pipelines import Pipeline
+from evaluator.training.trainer import ZEWDPCTrainer, resize_images
+
+BUYING = "buying"
+START_UP = 12.0  # seconds a submission's process takes to begin and end
+TRIAL_IMAGES = (32, 256)  # images of the measuring run; the larger where the smaller is too quick
+TOO_QUICK = 5.0  # seconds
+EPOCHS = 3  # on a GPU, which looks for kernels in the first, and in the look at its held-out images
+
+
+class TrainingCost(NamedTuple):
+    """What a pipeline's training takes here, in seconds."""
+
+    start: float  # whatever its length: a network, and a device getting ready for its batches
+    image: float  # for each image and epoch
+
+
+def measure_training(pipeline: Pipeline, splits: Splits, device: str | None) -> TrainingCost:
+    """What training `pipeline` costs, measured on the first images there are.
+
+    Weights do not change the time, so none are loaded. Raises ConfigurationError where the
+    pipeline cannot train on this device.
+    """
+    where = chosen_device(device)
+    few, more = (min(size, len(splits.training)) for size in TRIAL_IMAGES)
+    whole, _ = _train(pipeline, splits, few, 1, where)
+    cost = TrainingCost(0.0, whole / few)
+    if where.type == "cuda":  # that was start-up, once in a process: the driver, its libraries
+        whole, epoch = _train(pipeline, splits, more, EPOCHS, where)
+        cost = TrainingCost(max(0.0, whole - EPOCHS * epoch), epoch / more)
+    elif whole <= TOO_QUICK:
+        whole, _ = _train(pipeline, splits, more, 1, where)
+        cost = TrainingCost(0.0, whole / more)
+    release_memory()
+    return cost
+
+
+def _train(
+    pipeline: Pipeline, splits: Splits, n: int, epochs: int, device: torch.device
+) -> tuple[float, float]:
+    """Seconds that training on the first `n` images takes, and those of the last of `epochs`."""
+    ends = [time.monotonic()]
+
+    def watch(done: float) -> None:
+        if done * epochs >= len(ends):
+            synchronise(device)
+            ends.append(time.monotonic())
+
+    images = resize_images(splits.training.images[:n], pipeline.size)
+    labels = torch.from_numpy(np.array(splits.training.labels[:n]))
+    trainer = ZEWDPCTrainer(
+        replace(pipeline, epochs=epochs, minimum_steps=0, pretrained=False),
+        splits.class_names,
+        seed=0,
+        device=device,
+        weights="none",
+        progress=watch,
+    )
+    try:
+        trainer.fit(images, labels)
+    except torch.OutOfMemoryError as error:
+        raise too_little_memory(
+            f"--pipeline {pipeline.name}",
+            error,
+            "choose another --pipeline or --device; nothing was bought yet",
+        ) from error
+    return time.monotonic() - ends[0], ends[-1] - ends[-2]
+
+
+def estimate_seconds(
+    evaluation: Evaluation,
+    missing: Iterable[tuple[Trial, Pipeline | None]],
+    costs: dict[str, TrainingCost],
+) -> dict[str, float]:
+    """Seconds for the `missing` steps of an evaluation, at most: by pipeline, and for buying.
+
+    A purchase is taken to use its whole compute budget. `costs` are those of the pipelines, by
+    name. The largest comes first.
+    """
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for trial, pipeline in missing:
+        what = pipeline.name if pipeline else BUYING
+        seconds[what] += _step_seconds(evaluation, costs, trial, pipeline)
+    return dict(sorted(seconds.items(), key=lambda item: -item[1]))
+
+
+def pipelines_of(steps: Iterable[tuple[Trial, Pipeline | None]]) -> list[Pipeline]:
+    """The pipelines that still have something to train."""
+    return list(dict.fromkeys(pipeline for _, pipeline in steps if pipeline))
+
+
+def _step_seconds(
+    evaluation: Evaluation, costs: dict[str, TrainingCost], trial: Trial, pipeline: Pipeline | None
+) -> float:
+    splits = evaluation.plan.splits
+    if pipeline is None:
+        minutes = trial.pair.minutes if trial.pair else 0.0
+        return 0.0 if trial.strategy in REFERENCES else minutes * 60 + START_UP
+    if trial.strategy == "all":
+        n_bought = len(splits.unlabelled)
+    else:
+        n_bought = trial.pair.budget if trial.pair else 0
+    n_images = len(splits.training) + n_bought
+    epochs = pipeline.epochs_for(math.ceil(n_images / pipeline.batch_size))
+    cost = costs[pipeline.name]
+    # Prediction costs about a third of a training step an image, once.
+    return cost.start + cost.image * (n_images * epochs + len(splits.validation) / 3)
+
+
+def spoken(seconds: float) -> str:
+    """A duration for a person: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
