@@ -45,6 +45,7 @@ try:
     from evaluator.choosing.folder import Choice, hand_on
     from evaluator.choosing.pictures import Images, Labelled, read_labelled, read_pool, say
     from evaluator.data.doubts import nearly_black
+    from evaluator.data.listing import is_folder
     from models.calibration import best_thresholds
     from models.networks import SMALL, find_weights, how_to_fetch
     from run import ZEWDPCRun
@@ -237,8 +238,8 @@ def _refuse_what_cannot_work(flags: argparse.Namespace) -> None:
         )
     ensure_absent(flags.into)
     for folder in flags.exclude:
-        if not folder.is_dir():
-            raise DatasetError("empty-pool", f"--exclude {folder} is not a folder.")
+        if not is_folder(folder):
+            raise DatasetError("nothing-excluded", f"--exclude {folder} is not a folder.")
     ensure_writable(flags.into)
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from evaluator.atomic_io import atomic_directory
 from evaluator.choosing.folder import write_labelled
-from evaluator.choosing.pictures import contents_of, copy_image, files_below, say
-from evaluator.data.layout import columns_named, is_visible
+from evaluator.choosing.pictures import contents_of, copy_image, say
+from evaluator.data.layout import columns_named
+from evaluator.data.listing import is_folder, is_visible, list_images
 from evaluator.errors import DatasetError
 
 
@@ -38,20 +39,24 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
     `root` holds no such folders, images beside them, names that no column can have, or an image
     both with and without a class.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise DatasetError(
             "bad-import",
             f"{root} is neither a folder with one folder for each class nor a COCO file (.json).",
         )
-    homes = sorted(path.name for path in root.iterdir() if path.is_dir() and is_visible(path.name))
+    below = list_images(root)
+    below.refuse_absent()
+    homes = sorted(
+        path.name for path in root.iterdir() if is_visible(path.name) and is_folder(path)
+    )
     classes = [name for name in homes if name not in without]
     if unknown := sorted(set(without).difference(homes)):
         raise DatasetError(
             "bad-import", f"--without {unknown[0]}: {root} has the folders {', '.join(homes)}."
         )
-    below, others = files_below(root)
-    beside = [file for file in below if file.parent == root]
-    files = [file for home in homes for file in files_below(root / home)[0]]  # behind links, too
+    beside = [file for file in below.images if file.parent == root]
+    # Each on its own: two of them may be links to one folder.
+    files = [file for home in homes for file in list_images(root / home).images]
     if beside or not classes or not files:
         raise DatasetError(
             "bad-import",
@@ -60,8 +65,8 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
             "beside them.",
         )
     class_names = _class_names(root, classes)
-    if others:
-        say(others)
+    if below.others:
+        say(below.others_in_words)
     alike = defaultdict[Any, list[Path]](list)
     for file, content in zip(files, contents_of(files), strict=True):
         alike[content].append(file)
@@ -165,7 +170,7 @@ def _class_names(source: Path, names: Sequence[str]) -> tuple[str, ...]:
 
 def _found(table: Path, images: Path, names: Sequence[str]) -> tuple[Path, ...]:
     """The file of each name below `images`: there, or the only one that is called so anywhere."""
-    present, _ = files_below(images)
+    present = list_images(images).images
     called = defaultdict[str, list[Path]](list)
     for file in present:
         called[file.name].append(file)

@@ -14,18 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evaluator.data.decoding import BROKEN, to_rgb
-from evaluator.data.layout import (
-    IMAGE_SUFFIXES,
-    SplitFiles,
-    read_split,
-    visible_below,
-)
+from evaluator.data.layout import SplitFiles, read_split
+from evaluator.data.listing import IMAGE_SUFFIXES, is_folder, list_images
 from evaluator.data.soundness import trouble_of
 from evaluator.errors import DatasetError
 
 SEVERAL = 8  # threads that read files
 NAMED = 3  # unusable images that are told by name
-KINDS = 5  # of files that are not read, told by suffix
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,7 @@ def read_labelled(folders: Sequence[Path], side: int) -> Labelled:
     folder is not what it must be, where such images have different labels, and where no image is
     labelled.
     """
-    tables = [folder if folder.is_file() else folder / "labels.csv" for folder in folders]
+    tables = [_table(folder) for folder in folders]
     parts: list[SplitFiles] = []
     for table in tables:
         class_names = parts[0].class_names if parts else None
@@ -129,6 +124,11 @@ def read_labelled(folders: Sequence[Path], side: int) -> Labelled:
     return Labelled(images, drawn, parts[0].class_names, pending)
 
 
+def _table(given: Path) -> Path:
+    """The labels.csv of a labelled folder, or the one that was given itself."""
+    return given if not is_folder(given) and given.is_file() else given / "labels.csv"
+
+
 def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -> Images:
     """The images below `folder` that can be read and are not labelled yet, each once.
 
@@ -136,12 +136,14 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
     below an `excluded` folder.
     Raises DatasetError where there is none.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DatasetError(
             "empty-pool", f"{folder} is not a folder. Give the one with the images to choose from."
         )
-    files, others = files_below(folder)
+    listing = list_images(folder)
+    files, others = listing.images, listing.others_in_words
     if not files:
+        listing.refuse_absent()
         raise DatasetError(
             "empty-pool",
             f"{folder} holds no image: what is read is {', '.join(sorted(IMAGE_SUFFIXES))}; "
@@ -150,7 +152,9 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
         )
     if others:
         say(others)
-    elsewhere = [file for one in excluded for file in files_below(one)[0]]
+    if absent := listing.absent_in_words:
+        say(f"{absent}, and are left out")
+    elsewhere = [file for one in excluded for file in _excluded_files(one)]
     not_these = [*labelled.images.files, *labelled.pending, *elsewhere]
     contents = contents_of([*not_these, *files])
     known = set(contents[: len(not_these)])
@@ -177,26 +181,26 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
     return Images(tuple(fresh.values()), nobody_knows, labelled.images.side)
 
 
-def files_below(folder: Path) -> tuple[list[Path], str]:
-    """Image files, sorted, and words for the files that are none.
+def _excluded_files(folder: Path) -> tuple[Path, ...]:
+    """The images below a folder of which none may be chosen.
 
-    `23 other files are not read (.gif 21, .heic 1, .cr2 1)`, or nothing where there are none.
-    Folders that are called like images and links to nowhere are neither.
+    Raises DatasetError where it holds none, or one is not on this disk: it could be chosen.
     """
-    images, kinds = list[Path](), Counter[str]()
-    for path in visible_below(folder):
-        if path.is_file():
-            suffix = path.suffix.lower()
-            if suffix in IMAGE_SUFFIXES:
-                images.append(path)
-            else:
-                kinds[suffix or "without a suffix"] += 1
-    if not kinds:
-        return sorted(images), ""
-    listed = [f"{kind} {n}" for kind, n in kinds.most_common(KINDS)]
-    listed += ["..."] * (len(kinds) > KINDS)
-    files = "file is" if kinds.total() == 1 else "files are"
-    return sorted(images), f"{kinds.total():,} other {files} not read ({', '.join(listed)})"
+    if not is_folder(folder):
+        raise DatasetError("nothing-excluded", f"--exclude {folder} is not a folder.")
+    listing = list_images(folder)
+    listing.refuse_absent()
+    if not listing.images:
+        raise DatasetError(
+            "nothing-excluded",
+            f"--exclude {folder} holds no image: what is read is "
+            f"{', '.join(sorted(IMAGE_SUFFIXES))}; "
+            f"{listing.others_in_words or 'nothing else lies there'}. Convert them, or leave the "
+            "folder out.",
+        )
+    if listing.others:
+        say(f"--exclude {folder}: {listing.others_in_words}")
+    return listing.images
 
 
 def say(line: str) -> None:

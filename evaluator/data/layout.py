@@ -15,6 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluator.data.listing import (
+    IMAGE_SUFFIXES,
+    folders_below,
+    is_folder,
+    visible_below,
+    why_absent,
+)
 from evaluator.errors import DatasetError
 
 SPLITS = ("training", "unlabelled", "validation")
@@ -23,7 +30,6 @@ SPELLINGS = {
     "unlabelled": ("unlabelled", "unlabeled", "pool"),
     "validation": ("validation", "valid", "val", "test"),
 }
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 SEPARATORS = (",", ";", "\t")  # what a German Excel saves as CSV; what any saves as "Unicode text"
 ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 
@@ -46,13 +52,13 @@ def find_splits(root: Path) -> dict[str, Path]:
 
     Raises DatasetError where a split is missing or stands there twice.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise DatasetError(
             "missing-split", f"{root} is not a folder. Give the folder that holds {_wanted()}."
         )
     found: dict[str, list[Path]] = {split: [] for split in SPLITS}
     tables = (
-        folder / "labels.csv" for folder, names in _folders_below(root) if "labels.csv" in names
+        folder / "labels.csv" for folder, names in folders_below(root) if "labels.csv" in names
     )
     for labels_csv in sorted(tables):
         split = _split_of(labels_csv.relative_to(root))
@@ -86,6 +92,8 @@ def read_split(
     A `name` that is none of SPLITS says that folders of other kinds are read one after another.
     `half_filled` sets lines without any label apart, as `pending`; else they are refused.
     """
+    if os.path.lexists(labels_csv) and (why := why_absent(labels_csv)):
+        raise DatasetError("labels-unreadable", f"{labels_csv} is not on this disk ({why}).")
     try:
         text = _decoded(labels_csv.read_bytes())
         rows = _without_blank_columns(list(_numbered_rows(text, _separator(text))))
@@ -93,7 +101,7 @@ def read_split(
         raise DatasetError(
             "labels-unreadable",
             f"{labels_csv.parent} is not there, or has no labels.csv; expected a folder with "
-            "images/ and labels.csv.",
+            f"images/ and labels.csv.{_put_away(labels_csv)}",
         ) from error
     except UnicodeDecodeError as error:
         raise DatasetError(
@@ -126,37 +134,8 @@ def read_split(
     )
 
 
-def _folders_below(root: Path, links: bool = True) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder and the names in it, behind links too if wanted, each once.
-
-    Nothing hidden, nor what a Mac leaves in archives.
-    """
-    seen: set[Path] = set()
-    for folder, names, files in os.walk(root, followlinks=links):
-        real = Path(folder).resolve()
-        if real in seen:  # a link that leads back
-            names.clear()
-            continue
-        seen.add(real)
-        names[:] = sorted(filter(is_visible, names))
-        yield Path(folder), [*names, *filter(is_visible, files)]
-
-
-def is_visible(name: str) -> bool:
-    """Whether a file or folder is one that a person put there, by its name."""
-    return not name.startswith(".") and name != "__MACOSX"
-
-
 def _wanted() -> str:
     return ", ".join(f"{split}/" for split in SPLITS)
-
-
-def visible_below(root: Path, *, links: bool = True) -> Iterator[Path]:
-    """Everything at any depth that is neither hidden nor in a hidden folder.
-
-    links : whether what lies behind links to folders counts, too.
-    """
-    return (folder / name for folder, names in _folders_below(root, links) for name in names)
 
 
 def _split_of(path: Path) -> str | None:
@@ -255,9 +234,10 @@ def _class_columns(
 
 def _images_folder(labels_csv: Path) -> Path:
     folder = labels_csv.parent / "images"
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DatasetError(
-            "missing-image", f"{labels_csv} has no folder images/ beside it ({folder})."
+            "missing-image",
+            f"{labels_csv} has no folder images/ beside it ({folder}).{_put_away(folder)}",
         )
     return folder
 
@@ -330,11 +310,17 @@ def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[i
     images = (path for path in own if path.suffix.lower() in IMAGE_SUFFIXES)
     present = {path.relative_to(folder).as_posix() for path in images}
     for name, line in zip(names, lines, strict=True):
-        if name not in present and not _is_file(folder / name):
+        file = folder / name
+        if why := why_absent(file) if os.path.lexists(file) else "":
+            raise DatasetError(
+                "missing-image",
+                f"{labels_csv}, line {line}: the image {file} is not on this disk ({why}).",
+            )
+        if name not in present and not _is_file(file):
             raise DatasetError(
                 "missing-image",
                 f"{labels_csv}, line {line}: the image {name} is missing from {folder}."
-                + _did_you_mean(name, present),
+                + (_put_away(file) or _did_you_mean(name, present)),
             )
     unlabelled = sorted(present.difference(Path(name).as_posix() for name in names))
     if unlabelled:
@@ -343,6 +329,14 @@ def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[i
             f"{folder / unlabelled[0]} has no line in {labels_csv} "
             f"({len(unlabelled)} such images). Add the lines or move the images away.",
         )
+
+
+def _put_away(path: Path) -> str:
+    """Where the content of `path` is, if a link or a DVC file stands in its place; else empty."""
+    if os.path.lexists(path) and (why := why_absent(path)):
+        return f" It is {why}."
+    placeholder = path.with_name(f"{path.name}.dvc")
+    return f" {placeholder} stands for it: `dvc pull` fetches it." if _is_file(placeholder) else ""
 
 
 def _did_you_mean(name: str, present: set[str]) -> str:

@@ -37,6 +37,7 @@ SOURCES = (
     "data/dataset.py",
     "data/decoding.py",
     "data/layout.py",
+    "data/listing.py",
     "randomness.py",
     "training/augmentation.py",
     "training/batches.py",
