@@ -12,6 +12,7 @@ from evaluator.atomic_io import ensure_absent
 from evaluator.choosing.importing import from_class_folders, from_coco, write_imported
 from evaluator.choosing.splitting import Amount, decoded_bytes, divide, write_splits
 from evaluator.data.archive import unpack
+from evaluator.data.class_coverage import coverage_doubts
 from evaluator.data.dataset import open_splits
 from evaluator.data.doubts import doubts
 from evaluator.data.layout import SPLITS
@@ -144,10 +145,9 @@ def _split(flags: argparse.Namespace) -> int:
     for name in SPLITS:
         labels = division.labelled.images.labels[division.rows[name]]
         print(f"{name:11} {len(labels):7,} images; {_positives(labels, class_names)}")
-    for name in USUAL:
-        counts = division.labelled.images.labels[division.rows[name]].sum(0)
-        if never := [class_names[i] for i in np.flatnonzero(counts == 0)]:
-            print(f"warning: no {name} image shows {', '.join(never)}: take more for {name}")
+    labels = {name: division.labelled.images.labels[division.rows[name]] for name in SPLITS}
+    for line in coverage_doubts(labels, class_names):
+        print(f"warning: {line}; take more images for that split, or another --seed")
     if large > LARGE:
         print(
             f"warning: the judge keeps images decoded, which is about {large / 1e9:,.0f} GB here; "

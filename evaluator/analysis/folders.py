@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from evaluator.analysis.results import Results, Training, TrialResult
+from evaluator.data.class_coverage import macro_f1_bound
 from evaluator.errors import ConfigurationError
 from evaluator.records.journal import COMMANDS, Record, read_records
 from evaluator.records.trial import (
@@ -64,6 +65,7 @@ def read_results(folders: Sequence[Path], pairs: Sequence[str] = ()) -> Results:
     _refuse_mixtures(held)
     if pairs:
         purchases, scores = _only(pairs, purchases, scores)
+    notices += dict.fromkeys(folder.bound for folder in held if folder.bound)
     notices += several_machines(purchases.values())
     notices += _uneven_pairs(purchases.values())
     return Results(
@@ -91,6 +93,7 @@ class _Folder:
         made = read_records(scores, SCORE_KEY, SCORE_FIELDS) if scores.exists() else []
         last = _last_command(path)
         self.data = _newest(map(_data, bought), (last.get("dataset"), last.get("fingerprint")))
+        self.bound = _bound(last) if self.data == _data({"dataset": "", **last}) else ""
         judged = [_conditions(record) for record in bought if record["strategy"] not in REFERENCES]
         self.conditions = {_newest(judged, last.get("conditions"))} if judged else set[str]()
         like_newest = [
@@ -149,6 +152,15 @@ def _last_command(path: Path) -> Record:
         if commands := read_records(path / COMMANDS):
             return commands[-1]
     return {}
+
+
+def _bound(command: Record) -> str:
+    """A notice where the held-out images lack a class, as far as the command wrote that down."""
+    class_names, never = command.get("class_names"), command.get("never_held_out")
+    if not isinstance(class_names, list) or not isinstance(never, list) or not class_names:
+        return ""
+    bound = macro_f1_bound([str(name) for name in never], len(class_names))
+    return f"In {command.get('dataset')} {bound}." if bound else ""
 
 
 def _outcome(record: Record) -> tuple[object, object]:

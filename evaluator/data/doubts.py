@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from evaluator.data.cache import image_digests
+from evaluator.data.class_coverage import coverage_doubts
 from evaluator.data.dataset import Splits
 from evaluator.data.layout import SPLITS
 
@@ -14,6 +15,8 @@ DARK = 64  # of 255: no pixel of 14 bits in 16 is brighter
 
 def doubts(splits: Splits) -> Iterator[str]:
     """What a person should know before the data are trusted, a line each."""
+    labels = {name: getattr(splits, name).labels for name in SPLITS}
+    yield from coverage_doubts(labels, splits.class_names)
     yield from repeated_images(splits)
     for name in SPLITS:
         images = getattr(splits, name).images

@@ -21,6 +21,7 @@ from evaluator.analysis.leaderboard import leaderboard, render
 from evaluator.analysis.precision import components, render_precision
 from evaluator.analysis.results import Results
 from evaluator.analysis.robustness import across_pipelines, render_robustness
+from evaluator.data.class_coverage import absent_classes, macro_f1_bound
 from evaluator.data.dataset import Splits, open_splits
 from evaluator.data.doubts import doubts
 from evaluator.errors import ConfigurationError, DatasetError, spoken_of_the_disk
@@ -131,6 +132,8 @@ def _write_down(words: Sequence[str], evaluation: Evaluation) -> None:
     judged_by = {
         "dataset": plan.splits.name,
         "fingerprint": plan.splits.fingerprint,
+        "class_names": list(plan.splits.class_names),
+        "never_held_out": list(_never_held_out(plan.splits)),
         "code": plan.code,
         "conditions": plan.conditions,
         "configurations": {p.name: evaluation.scorer.configuration(p) for p in plan.pipelines},
@@ -143,6 +146,10 @@ def _write_down(words: Sequence[str], evaluation: Evaluation) -> None:
         commands.append({"command": command, "started": began, "threads": threads} | judged_by)
 
 
+def _never_held_out(splits: Splits) -> tuple[str, ...]:
+    return absent_classes(splits.validation.labels, splits.class_names)
+
+
 def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> int:
     plan = evaluation.plan
     started = time.monotonic()
@@ -152,6 +159,9 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
         evaluation.run()
     trials = tuple(evaluation.results())
     notices = several_machines(trial.purchase for trial in trials if trial.purchase)
+    bound = macro_f1_bound(_never_held_out(plan.splits), len(plan.splits.class_names))
+    if bound:
+        notices.append(f"In {plan.splits.name} {bound}.")
     results = Results(plan.splits.name, trials, tuple(notices))
     rows = leaderboard(results.trials, baseline)
     if flags.json:
