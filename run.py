@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from base_run import RegisterProgress, ZEWDPCBaseRun, ignore_progress
+from core.random_streams import stream
 from models.configuration import settings_from_table
 from models.image_bank import CHUNK, ImageBank, fitting_size
 from models.learner import Learner
-from models.randomness import stream
 from models.settings import LearnerSettings
 from models.speed import measure_speed
 from strategies import registry

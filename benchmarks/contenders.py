@@ -18,10 +18,11 @@ from torch.amp.grad_scaler import GradScaler
 from torch.profiler import ProfilerActivity
 
 from benchmarks.plain import fit_plainly
+from core.precision import half_precision, synchronise
 from evaluator.data.dataset import Splits
 from evaluator.training import trainer as training
 from evaluator.training.augmentation import normalise
-from evaluator.training.device import autocast, half_precision, synchronise
+from evaluator.training.device import autocast
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.optimisation import build_optimisers
 from evaluator.training.pipelines import Pipeline

@@ -39,6 +39,7 @@ from torch import Tensor
 import run
 from benchmarks.stopwatch import Stopwatch
 from benchmarks.tables import hardware, print_table
+from core.precision import autocast
 from evaluator.data.dataset import (
     Splits,
     ZEWDPCBaseDataset,
@@ -51,8 +52,8 @@ from evaluator.worker.runner import run_submission
 from evaluator.worker.vault import LabelVault
 from models.image_bank import ImageBank, fitting_size
 from models.learner import INFERENCE_BATCHES, Learner
+from models.settings import DTYPES
 from models.speed import measure_speed
-from models.training import autocast
 from strategies.registry import ConfiguredStrategy
 
 PHASES = ("decode", "pre-training", "pool inference", "embedding", "selection", "retraining")
@@ -152,13 +153,13 @@ def share_of_limit(learner: Learner, images: Tensor) -> tuple[float, float]:
     The limit: every member of the learner, in its own precision, over and over on one batch that
     lies on the device. The two take turns; medians.
     """
-    device, precision = learner.resolved.device, learner.resolved.precision
+    device, dtype = learner.resolved.device, DTYPES[learner.resolved.precision]
     n = min(INFERENCE_BATCHES * learner.batch_size_, len(images))
     batch = images[:n].to(device).contiguous(memory_format=torch.channels_last)
     batches = max(1, len(images) // n)
 
     def limit() -> float:
-        with torch.inference_mode(), autocast(device, precision):
+        with torch.inference_mode(), autocast(device, dtype):
             for member in learner.members_:
                 member.network.eval()
                 for _ in range(batches):

@@ -11,7 +11,7 @@ analysis    leaderboard, paired comparisons, where the noise comes from
 report      one HTML page to look at
 checks      doctor, validate, package
 
-Beside them `errors`, which a person reads, `randomness`, from which every choice is drawn, and
-`atomic_io`, by which files are written whole or not at all. No two packages need each other.
+Beside them `errors`, which a person reads, and `atomic_io`, by which files are written whole or not
+at all. Numerics that the buyer shares are in `core`. No two packages need each other.
 Imports neither `strategies` nor `models`: it judges any `run.py`, not only the one beside it.
 """

@@ -14,13 +14,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from core.max_pool_mil import NetworkOutput
+from core.precision import autocast, is_out_of_memory, synchronise
+from core.random_streams import stream
 from models.calibration import best_thresholds, calibrate, uncalibrated
 from models.folds import extend_folds
 from models.image_bank import Clock
-from models.networks import SMALL, Views, build_network, find_weights
-from models.randomness import stream
-from models.settings import LearnerSettings
-from models.training import DeadlineReached, Fetch, Trainee, autocast, is_out_of_memory
+from models.networks import SMALL, build_network, find_weights
+from models.settings import DTYPES, LearnerSettings
+from models.training import DeadlineReached, Fetch, Trainee
 
 INFERENCE_BATCHES = 4  # an inference batch is this many training batches long
 HELD_OUT_FOLDS = 5  # a lone member holds out one of these
@@ -295,11 +297,14 @@ class Learner:
         found: list[list[Tensor]] = []  # logits (K, B, C) and features (B, D) of each batch
         ahead: Fetch | None = None
         start = 0
-        with torch.inference_mode(), autocast(self.resolved.device, self.resolved.precision):
+        with (
+            torch.inference_mode(),
+            autocast(self.resolved.device, DTYPES[self.resolved.precision]),
+        ):
             while start < len(images) or ahead is None:
                 size = INFERENCE_BATCHES * self.batch_size_
                 sent = n = min(size, len(images) - start)
-                views: list[Views] = []
+                views: list[NetworkOutput] = []
                 try:
                     batch = self._sent(images[start : start + n], size)
                     sent = len(batch)
@@ -339,8 +344,7 @@ class Learner:
         return values.to(self.resolved.device)
 
     def synchronise(self) -> None:
-        if self.resolved.device.type == "cuda":
-            torch.cuda.synchronize(self.resolved.device)
+        synchronise(self.resolved.device)
 
 
 def _check_labelled(images: Tensor, labels: Tensor) -> None:

@@ -1,35 +1,23 @@
-"""Networks that ask for every class at every place of the image.
-
-A defect covers a few pixels: averaged over the sheet its signal drowns, and a net trained on a
-thousand sheets does not leave its starting plateau. So the class logits are local, and pooled by
-their maximum (multiple-instance learning: a sheet shows what any of its places shows).
-"""
+"""The buyer's networks: the small one that it shares with the evaluator, and any of timm's."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from core.max_pool_mil import N_FEATURES, MaxPoolMIL, NetworkOutput, small_features
+
 SMALL = "small"
 TIMM_DEFAULT = "efficientnet_b0"
-SMALL_WIDTH = 24
 
 
-class Views(NamedTuple):
-    """What one image looks like to a network."""
-
-    logits: Tensor  # (B, C)
-    features: Tensor  # (B, D), the strongest response of every feature over the image
-
-
-class LocalLogits(nn.Module):
-    """A convolutional body, then class logits at each place, then their maximum.
+class AcquisitionNetwork(nn.Module):
+    """The buyer's network: normalises uint8 images, and answers with logits and features.
 
     Parameters
     ----------
-    body : (B, 3, S, S) normalised images to feature maps (B, D, h, w), or to tokens (B, T, D).
-    n_features : D.
+    mil : local class logits over some features.
     mean, std : what normalises images in [0, 1], per channel.
     """
 
@@ -38,31 +26,22 @@ class LocalLogits(nn.Module):
 
     def __init__(
         self,
-        body: nn.Module,
-        n_features: int,
-        n_classes: int,
+        mil: MaxPoolMIL,
         mean: tuple[float, ...] = (0.5, 0.5, 0.5),
         std: tuple[float, ...] = (0.25, 0.25, 0.25),
     ) -> None:
         super().__init__()
-        self.body = body
-        self.classifier = nn.Linear(n_features, n_classes)
+        self.mil = mil
         self.register_buffer("mean", 255 * torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", 255 * torch.tensor(std)[:, None, None], persistent=False)
 
-    def turned_weights(self) -> list[Tensor]:
-        """Weights of the small net's convolutions after the first, which Muon is made for."""
-        if not isinstance(self.body, nn.Sequential):
-            return []
-        found = [m.weight for m in self.body.modules() if isinstance(m, nn.Conv2d)]
-        return list(found[1:])
+    def muon_parameters(self) -> list[Tensor]:
+        """Weights that Muon is made for; none of a pretrained backbone."""
+        return self.mil.muon_parameters()
 
-    def forward(self, images: Tensor) -> Views:
+    def forward(self, images: Tensor) -> NetworkOutput:
         """uint8 (B, 3, S, S) to logits and features."""
-        maps = self.body((images - self.mean) / self.std)
-        places = maps if maps.ndim == 3 else maps.flatten(2).transpose(1, 2)  # (B, T, D)
-        local = self.classifier(places).float()  # (B, T, C)
-        return Views(local.amax(1), places.amax(1).float())
+        return self.mil.logits_and_features((images - self.mean) / self.std)
 
 
 def build_network(
@@ -71,7 +50,7 @@ def build_network(
     image_size: int,
     rng: torch.Generator,
     weights: Path | None = None,
-) -> LocalLogits:
+) -> AcquisitionNetwork:
     """A network by name, `small` or one of timm's, with fresh weights drawn from `rng`.
 
     `image_size` is the side of its images in pixels. `weights` is a file that timm can load into
@@ -81,8 +60,8 @@ def build_network(
         seed = int(torch.randint(2**62, (), generator=rng))
         torch.default_generator.manual_seed(seed)  # torch's own would seed the GPU's as well
         if backbone == SMALL:
-            body, n_features = _small_body(SMALL_WIDTH)
-            return LocalLogits(body, n_features, n_classes)
+            mil = MaxPoolMIL(small_features(), N_FEATURES, n_classes, head="linear")
+            return AcquisitionNetwork(mil)
         return _timm_network(backbone, n_classes, image_size, weights)
 
 
@@ -137,27 +116,6 @@ def cached_weights(backbone: str) -> Path | None:
     return None
 
 
-def _small_body(width: int) -> tuple[nn.Module, int]:
-    body = nn.Sequential(
-        _convolution(3, width, stride=2),
-        _convolution(width, width),
-        nn.MaxPool2d(2),
-        _convolution(width, 2 * width),
-        _convolution(2 * width, 2 * width),
-        nn.MaxPool2d(2),
-        _convolution(2 * width, 4 * width),
-    )
-    return body, 4 * width
-
-
-def _convolution(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False),
-        nn.BatchNorm2d(c_out),
-        nn.ReLU(inplace=True),
-    )
-
-
 class _TimmBody(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -172,7 +130,7 @@ class _TimmBody(nn.Module):
 
 def _timm_network(
     backbone: str, n_classes: int, image_size: int, weights: Path | None
-) -> LocalLogits:
+) -> AcquisitionNetwork:
     import timm  # 2 s to import, and the CPU's small net does without
 
     if not timm.is_model(backbone):
@@ -203,13 +161,8 @@ def _timm_network(
     if hasattr(model, "set_input_size"):  # a transformer, which takes one size of image only
         model.set_input_size(img_size=(image_size, image_size))
     cfg = model.pretrained_cfg
-    network = LocalLogits(
-        _TimmBody(model),
-        model.num_features,
-        n_classes,
-        tuple(cfg["mean"]),
-        tuple(cfg["std"]),
-    )
+    mil = MaxPoolMIL(_TimmBody(model), model.num_features, n_classes, head="linear")
+    network = AcquisitionNetwork(mil, tuple(cfg["mean"]), tuple(cfg["std"]))
     try:
         with torch.no_grad():
             network.eval()(torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8))

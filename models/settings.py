@@ -5,9 +5,11 @@ from typing import Literal
 
 import torch
 
+from core.precision import half_precision
 from models.networks import SMALL, TIMM_DEFAULT
 
 Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}  # None: no autocast
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,6 @@ def _precision(asked: str, device: torch.device) -> Precision:
     if asked in ("fp32", "bf16", "fp16"):
         return asked  # type: ignore[return-value]
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return "bf16" if half_precision(device) is torch.bfloat16 else "fp16"
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16" if native and device.type == "cpu" else "fp32"

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.augment import WAYS
+from core.random_streams import stream
+from core.symmetries import N_SYMMETRIES
 from models.learner import INFERENCE_BATCHES, Learner
-from models.randomness import stream
 
 WARM_UP_IMAGES = 4
 EPOCHS_OF_A_FIT = 10  # of the fits between rounds, unless PlannerSettings.refit_epochs says other
@@ -39,7 +39,7 @@ def measure_speed(
         """Seconds for each of `n` images."""
         batch = torch.randint(len(images), (n,), generator=rng)
         started = clock()
-        rehearsal.train_on(rehearsal.members_[0], images, labels, batch, batch % WAYS, 0.0)
+        rehearsal.train_on(rehearsal.members_[0], images, labels, batch, batch % N_SYMMETRIES, 0.0)
         rehearsal.synchronise()
         return (clock() - started) / n
 

@@ -1,6 +1,5 @@
 """Training one net step by step, under a schedule that follows the clock as well as the count."""
 
-import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
-from models.augment import WAYS, dihedral
-from models.muon import Muon
-from models.networks import LocalLogits
-from models.settings import Precision
+from core.muon import Muon
+from core.precision import autocast
+from core.symmetries import N_SYMMETRIES, apply_symmetries, symmetry_choices
+from models.networks import AcquisitionNetwork
+from models.settings import DTYPES, Precision
 
 TURN = 0.025  # Muon's peak rate: share of a filter's norm turned in one step
 WARM_UP = 0.1  # share of the schedule in which the rate rises
@@ -32,22 +32,6 @@ def one_cycle(progress: float) -> float:
     else:
         low, high, at = 1.0, END, (min(progress, 1.0) - WARM_UP) / (1 - WARM_UP)
     return low + (high - low) * (1 - math.cos(math.pi * at)) / 2
-
-
-def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[None]:
-    """The precision's autocast on `device`; for fp32, nothing."""
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-    return torch.autocast(device.type, dtype)
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether the device ran out of memory (drivers, cuDNN and cuBLAS say it in words only)."""
-    words = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        phrase in words for phrase in ("out of memory", "status_alloc_failed")
-    )
 
 
 class Fetch:
@@ -78,7 +62,7 @@ class Trainee:
     rng draws batch order and augmentation, on the CPU whatever the device.
     """
 
-    network: LocalLogits
+    network: AcquisitionNetwork
     device: torch.device
     precision: Precision
     learning_rate: float
@@ -95,7 +79,7 @@ class Trainee:
 
     def renew_optimiser(self) -> None:
         """Forget momenta, as at the start of a schedule; the loss scale stays as it was found."""
-        turned = self.network.turned_weights()
+        turned = self.network.muon_parameters()
         rest = [p for p in self.network.parameters() if all(p is not t for t in turned)]
         groups: list[dict[str, Any]] = [
             {"params": [p for p in rest if p.ndim > 1]},
@@ -115,7 +99,7 @@ class Trainee:
     def batches(self, rows: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch over `rows`: (rows of a batch, how each image is laid down), shuffled."""
         order = rows[torch.randperm(len(rows), generator=self.rng)]
-        ways = torch.randint(WAYS, (len(rows),), generator=self.rng)
+        ways = torch.randint(N_SYMMETRIES, (len(rows),), generator=self.rng)
         n_batches = max(1, round(len(rows) / batch_size))
         yield from zip(order.tensor_split(n_batches), ways.tensor_split(n_batches), strict=True)
 
@@ -128,10 +112,11 @@ class Trainee:
                 group["lr"] = optimiser.defaults["lr"] * share
         if len(images) == 1:  # of which batch norm knows no variance where a map is one place
             images, labels, ways = (torch.cat([one, one]) for one in (images, labels, ways))
-        images = dihedral(images.to(self.device, non_blocking=True), ways)
+        choices = symmetry_choices(ways).to(self.device, non_blocking=True)  # (B, 3)
+        images = apply_symmetries(images.to(self.device, non_blocking=True), choices)
         images = images.contiguous(memory_format=torch.channels_last)
         labels = labels.to(self.device, non_blocking=True)
-        with autocast(self.device, self.precision):
+        with autocast(self.device, DTYPES[self.precision]):
             logits = self.network(images).logits
         loss = weighted_loss(logits, labels, self.positive_weight)
         self.network.zero_grad()

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.random_streams import stream
 from models.learner import Learner, Sight
-from models.randomness import stream
 from models.training import DeadlineReached
 from strategies.planner import (
     ESTIMATE_ERROR,

@@ -6,11 +6,9 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as reference
 
-from evaluator.randomness import stream
 from evaluator.training.augmentation import (
     blur_taps,
     gaussian_blur,
-    mirror_and_turn,
     normalise,
     resize_images,
 )
@@ -61,30 +59,6 @@ def test_native_images_are_not_copied_even_memory_mapped_read_only(tmp_path, siz
 def test_arrays_that_are_not_images_are_refused(images):
     with pytest.raises(ValueError, match=r"expected uint8 \(N, H, W, 3\)"):
         resize_images(images, 4)
-
-
-def symmetries_seen(flips: bool, quarter_turns: bool, shape: tuple[int, int]) -> int:
-    image = torch.arange(shape[0] * shape[1]).view(1, 1, *shape)
-    dice = torch.rand(400, 3, generator=stream(0, "test")) < 0.5
-    batch = mirror_and_turn(
-        image.expand(400, 1, *shape), dice, flips=flips, quarter_turns=quarter_turns
-    )
-    assert torch.equal(batch.flatten(1).sort(1).values, image.flatten(1).expand(400, -1))
-    return len(batch.flatten(1).unique(dim=0))
-
-
-@pytest.mark.parametrize(
-    ("flips", "quarter_turns", "shape", "seen"),
-    [
-        (True, True, (5, 5), 8),
-        (True, False, (5, 5), 4),
-        (False, True, (5, 5), 2),
-        (False, False, (5, 5), 1),
-        (True, True, (5, 7), 4),  # not square: never turned by a quarter
-    ],
-)
-def test_every_symmetry_comes_up_and_no_other(flips, quarter_turns, shape, seen):
-    assert symmetries_seen(flips, quarter_turns, shape) == seen
 
 
 def test_blur_agrees_with_torchvision_image_by_image():

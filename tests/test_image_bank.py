@@ -5,7 +5,6 @@ import pytest
 import torch
 from PIL import Image
 
-from models.augment import WAYS, dihedral
 from models.image_bank import ImageBank, as_label, as_rgb, fitting_size
 
 RNG = np.random.default_rng(0)
@@ -143,16 +142,3 @@ def test_small_images_are_kept_as_they_are(limit: int, expected: int) -> None:
 def test_labels_of_unlike_length_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\[2, 3\]"):
         ImageBank.from_dataset(Samples(mixed(2), [[0, 1], [0, 1, 1]]), 8, with_labels=True)
-
-
-def test_the_eight_ways_are_eight_and_each_image_has_its_own() -> None:
-    image = torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4)
-    laid = dihedral(image.expand(WAYS, 3, 4, 4), torch.arange(WAYS))
-    assert len({tuple(way.flatten().tolist()) for way in laid}) == WAYS
-    assert torch.equal(laid[0], image[0])
-    expected = {
-        tuple(torch.rot90(flipped, k, (1, 2)).flatten().tolist())
-        for flipped in (image[0], image[0].flip(2))
-        for k in range(4)
-    }
-    assert {tuple(way.flatten().tolist()) for way in laid} == expected

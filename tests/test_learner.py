@@ -15,14 +15,14 @@ from sklearn.metrics import f1_score, roc_auc_score
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
+from core.random_streams import stream
 from models.calibration import best_thresholds, calibrate
 from models.folds import extend_folds
 from models.learner import Learner
-from models.networks import LocalLogits, build_network
-from models.randomness import stream
+from models.networks import AcquisitionNetwork, build_network
 from models.settings import LearnerSettings
 from models.speed import measure_speed
-from models.training import DeadlineReached, Trainee, is_out_of_memory, one_cycle
+from models.training import DeadlineReached, Trainee, one_cycle
 
 TINY = LearnerSettings(device="cpu", batch_size=16, members=2, pretrained="no")
 
@@ -166,16 +166,16 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
 ) -> None:
     sizes: list[int] = []
     failed: list[int] = []
-    forward = LocalLogits.forward
+    forward = AcquisitionNetwork.forward
 
-    def cramped(network: LocalLogits, images: Tensor) -> object:
+    def cramped(network: AcquisitionNetwork, images: Tensor) -> object:
         if len(images) > 5:
             failed.append(len(images))
             raise torch.OutOfMemoryError("simulated")
         sizes.append(len(images))
         return forward(network, images)
 
-    monkeypatch.setattr(LocalLogits, "forward", cramped)
+    monkeypatch.setattr(AcquisitionNetwork, "forward", cramped)
     learner = Learner(TINY, seed=0).fit(*spots(40), epochs=1)
     assert learner.batch_size_ == 1  # inference batches are four times as long
     assert sum(sizes) >= 40
@@ -188,9 +188,9 @@ def test_a_batch_filled_up_for_a_gpu_is_halved_by_its_size_and_not_by_the_images
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     learner = Learner(TINY, seed=0).fit(*spots(40), epochs=1)
-    forward = LocalLogits.forward
+    forward = AcquisitionNetwork.forward
 
-    def cramped(network: LocalLogits, images: Tensor) -> object:
+    def cramped(network: AcquisitionNetwork, images: Tensor) -> object:
         if len(images) > 32:
             raise torch.OutOfMemoryError("simulated")
         return forward(network, images)
@@ -198,7 +198,7 @@ def test_a_batch_filled_up_for_a_gpu_is_halved_by_its_size_and_not_by_the_images
     def filled(self: Learner, batch: Tensor, size: int) -> Tensor:
         return batch[:1].expand(size, -1, -1, -1)
 
-    monkeypatch.setattr(LocalLogits, "forward", cramped)
+    monkeypatch.setattr(AcquisitionNetwork, "forward", cramped)
     monkeypatch.setattr(Learner, "_sent", filled)
     assert len(learner.look(spots(1)[0]).probabilities) == 1
     assert learner.batch_size_ == 8  # inference batches are four times as long
@@ -208,9 +208,9 @@ def test_the_smaller_batch_is_tried_once_the_failed_one_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     failed: list[weakref.ref[Tensor]] = []
-    forward = LocalLogits.forward
+    forward = AcquisitionNetwork.forward
 
-    def cramped(network: LocalLogits, images: Tensor) -> object:
+    def cramped(network: AcquisitionNetwork, images: Tensor) -> object:
         assert not any(activations() is not None for activations in failed), "memory still taken"
         if len(images) > 5:
             activations = images.float()
@@ -218,30 +218,17 @@ def test_the_smaller_batch_is_tried_once_the_failed_one_is_gone(
             raise torch.OutOfMemoryError("simulated")
         return forward(network, images)
 
-    monkeypatch.setattr(LocalLogits, "forward", cramped)
+    monkeypatch.setattr(AcquisitionNetwork, "forward", cramped)
     learner = Learner(TINY, seed=0).fit(*spots(40), epochs=1)
     assert len(failed) >= 2  # one in a training step, one at what is held out
     assert learner.epochs_ == 1.0
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("CUDA error: out of memory", True),
-        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True),
-        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
-        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", False),
-    ],
-)
-def test_libraries_that_run_out_of_memory_say_it_in_words(words: str, expected: bool) -> None:
-    assert is_out_of_memory(RuntimeError(words)) == expected
-
-
 def test_an_error_that_is_not_memory_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(network: LocalLogits, images: Tensor) -> object:
+    def broken(network: AcquisitionNetwork, images: Tensor) -> object:
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(LocalLogits, "forward", broken)
+    monkeypatch.setattr(AcquisitionNetwork, "forward", broken)
     with pytest.raises(RuntimeError, match="something else"):
         Learner(TINY, seed=0).fit(*spots(40), epochs=1)
 
@@ -413,7 +400,7 @@ def test_a_backbone_starts_from_the_file_of_weights_it_is_given(
     learner.start_members(2, 16)
     assert f"from {tmp_path / 'weights.pth'}" in capsys.readouterr().out
     for member in learner.members_:
-        started = member.network.body.model.state_dict()
+        started = member.network.mil.features.model.state_dict()
         assert all(torch.equal(value, published[name]) for name, value in started.items())
 
 
@@ -426,7 +413,7 @@ def test_a_transformer_starts_from_its_file_at_another_size(tmp_path: Path) -> N
     )
     learner = Learner(settings, seed=0)
     learner.start_members(2, 32)
-    started = learner.members_[0].network.body.model.state_dict()
+    started = learner.members_[0].network.mil.features.model.state_dict()
     differ = {key for key in started if not torch.equal(started[key], published[key])}
     assert differ == {"pos_embed"}  # brought to the places that there are
 

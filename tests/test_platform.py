@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_house import imported
+from tests.test_architecture import imported
 
 HOUSE = Path(__file__).resolve().parent.parent
 STAND_IN = HOUSE / "evaluator" / "checks" / "stand_in.py"
-SHIPPED = ("run.py", "base_run.py", "submission.toml", "strategies", "models")
+SHIPPED = ("run.py", "base_run.py", "submission.toml", "core", "strategies", "models")
 
 
 def test_the_stand_in_needs_nothing_of_the_judge() -> None:

@@ -29,7 +29,7 @@ def gpu(test: Test) -> Test:
     return pytest.mark.gpu(lacking(test))
 
 
-def network(name: str = "local_logits", *, frozen: bool = False) -> nn.Module:
+def network(name: str = "max_pool_mil", *, frozen: bool = False) -> nn.Module:
     torch.manual_seed(0)
     made = build_network(name, 3).to(GPU).to(memory_format=torch.channels_last)  # type: ignore
     set_training(made, frozen_features=frozen)
@@ -76,7 +76,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_on_a_cpu_nothing_is_recorded():
-    net = build_network("local_logits", 3)
+    net = build_network("max_pool_mil", 3)
     step = step_of(net)
     with recorded(step, net, [sheets(8, torch.device("cpu"))]) as replayed:
         assert replayed is step

@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 
 import run
+from core.max_pool_mil import NetworkOutput
 from models.image_bank import ImageBank
 from models.learner import Learner, Sight
-from models.networks import LocalLogits, Views
+from models.networks import AcquisitionNetwork
 from models.speed import Speed
 from strategies.pool import AXES
 from strategies.rounds import Rounds
@@ -430,22 +431,22 @@ def test_a_learner_that_diverges_still_spends_the_budget(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    looks, forward, look = 0, LocalLogits.forward, Learner.look
+    looks, forward, look = 0, AcquisitionNetwork.forward, Learner.look
 
     def counting_look(self: Learner, images: torch.Tensor, deadline: float | None = None) -> Sight:
         nonlocal looks
         looks += 1
         return look(self, images, deadline)
 
-    def diverging(self: LocalLogits, images: torch.Tensor) -> Views:
+    def diverging(self: AcquisitionNetwork, images: torch.Tensor) -> NetworkOutput:
         views = forward(self, images)
         broken = not self.training and looks > from_look
-        return Views(*(v * torch.nan for v in views)) if broken else views
+        return NetworkOutput(*(v * torch.nan for v in views)) if broken else views
 
     submission = run.ZEWDPCRun(f"{strategy}:rounds=2", config=config(tmp_path))
     training, unlabelled = train(), pool()
     submission.pre_training_phase(training, 600)
-    monkeypatch.setattr(LocalLogits, "forward", diverging)
+    monkeypatch.setattr(AcquisitionNetwork, "forward", diverging)
     monkeypatch.setattr(Learner, "look", counting_look)
     assert len(submission.purchase_phase(unlabelled, training, 20, 600)) == 20
     assert "buyer | blind | " in capsys.readouterr().out
@@ -458,9 +459,9 @@ def test_probabilities_and_embeddings_of_the_pool_come_from_one_pass(
 ) -> None:
     looks: list[tuple[int, int]] = []  # images asked about, images that went through a net
     passed = 0
-    look, forward = Learner.look, LocalLogits.forward
+    look, forward = Learner.look, AcquisitionNetwork.forward
 
-    def counting_forward(self: LocalLogits, images: torch.Tensor) -> Views:
+    def counting_forward(self: AcquisitionNetwork, images: torch.Tensor) -> NetworkOutput:
         nonlocal passed
         passed += len(images)
         return forward(self, images)
@@ -474,7 +475,7 @@ def test_probabilities_and_embeddings_of_the_pool_come_from_one_pass(
     submission = run.ZEWDPCRun(f"{strategy}:rounds=2", config=config(tmp_path))
     training, unlabelled = train(), pool()
     submission.pre_training_phase(training, 600)
-    monkeypatch.setattr(LocalLogits, "forward", counting_forward)
+    monkeypatch.setattr(AcquisitionNetwork, "forward", counting_forward)
     monkeypatch.setattr(Learner, "look", counting_look)
     submission.purchase_phase(unlabelled, training, 20, 600)
     members = submission.learner_settings.members

@@ -13,10 +13,10 @@ import torchvision
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
+from core.precision import half_precision
+from core.random_streams import stream, stream_seed
 from evaluator.errors import ConfigurationError
-from evaluator.randomness import stream, stream_seed
 from evaluator.training.augmentation import normalise
-from evaluator.training.device import half_precision
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer
@@ -343,7 +343,7 @@ NAN_LABELS = LABELS.float().index_fill(0, torch.tensor([2]), float("nan"))
         (IMAGES[:1], LABELS[:1], "1 images came, 1 of them to train on; .* at least 2"),
         (IMAGES.float(), LABELS, r"images came as torch.float32 \(6, 3, 32, 32\), expected uint8"),
         (IMAGES[:, :1], LABELS, r"images came as torch.uint8 \(6, 1, 32, 32\)"),
-        (IMAGES[:, :, :8, :8], LABELS, "images are 8 pixels small, local_logits needs at least 16"),
+        (IMAGES[:, :, :8, :8], LABELS, "images are 8 pixels small, max_pool_mil needs at least 16"),
         (IMAGES.repeat(1, 1, 3, 3), LABELS, "images are 96 pixels large, .* at most 80; call res"),
         (IMAGES, LABELS[:5], r"labels came with shape \(5, 3\), expected \(6, 3\)"),
         (IMAGES, LABELS[:, :2], r"labels came with shape \(6, 2\), expected \(6, 3\)"),

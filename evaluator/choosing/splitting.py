@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from core.random_streams import stream
 from evaluator.atomic_io import atomic_directory
 from evaluator.choosing.folder import write_labelled
 from evaluator.choosing.pictures import Labelled, copy_image, read_labelled, say
 from evaluator.data.layout import SPLITS
 from evaluator.errors import ConfigurationError
-from evaluator.randomness import stream
 
 AS_THEY_ARE = 1 << 30  # pixels of a side that no image has
 

@@ -10,15 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from core.precision import synchronise
 from evaluator.data.dataset import Splits
 from evaluator.experiment.evaluation import Evaluation
 from evaluator.records.trial import REFERENCES, Trial
-from evaluator.training.device import (
-    chosen_device,
-    release_memory,
-    synchronise,
-    too_little_memory,
-)
+from evaluator.training.device import chosen_device, release_memory, too_little_memory
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer, resize_images
 

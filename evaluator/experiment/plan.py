@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.random_streams import stream_seed
 from evaluator.data.dataset import Splits
 from evaluator.errors import ConfigurationError
-from evaluator.randomness import stream_seed
 from evaluator.records.trial import REFERENCES, Pair, Trial
 from evaluator.training.pipelines import Pipeline
 

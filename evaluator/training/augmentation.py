@@ -72,24 +72,6 @@ def _mean_and_std(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     )
 
 
-def mirror_and_turn(
-    batch: torch.Tensor, dice: torch.Tensor, *, flips: bool, quarter_turns: bool
-) -> torch.Tensor:
-    """`batch` (B, C, H, W) of any type, each image mirrored and turned by its own `dice`.
-
-    `dice`, bool (B, 3), say for each image whether it is mirrored left to right, top to bottom and
-    along its diagonal; `flips` allows the first two, `quarter_turns` the third. With both, the
-    eight symmetries of a square come up; images that are not square are never turned by a quarter.
-    """
-    across, down, diagonal = dice.T[:, :, None, None, None]
-    if flips:
-        batch = torch.where(across, batch.flip(3), batch)
-        batch = torch.where(down, batch.flip(2), batch)
-    if quarter_turns and batch.shape[2] == batch.shape[3]:
-        batch = torch.where(diagonal, batch.transpose(2, 3), batch)
-    return batch
-
-
 def random_blur(n: int, generator: torch.Generator) -> torch.Tensor:
     """`blur_taps` (n, 5) of as many random widths."""
     low, high = _BLUR_SIGMA

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from evaluator.randomness import stream
-from evaluator.training.augmentation import gaussian_blur, mirror_and_turn, normalise, random_blur
+from core.random_streams import stream
+from core.symmetries import apply_symmetries
+from evaluator.training.augmentation import gaussian_blur, normalise, random_blur
 from evaluator.training.device import resident, sent
 from evaluator.training.pipelines import Pipeline
 
@@ -78,7 +79,7 @@ def augmented(
     pipeline: Pipeline, images: Tensor, dice: Tensor, taps: Tensor | None = None
 ) -> Tensor:
     """uint8 `images` (B, 3, H, W) as the network is trained on them, float32."""
-    turned = mirror_and_turn(
+    turned = apply_symmetries(
         images, dice, flips=pipeline.flips, quarter_turns=pipeline.quarter_turns
     )
     batch = normalise(turned)

@@ -6,6 +6,8 @@ from functools import cache
 
 import torch
 
+from core import precision
+from core.precision import half_precision
 from evaluator.errors import ConfigurationError
 from evaluator.records.provenance import processor
 
@@ -67,24 +69,9 @@ def release_memory() -> None:
             torch.cuda.empty_cache()
 
 
-def half_precision(device: torch.device) -> torch.dtype | None:
-    """bfloat16 where the GPU computes in it, else float16; None on a CPU (float32 throughout)."""
-    if device.type != "cuda":
-        return None
-    # Older ones, such as a T4, only emulate bfloat16, slower than float32.
-    native = torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.bfloat16 if native else torch.float16
-
-
 def autocast(device: torch.device) -> torch.autocast:
-    half = half_precision(device)
-    return torch.autocast(device.type, dtype=half, enabled=half is not None)
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until a GPU has done all that it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    """Autocast to the device's half precision; on a CPU, float32 throughout."""
+    return precision.autocast(device, half_precision(device))
 
 
 def resident(images: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from evaluator.training.muon import Muon
-from evaluator.training.networks import LocalLogits
+from core.max_pool_mil import MaxPoolMIL
+from core.muon import Muon
 from evaluator.training.pipelines import Pipeline
 
 _WARM_UP = 0.1  # share of the steps
@@ -17,9 +17,9 @@ def build_optimisers(network: nn.Module, pipeline: Pipeline) -> list[torch.optim
     """The pipeline's optimisers over what learns; norms and biases are spared the weight decay."""
     optimisers: list[torch.optim.Optimizer] = []
     turned: set[torch.Tensor] = set()
-    if pipeline.optimiser == "muon" and isinstance(network, LocalLogits):
-        turned = set(network.hidden_weights())
-        optimisers.append(Muon(network.hidden_weights(), pipeline.muon_learning_rate))
+    if pipeline.optimiser == "muon" and isinstance(network, MaxPoolMIL):
+        turned = set(network.muon_parameters())
+        optimisers.append(Muon(network.muon_parameters(), pipeline.muon_learning_rate))
     rest = [p for p in network.parameters() if p.requires_grad and p not in turned]
     groups = [
         {"params": [p for p in rest if p.ndim > 1], "weight_decay": pipeline.weight_decay},

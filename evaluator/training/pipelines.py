@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from evaluator.errors import ConfigurationError
 
-Architecture = Literal["efficientnet_b4", "efficientnet_b0", "local_logits"]
+Architecture = Literal["efficientnet_b4", "efficientnet_b0", "max_pool_mil"]
 Optimiser = Literal["adam", "adamw", "muon"]
 Schedule = Literal["plateau", "cosine", "one-cycle"]
 
@@ -88,8 +88,8 @@ class Pipeline:
             ),
             (
                 "optimiser",
-                self.optimiser != "muon" or self.architecture == "local_logits",
-                "adam or adamw for this architecture (muon is for local_logits)",
+                self.optimiser != "muon" or self.architecture == "max_pool_mil",
+                "adam or adamw for this architecture (muon is for max_pool_mil)",
             ),
         ):
             if not sound:
@@ -133,7 +133,7 @@ _ORGANISER = Pipeline(
 _UNFROZEN = replace(_ORGANISER, name="unfrozen", frozen_features=False)
 _QUICK = Pipeline(
     name="quick",
-    architecture="local_logits",
+    architecture="max_pool_mil",
     pretrained=False,
     size=80,
     epochs=15,
@@ -162,7 +162,7 @@ PIPELINES: dict[str, Pipeline] = {
 
 # The challenge's final ranking used five post-purchase pipelines; which five is not known.
 ROBUSTNESS_PIPELINES: tuple[str, ...] = tuple(
-    name for name, pipeline in PIPELINES.items() if pipeline.architecture != "local_logits"
+    name for name, pipeline in PIPELINES.items() if pipeline.architecture != "max_pool_mil"
 )
 
 

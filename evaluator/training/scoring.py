@@ -1,4 +1,8 @@
-"""From what was bought to a score: the post-purchase pipeline on training + bought images."""
+"""From what was bought to a score: the post-purchase pipeline on training + bought images.
+
+Under the pipeline `quick` the network is the one that the buyer calls `small`
+(`core.max_pool_mil`): its scores are of a buyer that knows its evaluator.
+"""
 
 import hashlib
 import time
@@ -12,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.precision import half_precision
 from evaluator.data.dataset import (
     Splits,
     ZEWDPCBaseDataset,
@@ -22,7 +27,6 @@ from evaluator.records.trial import ScoreRecord, digest_of
 from evaluator.training.device import (
     chosen_device,
     device_name,
-    half_precision,
     release_memory,
     too_little_memory,
 )
@@ -31,29 +35,9 @@ from evaluator.training.pipelines import Pipeline
 from evaluator.training.recording import Steps
 from evaluator.training.trainer import ZEWDPCTrainer, resize_images
 
-# What a score depends on besides the data and the pipeline's fields.
-SOURCES = (
-    "data/cache.py",
-    "data/dataset.py",
-    "data/decoding.py",
-    "data/layout.py",
-    "data/listing.py",
-    "randomness.py",
-    "training/augmentation.py",
-    "training/batches.py",
-    "training/compilation.py",
-    "training/device.py",
-    "training/inputs.py",
-    "training/metrics.py",
-    "training/muon.py",
-    "training/networks.py",
-    "training/optimisation.py",
-    "training/pipelines.py",
-    "training/recording.py",
-    "training/scoring.py",
-    "training/trainer.py",
-    "training/weights.py",
-)
+REPO_ROOT = Path(__file__).parents[2]
+# Folders whose modules a score depends on, besides the data and the pipeline's fields.
+SCORING_CODE = ("core", "evaluator/data", "evaluator/training")
 
 NO_SCORES: dict[str, Any] = {
     "macro_f1": None,
@@ -210,6 +194,11 @@ def _weights_digest(weights: str) -> str:
 def source_digest() -> str:
     """Changes with the code that trains and scores."""
     digest = hashlib.blake2b()
-    for name in SOURCES:
-        digest.update((Path(__file__).parents[1] / name).read_bytes())
+    for path in scoring_modules():
+        digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def scoring_modules() -> list[Path]:
+    """The modules that `source_digest` is of, in a fixed order."""
+    return [path for folder in SCORING_CODE for path in sorted((REPO_ROOT / folder).glob("*.py"))]

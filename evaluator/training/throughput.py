@@ -8,12 +8,8 @@ from itertools import pairwise
 
 import torch
 
-from evaluator.training.device import (
-    chosen_device,
-    half_precision,
-    release_memory,
-    synchronise,
-)
+from core.precision import half_precision, synchronise
+from evaluator.training.device import chosen_device, release_memory
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer
 

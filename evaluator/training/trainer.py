@@ -20,11 +20,12 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from evaluator.randomness import stream_seed
+from core.precision import half_precision
+from core.random_streams import stream_seed
 from evaluator.training.augmentation import normalise, resize_images
 from evaluator.training.batches import PREDICTION_BATCH, Batches, augmented
 from evaluator.training.compilation import compiled
-from evaluator.training.device import autocast, half_precision, thread_limit, usable_device
+from evaluator.training.device import autocast, thread_limit, usable_device
 from evaluator.training.inputs import check_images, checked_labels
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.optimisation import build_optimisers, build_schedule

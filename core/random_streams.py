@@ -1,7 +1,7 @@
-"""Every random choice of the judge draws from a named stream of the trial's seed.
+"""Named random streams: every random choice draws from the stream of its purpose and a seed.
 
 Two trials with the same seed share every stream that does not depend on what was bought
-(common random numbers), so their difference is the purchase and not the dice.
+(common random numbers), so their difference is the purchase and not the draw.
 """
 
 import hashlib

@@ -1,0 +1,134 @@
+"""The architecture: who may import whom, and what may be in the repository."""
+
+import ast
+import importlib.util
+import re
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from evaluator.training.scoring import scoring_modules
+
+REPO_ROOT = Path(__file__).resolve().parent.parent
+ENTRY_POINTS = {"run", "choose", "label", "local_evaluation"}
+FORBIDDEN = {
+    "core": {"evaluator", "strategies", "models", "labelling", "base_run", *ENTRY_POINTS},
+    "strategies": {"evaluator", *ENTRY_POINTS},
+    "models": {"evaluator", *ENTRY_POINTS},
+    "labelling": {"evaluator", *ENTRY_POINTS},
+    "evaluator": {"strategies", "models", "labelling", *ENTRY_POINTS},
+}
+PLOTTING = {"matplotlib", "jinja2"}
+NOT_LOADED = {
+    # said one after another in one process: what takes seconds to load, and is not loaded by then
+    "import evaluator.synthetic": {"torch", *PLOTTING},  # every process that generates images
+    "import evaluator.worker.worker": {"torch", *PLOTTING},  # every submission's
+    "import evaluator.report": {"torch", *PLOTTING},
+    "import run; run.ZEWDPCRun('entropy')": {"timm", *PLOTTING},
+}
+UNSAFE_TO_LOAD = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "multiprocessing"}
+CORE_LINES = 300
+
+
+def imported(source: str) -> set[str]:
+    """The top-level packages that a module imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((REPO_ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", [name for name in FORBIDDEN if (REPO_ROOT / name).is_dir()])
+def test_packages_import_nothing_across_their_wall(package: str) -> None:
+    found = {
+        str(path.relative_to(REPO_ROOT)): imported(path.read_text()) & FORBIDDEN[package]
+        for path in modules(package)
+    }
+    assert found
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_core_stays_small_and_needs_only_torch() -> None:
+    sources = [path.read_text() for path in modules("core")]
+    assert (
+        set().union(*map(imported, sources)) <= {"core", "torch", "numpy"} | sys.stdlib_module_names
+    )
+    assert sum(len(source.splitlines()) for source in sources) < CORE_LINES
+
+
+def test_evaluator_packages_have_no_import_cycle() -> None:
+    needs: dict[str, set[str]] = {}
+    for path in modules("evaluator"):
+        own = path.relative_to(REPO_ROOT / "evaluator").parts[0]
+        found = re.findall(r"^\s*(?:from|import) evaluator\.(\w+)", path.read_text(), flags=re.M)
+        needs.setdefault(own, set()).update(name for name in found if name != own)
+    order = list(TopologicalSorter(needs).static_order())  # CycleError names the cycle
+    assert order.index("data") < order.index("training") < order.index("experiment")
+
+
+def test_submission_does_not_need_the_evaluator() -> None:
+    assert "evaluator" not in imported((REPO_ROOT / "run.py").read_text())
+    assert imported((REPO_ROOT / "base_run.py").read_text()) <= {"collections", "typing", "numpy"}
+
+
+def test_imports_load_nothing_slow_that_only_others_need() -> None:
+    assert all(importlib.util.find_spec(name) for names in NOT_LOADED.values() for name in names)
+    asked = (
+        f"{said}\nprint(*{names!r} & sys.modules.keys())" for said, names in NOT_LOADED.items()
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(["import sys", *asked])],
+        cwd=REPO_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = done.stdout.splitlines()
+    assert dict(zip(NOT_LOADED, loaded, strict=True)) == dict.fromkeys(NOT_LOADED, "")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*modules("evaluator/worker"), REPO_ROOT / "evaluator" / "data" / "cache.py"],
+    ids=lambda path: path.name,
+)
+def test_modules_that_read_foreign_bytes_cannot_unpickle(path: Path) -> None:
+    source = path.read_text()
+    assert imported(source).isdisjoint({*UNSAFE_TO_LOAD, "torch"})
+    assert "allow_pickle=True" not in source
+
+
+def test_no_weights_and_no_data_are_tracked() -> None:
+    listing = subprocess.run(
+        ["git", "ls-files"], cwd=REPO_ROOT, capture_output=True, text=True, check=False
+    )
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    for name in listing.stdout.splitlines():
+        path = REPO_ROOT / name
+        assert path.suffix not in {".pt", ".pth", ".ckpt", ".safetensors", ".npy", ".npz"}, name
+        assert not path.exists() or path.stat().st_size < 2**20, name
+
+
+def test_source_digest_covers_every_module_that_a_score_depends_on() -> None:
+    covered = {str(path.relative_to(REPO_ROOT)) for path in scoring_modules()}
+    reached, waiting = set(), {"evaluator/training/scoring.py"}
+    while waiting:
+        name = waiting.pop()
+        reached.add(name)
+        source = (REPO_ROOT / name).read_text()
+        found = re.findall(r"^from ((?:evaluator|core)\.[\w.]+) import", source, flags=re.MULTILINE)
+        waiting |= {f"{module.replace('.', '/')}.py" for module in found} - reached
+    unscored = {"errors.py", "records/trial.py", "records/provenance.py"}  # they make no score
+    assert reached - {f"evaluator/{name}" for name in unscored} <= covered
+    assert "core/muon.py" in reached
