@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.analysis.comparison import Run, choose_baseline, compare, render_comparisons
-from evaluator.analysis.leaderboard import Row, leaderboard, render
+from evaluator.analysis.leaderboard import Row, leaderboard, render, table_of
 from evaluator.data.dataset import open_splits
 from evaluator.experiment.evaluation import Evaluation
 from evaluator.experiment.plan import Plan
@@ -63,6 +63,8 @@ def pretend(
                     "training_seed": seed,
                     "configuration": evaluation.scorer.configuration(QUICK),
                     "macro_f1": SCORES[trial.strategy] + wider + 0.02 * seed,
+                    "accuracy": SCORES[trial.strategy] - 0.1 + wider,
+                    "hamming_loss": 0.3 - wider,
                 }
             )
 
@@ -83,6 +85,22 @@ def test_means_spread_and_gap(evaluation: Evaluation) -> None:
     assert by_name(rows)["none"].area_under_budget_curve is None
     assert entropy.n == 2
     assert by_name(rows)["all"].n == 1
+
+
+def test_accuracy_and_hamming_loss_stand_beside_macro_f1(evaluation: Evaluation) -> None:
+    pretend(evaluation, failed="random")
+    rows = by_name(leaderboard(evaluation.results()))
+    entropy = rows["entropy"].as_json()
+    assert entropy["accuracy"] == pytest.approx(0.5 - 0.1 + 0.05)  # the mean over both pairs
+    assert entropy["hamming_loss"] == pytest.approx(0.3 - 0.05)
+    assert (rows["random"].as_json()["accuracy"], rows["random"].as_json()["hamming_loss"]) == (
+        None,
+        None,
+    ), "a failed pair fails every metric"
+    header, lines = table_of(list(rows.values()), ["5:1", "9:2"])
+    cells = {line[0].split()[0]: dict(zip(header, line, strict=True)) for line in lines}
+    assert (cells["entropy"]["accuracy"], cells["entropy"]["Hamming loss"]) == ("0.450", "0.250")
+    assert (cells["random"]["accuracy"], cells["random"]["Hamming loss"]) == ("", "")
 
 
 def test_no_gap_is_closed_where_every_label_is_worth_less_than_none(evaluation: Evaluation) -> None:

@@ -86,7 +86,7 @@ def rows(results: list[TrialResult]) -> list[Row]:
     for one in results:
         row = found.setdefault(one.strategy, Row(one.strategy, "quick"))
         for training in one.scores:
-            row.runs["5:1", one.seed, training[1]] = one.macro_f1(training)
+            row.runs["5:1", one.seed, training[1]] = one.score(training)
     return list(found.values())
 
 

@@ -97,8 +97,8 @@ def test_a_trial_made_twice_counts_as_in_the_first_folder_and_that_is_said(write
     first = write("a", "random", seeds=(0,))
     results = read_results([first, write("b", "random", purchased=(8, 9), score=0.9)])
     by_seed = {trial.seed: trial for trial in results.trials}
-    assert by_seed[0].macro_f1(("quick", 0)) == 0.5
-    assert by_seed[1].macro_f1(("quick", 1)) == pytest.approx(0.91)
+    assert by_seed[0].score(("quick", 0)) == 0.5
+    assert by_seed[1].score(("quick", 1)) == pytest.approx(0.91)
     assert len(results.notices) == 1
     assert "1 trials were left out" in results.notices[0]
 
@@ -118,8 +118,8 @@ def test_a_purchase_is_scored_by_other_pipelines_elsewhere(write: Write) -> None
     here = write("a", "random")
     there = write("b", "random", pipeline="organiser", configuration="c2", score=0.7)
     (trial, _) = read_results([here, there]).trials
-    assert trial.macro_f1(("quick", 0)) == 0.5
-    assert trial.macro_f1(("organiser", 0)) == 0.7
+    assert trial.score(("quick", 0)) == 0.5
+    assert trial.score(("organiser", 0)) == 0.7
 
 
 def test_what_no_folder_holds_is_unfinished(write: Write) -> None:
@@ -134,7 +134,7 @@ def test_of_one_folder_the_newest_code_and_settings_count(write: Write) -> None:
     write("a", "random", code="old")
     write("a", "random", code="new", configuration="c0", score=0.1)
     results = read_results([write("a", "random", code="new", configuration="c9", score=0.8)])
-    assert {trial.macro_f1(("quick", trial.seed)) for trial in results.trials} == {0.8, 0.81}
+    assert {trial.score(("quick", trial.seed)) for trial in results.trials} == {0.8, 0.81}
     (notice,) = results.notices
     assert "4 records by other code" in notice
 
@@ -148,7 +148,7 @@ def test_code_and_settings_that_were_taken_back_count_again(write: Write) -> Non
     )
 
     def shown() -> set[float]:
-        return {trial.macro_f1(("quick", trial.seed)) for trial in read_results([folder]).trials}
+        return {trial.score(("quick", trial.seed)) for trial in read_results([folder]).trials}
 
     for code, conditions, f1 in (
         ("second", "8 GiB", 0.8), ("first", "16 GiB", 0.5), ("unknown", "16 GiB", 0.5)
@@ -159,9 +159,7 @@ def test_code_and_settings_that_were_taken_back_count_again(write: Write) -> Non
         Journal(folder / "commands.jsonl").append({"command": ["..."], **judged_by})
         assert shown() == {f1, f1 + 0.01}
     Journal(folder / "commands.jsonl").append({"command": [], "configurations": "?"})
-    assert {trial.macro_f1(("quick", trial.seed)) for trial in read_results([folder]).trials} == {
-        0.9
-    }
+    assert {trial.score(("quick", trial.seed)) for trial in read_results([folder]).trials} == {0.9}
 
 
 def test_read_results_leaves_out_the_removed_oracle_row(write: Write) -> None:
@@ -196,7 +194,7 @@ def test_of_one_folder_the_newest_conditions_count(write: Write) -> None:
     results = read_results([write("a", "random", code="new", conditions="isolated", score=0.8)])
     assert results.strategies == ("random",)
     own = [trial for trial in results.trials if trial.strategy == "random"]
-    assert [trial.macro_f1(("quick", trial.seed)) for trial in own] == [0.8, 0.81]
+    assert [trial.score(("quick", trial.seed)) for trial in own] == [0.8, 0.81]
     (notice,) = results.notices
     assert "4 records by other code, settings" in notice
 
@@ -205,7 +203,7 @@ def test_of_one_folder_the_newest_data_count(write: Write) -> None:
     """Else a label that was corrected would leave a folder that can never be reported again."""
     write("a", "random", "entropy", score=0.1)
     results = read_results([write("a", "random", fingerprint="fixed", score=0.8)])
-    assert {trial.macro_f1(("quick", trial.seed)) for trial in results.trials} == {0.8, 0.81}
+    assert {trial.score(("quick", trial.seed)) for trial in results.trials} == {0.8, 0.81}
     assert results.strategies == ("random",)
     (notice,) = results.notices
     assert "of other data" in notice

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,9 @@ from evaluator.records.trial import REFERENCES, Pair
 class Row:
     """One strategy under one pipeline. Scores are macro-F1, one per run of the plan.
 
+    `accuracies` and `hamming_losses` are of the same runs; the challenge reports them beside
+    macro-F1, and they rank nothing.
+
     A purchase seed counts once all of its runs are scored, in every pair, so that seeds which
     only one pair has seen yet do not tilt the mean.
     """
@@ -31,6 +34,8 @@ class Row:
     strategy: str
     pipeline: str
     runs: dict[Run, float] = field(default_factory=dict)  # NaN: not scored
+    accuracies: dict[Run, float] = field(default_factory=dict)
+    hamming_losses: dict[Run, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)  # "pair seed: status"
     gap_closed: float | None = None  # share of the way from `none` up to `all`, where that is up
     against_baseline: Comparison | None = None
@@ -54,13 +59,22 @@ class Row:
     @property
     def mean(self) -> float:
         """Mean over pairs of the mean over seeds: the challenge's score. NaN if a pair failed."""
-        means = self._seed_means()
-        return statistics.fmean(means) if means else math.nan
+        return self._mean_of(self.runs)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images with every class right (exact match), averaged as `mean` is."""
+        return self._mean_of(self.accuracies)
+
+    @property
+    def hamming_loss(self) -> float:
+        """Share of single answers that are wrong, averaged as `mean` is."""
+        return self._mean_of(self.hamming_losses)
 
     @property
     def interval(self) -> Interval | None:
         """95 % interval of the mean over purchase seeds; None below two of them."""
-        return mean_interval(self._seed_means())
+        return mean_interval(self._seed_means(self.runs))
 
     @property
     def spread(self) -> float:
@@ -99,14 +113,20 @@ class Row:
                 scores[pair].setdefault(seed, []).append(score)
         return scores
 
-    def _seed_means(self) -> list[float]:
-        return [] if self.failures else list(seed_means(self.runs).values())
+    def _seed_means(self, runs: Mapping[Run, float]) -> list[float]:
+        return [] if self.failures else list(seed_means(runs).values())
+
+    def _mean_of(self, runs: Mapping[Run, float]) -> float:
+        means = self._seed_means(runs)
+        return statistics.fmean(means) if means else math.nan
 
     def as_json(self) -> dict[str, Any]:
         return {
             "strategy": self.strategy,
             "pipeline": self.pipeline,
             "macro_f1": _none_if_nan(self.mean),
+            "accuracy": _none_if_nan(self.accuracy),
+            "hamming_loss": _none_if_nan(self.hamming_loss),
             "interval": self.interval,
             "sd": _none_if_nan(self.spread),
             "n": self.n,
@@ -170,6 +190,8 @@ def table_of(rows: Sequence[Row], columns: Sequence[str]) -> Cells:
         *columns,
         *(["AUBC"] if areas else []),  # area under the budget curve
         "gap closed",
+        "accuracy",
+        "Hamming loss",
         "runs",
     ]
     lines = []
@@ -182,6 +204,8 @@ def table_of(rows: Sequence[Row], columns: Sequence[str]) -> Cells:
             *(_number(row.by_pair.get(column)) for column in columns),
             *([_number(row.area_under_budget_curve)] if areas else []),
             "" if row.gap_closed is None else f"{row.gap_closed:.0%}",
+            _number(row.accuracy),
+            _number(row.hamming_loss),
             str(row.n),
         ]
         lines.append(line)
@@ -197,7 +221,9 @@ def _rows_of(results: Sequence[TrialResult], pipeline: str, baseline: str | None
         for training in result.scores:
             if training[0] == pipeline:
                 run = (str(result.pair or "any"), result.seed, training[1])
-                row.runs[run] = result.macro_f1(training)
+                row.runs[run] = result.score(training)
+                row.accuracies[run] = result.score(training, "accuracy")
+                row.hamming_losses[run] = result.score(training, "hamming_loss")
                 if failed := result.failed_training(training):
                     row.failures.append(failed)
     _fill_gap(rows)

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from evaluator.records.journal import Record
 from evaluator.records.trial import REFERENCES, Pair
 
 Training = tuple[str, int]  # pipeline, training seed
+Metric = Literal["macro_f1", "accuracy", "hamming_loss"]  # the first ranks
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,10 @@ class TrialResult:
             return None
         return f"{self.pair} seed {self.seed}: {self.purchase['status']}"
 
-    def macro_f1(self, training: Training) -> float:
+    def score(self, training: Training, metric: Metric = "macro_f1") -> float:
         """NaN where there is no score: not trained yet, or the training failed."""
-        record = self.scores[training]
-        return math.nan if record is None or record["macro_f1"] is None else record["macro_f1"]
+        value = (self.scores[training] or {}).get(metric)
+        return math.nan if value is None else value
 
     def failed_training(self, training: Training) -> str | None:
         """Words for a training that was made and has no score."""

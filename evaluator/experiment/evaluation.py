@@ -77,7 +77,7 @@ class Evaluation:
         """Journal a score and say what it is."""
         self.scores.append(record)
         failed = record["macro_f1"] is None
-        result = record["reason"] if failed else f"macro-F1 {record['macro_f1']:.3f}"
+        result = record["reason"] if failed else _scores(record)
         say(
             f"{trial.title}: {record['pipeline']} {result} ({record['n_training']} + "
             f"{record['n_purchased']} images, {record['seconds']:.0f} s)"
@@ -195,6 +195,13 @@ class Evaluation:
 def say(line: str) -> None:
     """A line beside the progress bar, on stderr. It may hold whatever a submission printed."""
     tqdm.write(line.encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr)
+
+
+def _scores(record: Record) -> str:
+    return (
+        f"macro-F1 {record['macro_f1']:.3f}, accuracy {record['accuracy']:.3f}, "
+        f"Hamming loss {record['hamming_loss']:.3f}"
+    )
 
 
 def _tell(trial: Trial, record: PurchaseRecord, log: Path) -> None:

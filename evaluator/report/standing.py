@@ -51,7 +51,8 @@ def _leaderboard(view: View, pairs: Sequence[Pair], looks: Mapping[str, Look]) -
     if shown:
         parts.append(_picture(view.name, shown, looks))
     table = console_table(
-        f"Macro-F1 under {view.name}: the mean over pairs, then each pair (labels:minutes).",
+        f"Macro-F1 under {view.name}: the mean over pairs, then each pair (labels:minutes). "
+        "Accuracy and Hamming loss: means over pairs, too.",
         *table_of(view.rows, [str(pair) for pair in pairs]),
         failed=frozenset(i for i, row in enumerate(view.rows) if row.failures),
     )
@@ -86,6 +87,10 @@ def _meaning(view: View) -> str:
         sentences.append("Gap closed: how much of the way from none up to all, if that is up.")
     if any(row.area_under_budget_curve is not None for row in view.rows):
         sentences.append("AUBC: the mean height of the curve of score against budget, below.")
+    sentences.append(
+        "Accuracy: the share of images with every class right (exact match); Hamming loss: the "
+        "share of single answers that are wrong. They rank nothing."
+    )
     sentences.append("Runs: behind each pair's number (purchase seeds × training seeds).")
     sentences.append(INTERVALS if view.seeds > 1 else NO_INTERVAL)
     return " ".join(sentences)

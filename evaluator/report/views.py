@@ -119,7 +119,12 @@ def _averaged(trial: TrialResult, names: Sequence[str], mean: str) -> TrialResul
         per_pipeline = [_scored(trial, name) for name in names]
         classes = records[0]["f1_per_class"]
         record = {
-            "macro_f1": _mean_of_means([[r["macro_f1"] for r in own] for own in per_pipeline]),
+            **{
+                metric: _mean_of_means(
+                    [[r.get(metric, math.nan) for r in own] for own in per_pipeline]
+                )
+                for metric in ("macro_f1", "accuracy", "hamming_loss")
+            },
             "status": "ok",
             "f1_per_class": {
                 name: _mean_of_means(
