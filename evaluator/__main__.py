@@ -22,7 +22,7 @@ COMMANDS = {  # name: (module with `add_arguments(parser)`, what it is for)
         "what this machine lacks, and how to fix it",
     ),
     "calibrate": (
-        "evaluator.checks.calibrate",
+        "evaluator.experiment.t4_scaling",
         "how many minutes of the platform's GPU a minute here is worth",
     ),
     "validate": (

@@ -111,7 +111,15 @@ TESTED = [page for page in PAGES if blocks(page)]
 
 def copy_of_the_house(folder: Path) -> Path:
     """Every file but what was made here: environments, caches, data, results."""
-    left_out = shutil.ignore_patterns(*NOT_OURS, "__pycache__")
+
+    def left_out(directory: str, names: list[str]) -> set[str]:
+        made_here = NOT_OURS if Path(directory) == HOUSE else ()  # evaluator/data is code
+        return {
+            name
+            for name in names
+            if name == "__pycache__" or any(fnmatch(name, made) for made in made_here)
+        }
+
     return shutil.copytree(HOUSE, folder / "house", ignore=left_out)
 
 

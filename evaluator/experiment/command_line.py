@@ -28,8 +28,8 @@ from evaluator.errors import ConfigurationError, DatasetError, spoken_of_the_dis
 from evaluator.experiment.estimate import estimate_seconds, measure_training, pipelines_of, spoken
 from evaluator.experiment.evaluation import Evaluation
 from evaluator.experiment.flags import parser
-from evaluator.experiment.hardware import read_calibration
 from evaluator.experiment.plan import POOL, ROUND_PAIRS, Plan, parse_pairs, scaled_pairs
+from evaluator.experiment.t4_scaling import read_calibration
 from evaluator.records.journal import COMMANDS, Journal, sole_writer
 from evaluator.records.trial import REFERENCES, REMOVED_REFERENCE, Pair
 from evaluator.synthetic import RECIPES, Recipe, generate
@@ -91,8 +91,8 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
         pairs = scaled_pairs(pairs, share)
         conditions += f", budgets x {share:g}"
     if flags.hardware == "t4":
-        pairs, worth = _as_on_a_t4(pairs, flags)
-        conditions += f", minutes of a T4 / {worth:.3g}"
+        pairs, ratio = _scale_minutes(pairs, flags)
+        conditions += f", minutes of a T4 / {ratio:.3g}"
     if flags.isolate:
         conditions += ", isolated"
     _check_budgets(pairs, splits)
@@ -301,8 +301,10 @@ def _amount(recipe: Recipe) -> str:
     return f"the {n:,} sheets of {recipe.name!r}, {4 / 3 * decoded:,.0f} MB with a decoded copy,"
 
 
-def _as_on_a_t4(pairs: Sequence[Pair], flags: argparse.Namespace) -> tuple[tuple[Pair, ...], float]:
-    """Pairs in minutes of a T4, in minutes here; and how many of the former one of those is."""
+def _scale_minutes(
+    pairs: Sequence[Pair], flags: argparse.Namespace
+) -> tuple[tuple[Pair, ...], float]:
+    """Pairs in minutes of a T4 as pairs in minutes here, and the ratio of the two speeds."""
     if flags.engine == "ray":
         raise ConfigurationError(
             "hardware-on-cluster",
@@ -310,7 +312,7 @@ def _as_on_a_t4(pairs: Sequence[Pair], flags: argparse.Namespace) -> tuple[tuple
             "trials run on others. Give minutes of theirs: --hardware native.",
         )
     found = read_calibration(flags.calibration, device_name(flags.device))
-    return found.pairs_here(pairs), found.worth
+    return found.scale_pairs(pairs), found.speed_ratio
 
 
 def _check_budgets(pairs: Sequence[Pair], splits: Splits) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import get_args
 
 from evaluator.arguments import count
-from evaluator.experiment.hardware import FILE
 from evaluator.experiment.plan import ANOTHER_TRAINING, POOL
+from evaluator.experiment.t4_scaling import FILE
 from evaluator.records.trial import REFERENCES, REMOVED_REFERENCE
 from evaluator.synthetic import RECIPES
 from evaluator.training.pipelines import PIPELINES
@@ -73,8 +73,8 @@ def parser() -> argparse.ArgumentParser:
         "--hardware",
         choices=("native", "t4"),
         default="native",
-        help="whose minutes the pairs are in: this machine's (native), or a T4's, cut to the same "
-        "work here by what `python -m evaluator calibrate` measured",
+        help="hardware that the minutes refer to: this machine (native), or a T4, scaled to the "
+        "same work here by what `python -m evaluator calibrate` measured",
     )
     grid.add_argument(
         "--calibration", type=Path, default=FILE, metavar="FILE", help=f"for --hardware ({FILE})"
