@@ -1,4 +1,4 @@
-"""The doctor says what is wrong, how to fix it, and does not fall ill itself."""
+"""The doctor says what is wrong and how to fix it, also where almost nothing is installed."""
 
 import hashlib
 import json
@@ -13,42 +13,41 @@ from typing import Any
 
 import pytest
 
-from evaluator.checks import installation, machine
-from evaluator.checks.checks import Check, table
-from evaluator.checks.data_health import data_checks
-from evaluator.checks.doctor import examine
-from evaluator.checks.installation import Probe
+from evaluator.checks import environment
+from evaluator.checks.check import Check, table
+from evaluator.checks.doctor import data_checks, examine
+from evaluator.checks.environment import TorchFacts
 from evaluator.errors import missing_requirement
 from evaluator.worker.supervisor import Limits
 
 HOUSE = Path(__file__).resolve().parent.parent
 GIB = 2**30
 PINS = {"torch": "2.10.0", "torchvision": "0.25.0", "numpy": "2.4.6", "tqdm": "4.70.1"}
-T4 = {"name": "Tesla T4", "capability": [7, 5], "memory": 15 * GIB, "error": ""}
+T4 = {"name": "Tesla T4, 15.0 GiB, compute capability 7.5", "error": ""}
 NO_GPU = {"gpus": [], "no_cuda": "Found no NVIDIA driver on your system.", "weights": []}
-DEAD = Probe(None, "ImportError: libcudart.so.12: cannot open shared object file")
+DEAD = "ImportError: libcudart.so.12: cannot open shared object file"
 
 
-def with_gpu(**changes: Any) -> Probe:
-    return Probe({**NO_GPU, "no_cuda": "", "gpus": [{**T4, **changes}]})
+def with_gpu(**changes: Any) -> TorchFacts:
+    return {**NO_GPU, "no_cuda": "", "gpus": [{**T4, **changes}]}
 
 
 def torch_with(
-    torch: str | None, needs: str | None = "2.10.0", probe: Probe | None = None
+    torch: str | None, needs: str | None = "2.10.0", facts: TorchFacts = NO_GPU
 ) -> Check:
     installed = {**PINS, "torch": torch}.get
-    return installation.torch_check(probe or Probe(NO_GPU), PINS, installed, needs)
+    return environment.torch_check(facts, PINS, installed, needs)
 
 
 def requirements(**installed: str | None) -> Check:
-    return installation.requirements_check(PINS, {**PINS, **installed}.get)
+    return environment.requirements_check(PINS, {**PINS, **installed}.get)
 
 
 Case = tuple[Callable[[], Check], str, str, str]
 CASES: dict[str, Case] = {
     # case: (the check, its status, words of the detail, words of the fix)
-    "old python": (lambda: installation.python_check((3, 10, 4)), "fail", "3.10.4; 3.11", "make"),
-    "new python": (lambda: installation.python_check((3, 14, 0, "final")), "ok", "3.14.0", ""),
+    "old python": (lambda: environment.python_check((3, 10, 4)), "fail", "3.10.4; 3.11", "make"),
+    "new python": (lambda: environment.python_check((3, 14, 0, "final")), "ok", "3.14.0", ""),
     "no torch": (lambda: torch_with(None), "fail", "not installed: torch", "pip install"),
     "torch that torchvision was not built for": (
         lambda: torch_with("2.9.0"),
@@ -57,7 +56,7 @@ CASES: dict[str, Case] = {
         "pip install",
     ),
     "torch that cannot be imported": (
-        lambda: torch_with("2.10.0", probe=DEAD),
+        lambda: torch_with("2.10.0", facts=DEAD),
         "fail",
         "cannot be imported: ImportError: libcudart.so.12",
         "--force-reinstall",
@@ -83,65 +82,75 @@ CASES: dict[str, Case] = {
     ),
     "all at their pins": (requirements, "ok", "2 at their pins", ""),
     "no gpu": (
-        lambda: installation.gpu_check(Probe(NO_GPU), None),
+        lambda: environment.gpu_check(NO_GPU, None),
         "warn",
         "no GPU: quick pipeline",
         "--pipeline quick",
     ),
     "a gpu": (
-        lambda: installation.gpu_check(with_gpu(), "Tesla T4, 570.86"),
+        lambda: environment.gpu_check(with_gpu(), "Tesla T4, 570.86"),
         "ok",
         "Tesla T4, 15.0 GiB, compute capability 7.5; nvidia-smi: Tesla T4, 570.86",
         "",
     ),
     "a gpu without kernels": (
-        lambda: installation.gpu_check(with_gpu(error="no kernel image"), None),
+        lambda: environment.gpu_check(with_gpu(error="no kernel image"), None),
         "fail",
-        "fails at a small sum: no kernel image",
+        "failed a test matrix multiplication: no kernel image",
         "--device cpu",
     ),
     "a gpu that torch does not use": (
-        lambda: installation.gpu_check(Probe(NO_GPU), "Tesla T4, 450.80\nTesla T4, 450.80"),
+        lambda: environment.gpu_check(NO_GPU, "Tesla T4, 450.80\nTesla T4, 450.80"),
         "warn",
         "Tesla T4, 450.80; Tesla T4, 450.80 is there, but torch does not use it: Found no",
         "update the driver",
     ),
     "a gpu without torch": (
-        lambda: installation.gpu_check(DEAD, "Tesla T4, 570.86"),
+        lambda: environment.gpu_check(DEAD, "Tesla T4, 570.86"),
         "warn",
         "not looked at, for torch does not import (nvidia-smi: Tesla T4",
         "fix torch",
     ),
     "hardly any memory": (
-        lambda: machine.memory_check(GIB),
+        lambda: environment.memory_check(GIB),
         "fail",
         "1.0 GiB; at least 2",
         "2 GiB",
     ),
     "half the node's memory": (
-        lambda: machine.memory_check(8 * GIB),
+        lambda: environment.memory_check(8 * GIB),
         "warn",
         "8.0 GiB; the platform's node has 16 GiB",
         "--memory 6 ",
     ),
-    "the node's memory": (lambda: machine.memory_check(int(15.5 * GIB)), "ok", "15.5 GiB", ""),
+    "the node's memory": (lambda: environment.memory_check(int(15.5 * GIB)), "ok", "15.5 GiB", ""),
     "half a processor": (
-        lambda: machine.cpu_check(0.5),
+        lambda: environment.cpu_check(0.5),
         "warn",
         "0.5 usable; the platform's",
         "--pairs",
     ),
-    "four processors": (lambda: machine.cpu_check(4), "ok", "4 usable", ""),
+    "four processors": (lambda: environment.cpu_check(4), "ok", "4 usable", ""),
     "a full disk": (
-        lambda: machine.disk_check(GIB // 2, Path("r")),
+        lambda: environment.disk_check(GIB // 2, Path("r")),
         "fail",
         "0.5 GiB free in r",
         "room",
     ),
-    "a small disk": (lambda: machine.disk_check(5 * GIB, Path("r")), "warn", "about 4 GiB", "room"),
-    "a large disk": (lambda: machine.disk_check(50 * GIB, Path("r")), "ok", "50.0 GiB free", ""),
+    "a small disk": (
+        lambda: environment.disk_check(5 * GIB, Path("r")),
+        "warn",
+        "about 4 GiB",
+        "room",
+    ),
+    "a large disk": (
+        lambda: environment.disk_check(50 * GIB, Path("r")),
+        "ok",
+        "50.0 GiB free",
+        "",
+    ),
     "nowhere to write": (
-        lambda: machine.write_check("results", [Path("/proc/results")], "--out elsewhere"),
+        lambda: environment.write_check("results", [Path("/proc/results")], "--out elsewhere"),
         "fail",
         "/proc/results cannot be written",
         "--out elsewhere",
@@ -150,7 +159,7 @@ CASES: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_finding_is_judged_and_a_fix_is_named(case: str) -> None:
+def test_check_status_detail_and_fix(case: str) -> None:
     check, status, detail, fix = CASES[case]
     found = check()
     assert found.status == status
@@ -158,66 +167,62 @@ def test_a_finding_is_judged_and_a_fix_is_named(case: str) -> None:
     assert fix in found.fix
 
 
-def test_the_second_folder_does_where_the_first_cannot_be_written(tmp_path: Path) -> None:
+def test_write_check_takes_the_second_folder(tmp_path: Path) -> None:
     folders = [Path("/proc/data"), tmp_path / "not" / "yet" / "there"]
-    found = machine.write_check("cache", folders, "a fix")
+    found = environment.write_check("cache", folders, "a fix")
     assert (found.status, found.detail) == ("ok", f"{folders[1]} can be written")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_node_is_the_judges() -> None:
-    assert (Limits().memory, Limits().cpus) == (machine.NODE_MEMORY, machine.NODE_CPUS)
+def test_node_is_what_trials_are_limited_to() -> None:
+    assert (Limits().memory, Limits().cpus) == (environment.NODE_MEMORY, environment.NODE_CPUS)
 
 
-def test_a_containers_limits_count(tmp_path: Path) -> None:
-    memory, cpus = machine.total_memory(tmp_path), machine.usable_cpus(tmp_path)
+def test_total_memory_and_usable_cpus_of_a_container(tmp_path: Path) -> None:
+    memory, cpus = environment.total_memory(tmp_path), environment.usable_cpus(tmp_path)
     (tmp_path / "memory.max").write_text("1073741824\n")
     (tmp_path / "cpu.max").write_text("50000 100000\n")
-    assert (machine.total_memory(tmp_path), machine.usable_cpus(tmp_path)) == (GIB, 0.5)
+    assert (environment.total_memory(tmp_path), environment.usable_cpus(tmp_path)) == (GIB, 0.5)
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert (machine.total_memory(tmp_path), machine.usable_cpus(tmp_path)) == (memory, cpus)
+    assert (environment.total_memory(tmp_path), environment.usable_cpus(tmp_path)) == (memory, cpus)
 
 
-def test_pins_are_read_as_pip_reads_them() -> None:
+def test_read_pins_ignores_comments_and_markers() -> None:
     text = "# torch==1.0 is old\ntorch==2.10.0  # newest\nscikit-learn==1.9.1; python_version>'3'\n"
-    assert installation.pins(text) == {"torch": "2.10.0", "scikit-learn": "1.9.1"}
+    assert environment.read_pins(text) == {"torch": "2.10.0", "scikit-learn": "1.9.1"}
 
 
-def test_weights_are_absent_damaged_or_whole(tmp_path: Path) -> None:
+def test_weights_check_absent_damaged_intact(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"weights").hexdigest()[:8]
     path = tmp_path / f"net-{digest}.pth"
     entry = {"architecture": "net", "path": str(path), "url": "https://example.org/net.pth"}
-    probe = Probe({**NO_GPU, "weights": [entry]})
-    absent = installation.weights_check(probe)
+    facts = {**NO_GPU, "weights": [entry]}
+    absent = environment.weights_check(facts)
     assert (absent.status, absent.fix) == (
         "warn",
         f"curl -L --create-dirs -o {path} https://example.org/net.pth",
     )
     path.write_bytes(b"weig")
-    damaged = installation.weights_check(probe)
+    damaged = environment.weights_check(facts)
     assert (damaged.status, damaged.fix) == ("fail", f"rm {path}")
     path.write_bytes(b"weights")
-    assert installation.weights_check(probe).status == "ok"
-    assert installation.weights_check(DEAD).status == "warn"
+    assert environment.weights_check(facts).status == "ok"
+    assert environment.weights_check(DEAD).status == "warn"
 
 
 PROGRAMS: dict[str, tuple[dict[str, int], Callable[[], Check], str]] = {
     # case: (programs on the path and what they exit with, the check, its status)
-    "no browser": ({}, machine.browser_check, "warn"),
-    "a browser": ({"google-chrome": 0}, machine.browser_check, "ok"),
-    "no bubblewrap": ({}, machine.bubblewrap_check, "warn"),
-    "bubblewrap that the kernel refuses": ({"bwrap": 1}, machine.bubblewrap_check, "warn"),
-    "bubblewrap": ({"bwrap": 0}, machine.bubblewrap_check, "ok"),
-    "no git": ({}, machine.git_check, "warn"),
-    "git": ({"git": 0}, machine.git_check, "ok"),
+    "no bubblewrap": ({}, environment.bubblewrap_check, "warn"),
+    "bubblewrap that the kernel refuses": ({"bwrap": 1}, environment.bubblewrap_check, "warn"),
+    "bubblewrap": ({"bwrap": 0}, environment.bubblewrap_check, "ok"),
+    "no git": ({}, environment.git_check, "warn"),
+    "git": ({"git": 0}, environment.git_check, "ok"),
 }
 
 
 @pytest.mark.parametrize("case", PROGRAMS)
-def test_programs_are_looked_for(
-    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_program_checks(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs, check, status = PROGRAMS[case]
     for name, code in programs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
@@ -267,9 +272,7 @@ DATA = {
 
 
 @pytest.mark.parametrize("spoil", DATA, ids=lambda spoil: spoil.__name__)
-def test_a_data_set_is_whole_or_not(
-    spoil: Callable[[Path], None], make_data: Callable[[], Path]
-) -> None:
+def test_data_checks(spoil: Callable[[Path], None], make_data: Callable[[], Path]) -> None:
     root = make_data()
     spoil(root)
     (found,) = data_checks(root.parent)
@@ -277,17 +280,17 @@ def test_a_data_set_is_whole_or_not(
     assert DATA[spoil][1] in found.detail
 
 
-def test_no_data_set_is_no_failure(tmp_path: Path) -> None:
+def test_data_checks_without_data_set(tmp_path: Path) -> None:
     (found,) = data_checks(tmp_path / "data")
     assert (found.status, found.fix) == ("warn", "python -m evaluator data make --recipe demo")
 
 
-def test_whoever_finds_fault_says_what_to_do() -> None:
+def test_check_demands_a_fix() -> None:
     with pytest.raises(ValueError, match="says no fix"):
         Check("torch", "fail", "broken")
 
 
-def test_a_fix_can_be_copied_whatever_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_breaks_no_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     fix = "python -m pip install " + " ".join(f"package-{n}" for n in range(30))
     shown = table([Check("torch", "fail", "word " * 50, fix), Check("git", "ok", "2.39")])
@@ -320,7 +323,7 @@ BROKEN_TORCH = {
 
 
 @pytest.mark.parametrize("case", BROKEN_TORCH)
-def test_a_torch_that_breaks_is_reported_not_caught(case: str, tmp_path: Path) -> None:
+def test_doctor_reports_a_torch_that_breaks(case: str, tmp_path: Path) -> None:
     source, words = BROKEN_TORCH[case]
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text(source)
@@ -334,11 +337,11 @@ def test_a_torch_that_breaks_is_reported_not_caught(case: str, tmp_path: Path) -
     assert {checks[name]["status"] for name in ("gpu", "weights")} == {"warn"}
 
 
-def test_it_runs_where_nothing_is_installed() -> None:
+def test_doctor_runs_where_nothing_is_installed() -> None:
     done = doctor("doctor", python=("-S",))  # no site-packages
     assert done.returncode == 1, done.stderr
     assert "not installed: torch and torchvision" in done.stdout
-    fixes = {installation.how_to_install(prefix=p) for p in (sys.prefix, sys.base_prefix)}
+    fixes = {environment.how_to_install(prefix=p) for p in (sys.prefix, sys.base_prefix)}
     assert any(f"fix: {fix}" in done.stdout for fix in fixes)  # by whether -S knows where it is
     assert doctor("--help", python=("-S",)).returncode == 0
     other = doctor("validate", python=("-S",))
@@ -346,20 +349,20 @@ def test_it_runs_where_nothing_is_installed() -> None:
     assert "`python3 -m evaluator doctor` says what is missing" in other.stderr
 
 
-def test_outside_an_environment_it_says_how_to_get_into_one(tmp_path: Path) -> None:
+def test_how_to_install_outside_an_environment(tmp_path: Path) -> None:
     step_in = ". .venv/bin/activate"
     outside = sys.base_prefix
-    assert installation.how_to_install(tmp_path, outside).endswith(
-        f"-m venv .venv && {step_in} && {installation.INSTALL}"
+    assert environment.how_to_install(tmp_path, outside).endswith(
+        f"-m venv .venv && {step_in} && {environment.INSTALL}"
     )
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "activate").touch()
-    assert installation.how_to_install(tmp_path, outside) == step_in
-    assert installation.how_to_install(tmp_path, str(tmp_path / ".venv")) == installation.INSTALL
+    assert environment.how_to_install(tmp_path, outside) == step_in
+    assert environment.how_to_install(tmp_path, str(tmp_path / ".venv")) == environment.INSTALL
 
 
 @pytest.mark.parametrize("script", ["local_evaluation.py", "choose.py"])
-def test_outside_the_environment_the_commands_say_so(script: str) -> None:
+def test_commands_outside_the_environment(script: str) -> None:
     done = subprocess.run(
         [sys.executable, "-S", script, "--help"],
         cwd=HOUSE,
@@ -372,7 +375,7 @@ def test_outside_the_environment_the_commands_say_so(script: str) -> None:
     assert done.stderr.startswith(f"error: `{script}` cannot start: No module named")
 
 
-def test_who_stands_in_an_environment_is_not_told_to_step_in(
+def test_missing_requirement_inside_an_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for prefix, step_in in (("elsewhere", False), (sys.base_prefix, True)):
@@ -382,11 +385,11 @@ def test_who_stands_in_an_environment_is_not_told_to_step_in(
         assert (". .venv/bin/activate" in told) == step_in
 
 
-def test_everything_is_looked_at_here(tmp_path: Path) -> None:
+def test_examine_runs_every_check(tmp_path: Path) -> None:
     checks = {check.name: check for check in examine(tmp_path)}
     assert " ".join(checks) == (
         "python torch requirements gpu weights memory processors disk results cache data git "
-        "browser ray bubblewrap"
+        "ray bubblewrap"
     )
     # These tests run, so what they need cannot be missing.
     assert {checks[name].status for name in ("python", "results", "cache")} == {"ok"}

@@ -1,4 +1,4 @@
-"""The submission runs on the platform: without our judge, driven by a stand-in for theirs."""
+"""The submission runs on the platform: without our judge, driven by a mock of theirs."""
 
 import shutil
 import subprocess
@@ -10,12 +10,12 @@ import pytest
 from tests.test_architecture import imported
 
 HOUSE = Path(__file__).resolve().parent.parent
-STAND_IN = HOUSE / "evaluator" / "checks" / "stand_in.py"
+MOCK_EVALUATOR = HOUSE / "evaluator" / "checks" / "mock_evaluator.py"
 SHIPPED = ("run.py", "base_run.py", "submission.toml", "core", "strategies", "models")
 
 
-def test_the_stand_in_needs_nothing_of_the_judge() -> None:
-    beside_python = imported(STAND_IN.read_text()) - sys.stdlib_module_names
+def test_mock_evaluator_imports_nothing_of_ours() -> None:
+    beside_python = imported(MOCK_EVALUATOR.read_text()) - sys.stdlib_module_names
     assert beside_python == {"numpy", "PIL"}
 
 
@@ -30,7 +30,7 @@ def test_runs_with_our_evaluator_deleted(squares: Path, tmp_path: Path) -> None:
             shutil.copy(source, tmp_path / name)
     (tmp_path / "evaluator").mkdir()  # theirs; nothing of ours is in it
     (tmp_path / "evaluator" / "__init__.py").touch()
-    shutil.copy(STAND_IN, tmp_path / "evaluator" / "__main__.py")
+    shutil.copy(MOCK_EVALUATOR, tmp_path / "evaluator" / "__main__.py")
     command = [sys.executable, "-m", "evaluator", str(squares), "--budget", "7"]
     done = subprocess.run(
         [*command, "--seconds", "40", "--spelling", "kit"],

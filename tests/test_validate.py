@@ -1,4 +1,4 @@
-"""Every promise of the contract is looked at, and every way to break one comes with a hint."""
+"""Every rule of the contract is checked, and every way to break one comes with a fix."""
 
 import inspect
 import json
@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 
 from base_run import ZEWDPCBaseRun
-from evaluator.checks.checks import Check
-from evaluator.checks.validate import LIMITS, validate
-from evaluator.checks.verdicts import (
+from evaluator.checks.check import Check
+from evaluator.checks.contract_checks import (
     HINTS,
     REASONS,
-    Rehearsal,
+    DryRun,
+    contract_checks,
     failure,
     import_check,
     phases_check,
-    verdicts,
 )
+from evaluator.checks.validate import LIMITS, validate
 from evaluator.errors import ConfigurationError
 from evaluator.records.trial import Pair, Status
 from evaluator.worker.contract import Contract, bind, describe
@@ -69,7 +69,7 @@ def checks_of(submission: Path, **how: Any) -> dict[str, Check]:
     return {check.name: check for check in validate(submission, **how)}
 
 
-def test_a_good_submission_is_rehearsed_under_both_spellings(tmp_path: Path) -> None:
+def test_validate_runs_a_good_submission_under_both_spellings(tmp_path: Path) -> None:
     checks = checks_of(write_submission(tmp_path))
     assert {check.status for check in checks.values()} == {"ok"}, checks
     assert "of 24 s" in checks["deadline"].detail
@@ -101,7 +101,7 @@ BEFORE_ANY_RUN: dict[str, tuple[dict[str, str], str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", BEFORE_ANY_RUN)
-def test_what_cannot_run_is_told_before_anything_runs(case: str, tmp_path: Path) -> None:
+def test_validate_stops_before_a_dry_run(case: str, tmp_path: Path) -> None:
     places, name, detail, fix = BEFORE_ANY_RUN[case]
     checks = checks_of(write_submission(tmp_path, **places))
     assert list(checks)[-1] == name
@@ -110,7 +110,7 @@ def test_what_cannot_run_is_told_before_anything_runs(case: str, tmp_path: Path)
     assert fix in checks[name].fix
 
 
-def test_the_bare_contract_is_no_submission() -> None:
+def test_phases_check_refuses_the_bare_contract() -> None:
     check = phases_check(Contract.from_message(describe(ZEWDPCBaseRun)))
     assert check.status == "fail"
     assert "is ZEWDPCBaseRun, which has none of the three phases" in check.detail
@@ -130,7 +130,7 @@ INSTANTIATED = {
 
 
 @pytest.mark.parametrize("case", INSTANTIATED)
-def test_what_cannot_be_instantiated_is_hinted_at_in_the_words_of_this_python(case: str) -> None:
+def test_import_check_explains_what_cannot_be_instantiated(case: str) -> None:
     action, fix = INSTANTIATED[case]
     with pytest.raises(TypeError) as refused:
         action()
@@ -149,7 +149,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_submission_named_like_another_module_is_refused(
+def test_import_run_refuses_the_name_of_another_module(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])  # which it changes
@@ -159,7 +159,7 @@ def test_a_submission_named_like_another_module_is_refused(
     assert NAMES[name] in str(caught.value)
 
 
-def test_the_name_of_the_file_is_looked_at_before_anything_runs(tmp_path: Path) -> None:
+def test_contract_of_checks_the_name_of_the_file_first(tmp_path: Path) -> None:
     submission = write_submission(tmp_path).rename(tmp_path / "numpy.py")
     with pytest.raises(ConfigurationError, match=r"finds another module than numpy\.py"):
         contract_of(submission, {})
@@ -167,7 +167,7 @@ def test_the_name_of_the_file_is_looked_at_before_anything_runs(tmp_path: Path) 
     assert contract_of(submission, {}).class_name == "Mine"
 
 
-def test_a_run_that_fails_ends_the_rehearsal_with_a_hint(tmp_path: Path) -> None:
+def test_validate_stops_at_a_run_that_fails(tmp_path: Path) -> None:
     checks = checks_of(write_submission(tmp_path, purchase="raise MemoryError"))
     assert list(checks) == ["import", "phases", "memory"]
     assert checks["memory"].status == "fail"
@@ -175,7 +175,7 @@ def test_a_run_that_fails_ends_the_rehearsal_with_a_hint(tmp_path: Path) -> None
     assert "hold less at once" in checks["memory"].fix
 
 
-GOOD = Rehearsal(
+GOOD = DryRun(
     spelling="page",
     pair=Pair(4, 0.5),
     outcome=Outcome(
@@ -199,7 +199,7 @@ ENDINGS: dict[Status, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("status", ENDINGS)
-def test_every_ending_of_a_run_comes_with_a_hint(status: Status) -> None:
+def test_failure_names_the_check_and_a_fix(status: Status) -> None:
     name, fix = ENDINGS[status]
     check = failure(replace(GOOD, outcome=Outcome(status=status, reason="purchase: boom")))
     assert (check.name, check.status) == (name, "fail")
@@ -207,12 +207,12 @@ def test_every_ending_of_a_run_comes_with_a_hint(status: Status) -> None:
     assert fix in check.fix
 
 
-def test_no_status_of_the_judge_is_without_a_hint() -> None:
+def test_hints_cover_every_status() -> None:
     assert set(HINTS) == set(ENDINGS) == set(get_args(Status)) - {"ok"}
 
 
 BOTH = Contract("Mine", (), ("page", "kit"))
-VERDICTS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str]] = {
+RULES: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str]] = {
     # case: (changes of the run, of its outcome, the check, its status, words of its detail)
     "all is well": ({}, {}, "returned", "ok", "a dict of the 4 labels bought"),
     "no dict": ({}, {"claimed": None}, "returned", "fail", "returned no dict"),
@@ -239,11 +239,11 @@ VERDICTS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", VERDICTS)
-def test_promises_are_judged_one_by_one(case: str) -> None:
-    changes, of_the_outcome, name, status, words = VERDICTS[case]
+@pytest.mark.parametrize("case", RULES)
+def test_contract_checks_single_rule(case: str) -> None:
+    changes, of_the_outcome, name, status, words = RULES[case]
     run = replace(GOOD, outcome=replace(GOOD.outcome, **of_the_outcome), **changes)
-    checks = {check.name: check for check in verdicts(BOTH, [run, run], LIMITS)}
+    checks = {check.name: check for check in contract_checks(BOTH, [run, run], LIMITS)}
     assert (checks[name].status, words in checks[name].detail) == (status, True), checks[name]
     assert [check.name for check in checks.values() if check.status != "ok"] in ([], [name])
 
@@ -252,32 +252,32 @@ def test_promises_are_judged_one_by_one(case: str) -> None:
     ("purchased", "words"),
     [((1, 2, 3, 9), "2 of 5 only one"), ((1, 2, 3, 7, 9), "1 of 5"), ((1, 2, 3), "1 of 4")],
 )
-def test_two_runs_with_one_seed_are_compared(purchased: tuple[int, ...], words: str) -> None:
+def test_contract_checks_compare_runs_of_one_seed(purchased: tuple[int, ...], words: str) -> None:
     other = replace(GOOD, spelling="kit", purchased=purchased)
-    (found,) = (c for c in verdicts(BOTH, [GOOD, other], LIMITS) if c.name == "same seed")
+    (found,) = (c for c in contract_checks(BOTH, [GOOD, other], LIMITS) if c.name == "same seed")
     assert (found.status, words in found.detail) == ("warn", True), found.detail
 
 
-@pytest.mark.parametrize("case", [case for case in VERDICTS if VERDICTS[case][3] != "ok"])
-def test_the_second_run_is_judged_as_the_first(case: str) -> None:
-    changes, of_the_outcome, name, status, words = VERDICTS[case]
+@pytest.mark.parametrize("case", [case for case in RULES if RULES[case][3] != "ok"])
+def test_contract_checks_second_run_counts(case: str) -> None:
+    changes, of_the_outcome, name, status, words = RULES[case]
     outcome = replace(GOOD.outcome, **of_the_outcome)
     other = replace(GOOD, spelling="kit", outcome=outcome, **changes)
-    checks = {check.name: check for check in verdicts(BOTH, [GOOD, other], LIMITS)}
+    checks = {check.name: check for check in contract_checks(BOTH, [GOOD, other], LIMITS)}
     assert (checks[name].status, words in checks[name].detail) == (status, True), checks[name]
     if name in ("returned", "purchases"):
         assert "(run 2 of 2, as purchase_budget/compute_budget)" in checks[name].detail
 
 
-def test_a_run_that_failed_is_all_there_is_to_say() -> None:
+def test_contract_checks_of_a_failed_run_say_why() -> None:
     failed = replace(GOOD, outcome=Outcome(status="crashed", reason="purchase: boom"), log="a line")
-    (found,) = verdicts(BOTH, [GOOD, failed], LIMITS)
+    (found,) = contract_checks(BOTH, [GOOD, failed], LIMITS)
     assert (found.name, found.detail) == ("run", "crashed: purchase: boom\na line")
 
 
-def test_only_the_kits_spelling_is_warned_of() -> None:
+def test_contract_checks_warn_of_the_kits_spelling_alone() -> None:
     kit = replace(GOOD, spelling="kit")
-    found = verdicts(replace(BOTH, spellings=("kit",)), [kit, kit], LIMITS)[0]
+    found = contract_checks(replace(BOTH, spellings=("kit",)), [kit, kit], LIMITS)[0]
     assert (found.name, found.status) == ("arguments", "warn")
     assert "ran as purchase_budget/compute_budget; the challenge's page says" in found.detail
 
@@ -302,20 +302,20 @@ HINTED = {
 
 
 @pytest.mark.parametrize("reason", HINTED)
-def test_a_reason_that_is_known_gets_its_own_hint(reason: str) -> None:
+def test_failure_has_a_fix_for_a_known_reason(reason: str) -> None:
     crashed = replace(GOOD, outcome=Outcome(status="crashed", reason=reason))
     assert HINTED[reason] in failure(crashed).fix
     unusable = ConfigurationError("submission-unusable", reason)
     assert HINTED[reason] in import_check(unusable).fix
 
 
-def test_a_mistyped_strategy_is_not_called_a_crash() -> None:
+def test_validate_mistyped_strategy_is_no_crash() -> None:
     (check,) = validate(HOUSE / "run.py", "entrpy")
     assert (check.status, check.fix) == ("fail", "give what it asks for")
     assert "refuses: Unknown strategy: 'entrpy'. Did you mean 'entropy'?" in check.detail
 
 
-def test_every_own_hint_is_reached() -> None:
+def test_reasons_are_all_tested() -> None:
     assert len(HINTED) == len(REASONS) + 1  # and one that none of them fits
 
 
@@ -340,12 +340,12 @@ BOUND: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", BOUND)
-def test_each_argument_comes_once_under_the_spelling_asked_for(case: str) -> None:
+def test_bind_gives_each_argument_once(case: str) -> None:
     function, spelling, given = BOUND[case]
     assert bind(function, OFFERED, spelling) == given
 
 
-def test_a_class_is_described_as_it_is() -> None:
+def test_describe_names_missing_phases_and_spellings() -> None:
     class Half(ZEWDPCBaseRun):
         def purchase_phase(self, unlabelled_dataset, purchase_budget): ...
 
@@ -355,12 +355,12 @@ def test_a_class_is_described_as_it_is() -> None:
     assert len(Contract.from_message("nonsense").missing) == 3
 
 
-def test_this_submission_keeps_the_contract_on_paper() -> None:
+def test_contract_of_this_submission() -> None:
     contract = contract_of(HOUSE / "run.py", {"strategy": "random", "seed": 0})
     assert contract == Contract("ZEWDPCRun", (), ("page", "kit"))
 
 
-def test_the_command_says_by_its_exit_code_whether_all_is_well(tmp_path: Path) -> None:
+def test_validate_command_exit_code(tmp_path: Path) -> None:
     def command(*flags: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "evaluator", "validate", *flags],
@@ -382,7 +382,7 @@ def test_the_command_says_by_its_exit_code_whether_all_is_well(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_this_submission_keeps_the_contract() -> None:
+def test_validate_this_submission() -> None:
     checks = checks_of(HOUSE / "run.py", minutes=2)  # time enough on a busy machine as well
     assert checks.pop("same seed").status != "fail"  # it plans by the clock
     assert {check.status for check in checks.values()} == {"ok"}, checks

@@ -5,13 +5,14 @@ Runs on the standard library alone, for it is asked when an installation does no
 
 import argparse
 import os
+import shutil
 import sys
 from pathlib import Path
 
-from evaluator.checks import installation, machine
-from evaluator.checks.checks import Check, add_json_flag, show
+from evaluator.checks import environment
+from evaluator.checks.check import Check, add_json_flag, show
 
-NVIDIA = ("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
+MAKE_DATA = "python -m evaluator data make --recipe demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,37 +26,76 @@ def examine(folder: Path) -> list[Check]:
     results, data = folder / "results", folder / "data"
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     elsewhere = "/a/folder/of/yours"
+    free = shutil.disk_usage(environment.nearest_existing(results)).free
     return [
-        *_installed(),
-        machine.memory_check(machine.total_memory()),
-        machine.cpu_check(machine.usable_cpus()),
-        machine.disk_check(machine.free_disk(results), results),
-        machine.write_check("results", [results], f"python local_evaluation.py --out {elsewhere}"),
-        machine.write_check("cache", [data, home], f"export XDG_CACHE_HOME={elsewhere}"),
+        *_installation(),
+        environment.memory_check(environment.total_memory()),
+        environment.cpu_check(environment.usable_cpus()),
+        environment.disk_check(free, results),
+        environment.write_check(
+            "results", [results], f"python local_evaluation.py --out {elsewhere}"
+        ),
+        environment.write_check("cache", [data, home], f"export XDG_CACHE_HOME={elsewhere}"),
         *_data(data),
-        machine.git_check(),
-        machine.browser_check(),
-        machine.ray_check(),
-        machine.bubblewrap_check(),
+        environment.git_check(),
+        environment.ray_check(),
+        environment.bubblewrap_check(),
     ]
 
 
-def _installed() -> list[Check]:
-    wanted = installation.pins((installation.HOUSE / "requirements.txt").read_text())
-    installed, needs = installation.installed_version, installation.torch_that_torchvision_needs()
-    probe, driver = installation.run_probe(), machine.output_of(*NVIDIA)
+def _installation() -> list[Check]:
+    pins = environment.read_pins((environment.REPO_ROOT / "requirements.txt").read_text())
+    installed, needs = environment.installed_version, environment.torch_that_torchvision_needs()
+    facts, driver = environment.ask_torch(), environment.output_of(*environment.NVIDIA)
     return [
-        installation.python_check(sys.version_info[:3]),
-        installation.torch_check(probe, wanted, installed, needs),
-        installation.requirements_check(wanted, installed),
-        installation.gpu_check(probe, driver),
-        installation.weights_check(probe),
+        environment.python_check(sys.version_info[:3]),
+        environment.torch_check(facts, pins, installed, needs),
+        environment.requirements_check(pins, installed),
+        environment.gpu_check(facts, driver),
+        environment.weights_check(facts),
     ]
 
 
 def _data(folder: Path) -> list[Check]:
     try:
-        from evaluator.checks.data_health import data_checks
+        return data_checks(folder)
     except ImportError as error:
-        return [Check("data", "warn", f"not looked at: {error}", installation.how_to_install())]
-    return data_checks(folder)
+        return [Check("data", "warn", f"not looked at: {error}", environment.how_to_install())]
+
+
+def data_checks(data: Path) -> list[Check]:
+    """One check per data set in `data`, by its files and tables, of which few are decoded."""
+    folders = [path for path in sorted(data.glob("[!.]*")) if path.is_dir()]
+    if not folders:
+        detail = f"no data set in {data}; an evaluation then generates synthetic images"
+        return [Check("data", "warn", detail, MAKE_DATA)]
+    return [_data_check(folder) for folder in folders]
+
+
+def _data_check(root: Path) -> Check:
+    from PIL import Image  # what follows may be missing where the doctor is asked
+
+    from evaluator.data.decoding import BROKEN
+    from evaluator.data.layout import find_splits, read_split
+    from evaluator.errors import DatasetError
+
+    name = f"data: {root.name}"
+    if next(root.rglob("labels.csv"), None) is None:
+        return Check(name, "warn", f"{root} is no data set: no labels.csv in it", MAKE_DATA)
+    sizes = set()
+    try:
+        files = find_splits(root)
+        training = read_split("training", files.pop("training"))
+        splits = [training, *(read_split(*split, training.class_names) for split in files.items())]
+        for split in splits:
+            try:
+                with Image.open(split.images[0]) as image:
+                    image.load()
+                    sizes.add(f"{image.width} x {image.height}")
+            except BROKEN as error:
+                raise OSError(f"the image {split.images[0]} cannot be read ({error})") from error
+    except (DatasetError, OSError) as error:
+        return Check(name, "fail", str(error), f"python -m evaluator data check {root}")
+    counts = ", ".join(f"{len(split.images):,} {split.name}" for split in splits)
+    classes = len(training.class_names)
+    return Check(name, "ok", f"{counts}; {classes} classes; {', '.join(sorted(sizes))} px")

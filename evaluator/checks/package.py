@@ -1,46 +1,40 @@
 """`python -m evaluator package`: what would be pushed, run as the platform would run it.
 
-The files that git has committed at HEAD go into a fresh folder, the organisers' stand-in replaces
-`evaluator/` there, and the submission runs end to end on a few painted sheets. What must not be
-pushed is refused, whether it is in the last commit or in an earlier one.
+The files that git has committed at HEAD go into a fresh folder, a mock of the organisers' evaluator
+takes the place of `evaluator/` there, and the submission runs end to end on a few synthetic images.
 """
 
 import argparse
-import itertools
+import ast
 import json
 import os
-import shlex
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evaluator.checks.checks import Check, add_json_flag, show
-from evaluator.checks.imports import UnreadableError, unlisted_packages
-from evaluator.checks.pushed import (
-    Blob,
-    check_out_head,
-    contents,
-    pushed_blobs,
-    repository_of,
-    uncommitted,
-)
-from evaluator.checks.refusals import LARGEST, secret_in, weights_in
+from evaluator.checks.check import Check, add_json_flag, show
 from evaluator.errors import ConfigurationError
 from evaluator.synthetic import RECIPES, generate
 from evaluator.worker.process_tree import ProcessTree
 
-STAND_IN = Path(__file__).with_name("stand_in.py")
+MOCK_EVALUATOR = Path(__file__).with_name("mock_evaluator.py")
 BUDGET, SECONDS = 10, 60.0  # labels of the 40 in the pool; of compute
 PATIENCE = 300.0  # seconds for the whole run
-DONE = "stand-in: "  # begins what it says at the end; a submission can exit with code 0 as well
+SUCCESS = "mock evaluator: "  # begins its last line; a submission can exit with code 0 as well
+LARGEST = 10 * 2**20  # bytes of a file
+WEIGHT_SUFFIXES = frozenset(
+    {".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".torchscript", ".mar", ".onnx", ".tflite"}
+    | {".h5", ".hdf5", ".keras", ".npy", ".npz", ".pkl", ".pickle", ".joblib"}
+)
 PLACEHOLDER = "your-aicrowd-username"
-SHOWN = 5  # files named per refusal
+SHOWN = 5  # files named in one finding
 LOG_LINES = 20  # shown of a run that failed
-CLEAN = """\
-git checkout --orphan clean && git commit -m "as it is now"   # a branch without earlier commits"""
 COMMIT = 'git add -A && git commit -m "what has changed"'
 
 
@@ -49,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="keep the package in this folder")
     add_json_flag(parser)
     parser.set_defaults(run=_run)
+
+
+def _run(flags: argparse.Namespace) -> int:
+    repository = repository_of(Path())
+    if flags.out:
+        return show(package(repository, flags.out), as_json=flags.json)
+    with tempfile.TemporaryDirectory(prefix="zewdpc-package-") as folder:
+        return show(package(repository, Path(folder)), as_json=flags.json)
 
 
 def package(repository: Path, folder: Path) -> list[Check]:
@@ -68,24 +70,44 @@ def package(repository: Path, folder: Path) -> list[Check]:
         raise ConfigurationError(
             "folder-taken", f"--out {folder} is not empty. Choose another, or remove it."
         )
-    committed = committed_check(repository)  # before there is a package, maybe in the repository
-    build(repository, folder)
+    committed = committed_check(repository)  # before the package is made, maybe in the repository
+    check_out_head(repository, folder)
+    files = [*files_checks(folder)]
+    replace_evaluator(folder)
     return [
         committed,
-        *refusal_checks(repository),
+        *files,
         aicrowd_check(folder / "aicrowd.json"),
         requirements_check(folder),
         run_check(folder),
     ]
 
 
-def build(repository: Path, folder: Path) -> None:
-    """Write the files of HEAD into `folder`, with the stand-in in the place of `evaluator/`.
+def repository_of(folder: Path) -> Path:
+    """The top folder of the git repository that `folder` is in, which has a commit."""
+    top = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
+    _git(top, "rev-parse", "--verify", "HEAD")
+    return top
+
+
+def check_out_head(repository: Path, folder: Path) -> None:
+    """Write the files of HEAD into `folder`, as a clone has them.
+
+    `git archive` would leave out files that .gitattributes marks `export-ignore`, and a push sends
+    them.
+    """
+    with tempfile.TemporaryDirectory() as scratch:  # an index of its own leaves theirs alone
+        index = str(Path(scratch) / "index")
+        _git(repository, "read-tree", "HEAD", GIT_INDEX_FILE=index)
+        target = f"--prefix={folder.resolve()}{os.sep}"
+        _git(repository, "checkout-index", "--all", target, GIT_INDEX_FILE=index)
+
+
+def replace_evaluator(folder: Path) -> None:
+    """Put the mock evaluator in the place of `evaluator/`.
 
     Raises ConfigurationError where `evaluator` is committed and no folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    check_out_head(repository, folder)
     theirs = folder / "evaluator"
     if theirs.is_symlink() or theirs.is_file():
         raise ConfigurationError(
@@ -95,40 +117,40 @@ def build(repository: Path, folder: Path) -> None:
         )
     shutil.rmtree(theirs, ignore_errors=True)
     theirs.mkdir()
-    (theirs / "__init__.py").write_text('"""A stand-in for the organisers\' evaluator."""\n')
-    shutil.copy(STAND_IN, theirs / "__main__.py")
+    (theirs / "__init__.py").write_text('"""A mock of the organisers\' evaluator."""\n')
+    shutil.copy(MOCK_EVALUATOR, theirs / "__main__.py")
 
 
 def committed_check(repository: Path) -> Check:
     """Whether HEAD is what lies in the folder."""
-    found = uncommitted(repository)
-    if found.changed:
-        detail = f"changed since the last commit: {_some(found.changed)}"
+    listing = _git(repository, "status", "--porcelain", "--no-renames", "-z")
+    entries = [(entry[:2], entry[3:]) for entry in listing.split("\0") if entry]
+    changed = [path for state, path in entries if state != "??"]
+    untracked = [path for state, path in entries if state == "??"]
+    if changed:
+        detail = f"changed since the last commit: {_some(changed)}"
         return Check("committed", "fail", detail, f"{COMMIT}, or git stash")
-    if found.untracked:
-        detail = f"never added to git, so not in the package: {_some(found.untracked)}"
+    if untracked:
+        detail = f"never added to git, so not in the package: {_some(untracked)}"
         return Check("committed", "warn", detail, f"{COMMIT}, or a line in .gitignore")
     return Check("committed", "ok", "everything in the folder is committed")
 
 
-def refusal_checks(repository: Path) -> list[Check]:
-    """No weights, no large files, no secrets: in HEAD, and in the commits that go along."""
-    blobs = pushed_blobs(repository)
-    large = [(blob, f"{blob.size / 2**20:.1f} MiB") for blob in blobs if blob.size > LARGEST]
-    unread = [(blob, b"") for blob, _ in large]
-    read = contents(repository, [blob for blob in blobs if blob.size <= LARGEST])
-    weights, secrets = [], []
-    for blob, content in itertools.chain(unread, read):
-        if why := weights_in(blob.path, content):
-            weights.append((blob, why))
-        if why := secret_in(blob.path, content):
-            secrets.append((blob, why))
-    limit = f"{LARGEST / 2**20:g} MiB"
-    return [
-        _refusal("weights", weights, f"none in {len(blobs)} files", "train in pre_training_phase"),
-        _refusal("file sizes", large, f"none is over {limit}", "data does not belong in git"),
-        _refusal("secrets", secrets, "none of a known form", "revoke it: others may have it"),
-    ]
+def files_checks(folder: Path) -> Iterator[Check]:
+    """Whether `folder` is free of weights and of large files."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    weights = [path for path in files if path.suffix.lower() in WEIGHT_SUFFIXES]
+    large = [path for path in files if path.stat().st_size > LARGEST]
+    for name, found, fine, advice in (
+        ("weights", weights, f"none in {len(files)} files", "train in pre_training_phase"),
+        ("file sizes", large, f"none is over {LARGEST / 2**20:g} MiB", "keep data outside git"),
+    ):
+        if found:
+            paths = [str(path.relative_to(folder)) for path in found]
+            fix = f"git rm --cached the files, and {COMMIT}   # {advice}"
+            yield Check(name, "fail", f"committed: {_some(paths)}", fix)
+        else:
+            yield Check(name, "ok", fine)
 
 
 def aicrowd_check(file: Path) -> Check:
@@ -142,28 +164,98 @@ def aicrowd_check(file: Path) -> Check:
         return Check(name, "fail", f"it is not JSON: {error}", f"fix it, and {COMMIT}")
     if not isinstance(about, dict):
         return Check(name, "fail", "it is no JSON object", f"fix it, and {COMMIT}")
-    wrong = [f"{key}: {says}" for key, (right, says) in FIELDS.items() if not right(about.get(key))]
+    wrong = [
+        f"{key}: {expected}"
+        for key, (right, expected) in FIELDS.items()
+        if not right(about.get(key))
+    ]
     if wrong:
         return Check(name, "fail", "; ".join(wrong), f"edit {name}, and {COMMIT}")
     authors = ", ".join(about["authors"])
     return Check(name, "ok", f"{about['challenge_id']}, by {authors}, gpu: {about['gpu']}")
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _are_authors(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(map(_is_text, value))
+        and PLACEHOLDER not in value
+    )
+
+
+FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # of aicrowd.json: (right, expected)
+    "challenge_id": (_is_text, "expected the challenge's name, a text"),
+    "authors": (_are_authors, f'expected a list of your AIcrowd names, not "{PLACEHOLDER}"'),
+    "description": (_is_text, "expected a text"),
+    "gpu": (lambda value: isinstance(value, bool), "expected true or false"),
+}
+
+
 def requirements_check(folder: Path) -> Check:
-    """Whether requirements.txt names what the submission imports."""
+    """Whether requirements.txt names what run.py, and what it imports from `folder`, import."""
     name = "requirements"
     try:
         unlisted = unlisted_packages(folder)
-    except UnreadableError as error:
-        return Check(name, "fail", str(error), f"{error.fix}, and {COMMIT}")
+    except ValueError as error:
+        return Check(name, "fail", str(error), f"fix it, save it as UTF-8, and {COMMIT}")
     if unlisted:
         detail = f"imported, but not in requirements.txt: {', '.join(unlisted)}"
         return Check(name, "warn", detail, f"a line each in requirements.txt, and {COMMIT}")
     return Check(name, "ok", "requirements.txt names every package that is imported")
 
 
+def unlisted_packages(folder: Path) -> list[str]:
+    """Top-level names imported below run.py that nothing in requirements.txt provides.
+
+    Raises ValueError where a file cannot be read.
+    """
+    requirements = folder / "requirements.txt"
+    try:
+        text = requirements.read_text("utf-8-sig") if requirements.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise ValueError(f"requirements.txt is not UTF-8 text: {error}") from error
+    listed = {_normal(name) for name in re.findall(r"^\s*([A-Za-z][\w.-]*)", text, re.MULTILINE)}
+    providers = metadata.packages_distributions()
+    imported, waiting = set(sys.stdlib_module_names), ["run"]
+    unlisted = []
+    while waiting:
+        if (name := waiting.pop()) in imported:
+            continue
+        imported.add(name)
+        sources = [*folder.glob(f"{name}.py"), *(folder / name).rglob("*.py")]
+        if not sources and listed.isdisjoint(map(_normal, providers.get(name, [name]))):
+            unlisted.append(name)
+        for source in sources:
+            where = source.relative_to(folder)
+            try:
+                waiting += _imported(ast.parse(source.read_bytes(), str(where)))
+            except (SyntaxError, ValueError, OSError) as error:
+                raise ValueError(f"{where} cannot be read as Python: {error}") from error
+    return sorted(unlisted)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    """Top-level names that a module imports; what it tries to import, it can do without."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in child.names)
+        elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
+            yield child.module.partition(".")[0]
+        elif not isinstance(child, ast.Try):
+            yield from _imported(child)
+
+
 def run_check(folder: Path) -> Check:
-    """Run the package end to end under the organisers' stand-in."""
+    """Run the package end to end under the mock evaluator."""
     if not (folder / "run.py").is_file():
         return Check(
             "run", "fail", "run.py is not committed", "git add run.py && git commit -m run.py"
@@ -171,18 +263,19 @@ def run_check(folder: Path) -> Check:
     with tempfile.TemporaryDirectory(prefix="zewdpc-") as scratch:
         data = generate(RECIPES["debug"], Path(scratch) / "debug", workers=1, progress=False)
         log = Path(scratch) / "log"
-        code = _stand_in(folder, data, log)
-        said = log.read_text(errors="replace")
-    _, done, result = said.rpartition(DONE)  # more may follow, from what a submission does at exit
-    if code == 0 and done:
+        code = _run_mock_evaluator(folder, data, log)
+        output = log.read_text(errors="replace")
+    _, succeeded, result = output.rpartition(SUCCESS)  # more may follow, printed at exit
+    if code == 0 and succeeded:
         return Check("run", "ok", result.splitlines()[0])
-    said = "\n".join(said.splitlines()[-LOG_LINES:])
     ended = f"took more than {PATIENCE:g} s" if code is None else f"ended with exit code {code}"
+    end_of_log = "\n".join(output.splitlines()[-LOG_LINES:])
     fix = "python -m evaluator validate   # missing here: what is not committed, and our evaluator"
-    return Check("run", "fail", f"the packaged submission {ended}\n{said}", fix)
+    return Check("run", "fail", f"the packaged submission {ended}\n{end_of_log}", fix)
 
 
-def _stand_in(folder: Path, data: Path, log: Path) -> int | None:
+def _run_mock_evaluator(folder: Path, data: Path, log: Path) -> int | None:
+    """Its exit code; None where it took too long."""
     command = [sys.executable, "-m", "evaluator", str(data)]
     command += ["--budget", str(BUDGET), "--seconds", str(SECONDS)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -195,49 +288,28 @@ def _stand_in(folder: Path, data: Path, log: Path) -> int | None:
             tree.kill()
 
 
-def _run(flags: argparse.Namespace) -> int:
-    repository = repository_of(Path())
-    if flags.out:
-        return show(package(repository, flags.out), as_json=flags.json)
-    with tempfile.TemporaryDirectory(prefix="zewdpc-package-") as folder:
-        return show(package(repository, Path(folder)), as_json=flags.json)
-
-
-def _refusal(name: str, found: list[tuple[Blob, str]], fine: str, advice: str) -> Check:
-    if not found:
-        return Check(name, "ok", fine)
-    told = [
-        f"{blob.path}{'' if blob.at_head else ' (in an earlier commit)'}: {why}"
-        for blob, why in found
-    ]
-    paths = shlex.join(blob.path for blob, _ in found if blob.at_head)
-    steps = [f"git rm --cached {paths}   # {advice}"] if paths else []
-    # A commit that removes a file leaves it in the ones before, and they are pushed too.
-    steps += [CLEAN]
-    return Check(name, "fail", _some(told, "\n"), "\n".join(steps))
-
-
-def _some(found: Sequence[str], separator: str = ", ") -> str:
+def _some(found: Sequence[str]) -> str:
     more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
-    return separator.join([*found[:SHOWN], *more])
+    return ", ".join([*found[:SHOWN], *more])
 
 
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _authors(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(map(_text, value))
-        and PLACEHOLDER not in value
-    )
-
-
-FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # of aicrowd.json: (right, what is wanted)
-    "challenge_id": (_text, "expected the challenge's name, a text"),
-    "authors": (_authors, f'expected a list of your AIcrowd names, not "{PLACEHOLDER}"'),
-    "description": (_text, "expected a text"),
-    "gpu": (lambda value: isinstance(value, bool), "expected true or false"),
-}
+def _git(folder: Path, *arguments: str, **environment: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            check=False,
+            env={**os.environ, **environment},
+            errors="replace",  # paths are shown, never opened
+        )
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "no-repository", "git is not installed, and what it pushes is asked for."
+        ) from None
+    if done.returncode:
+        raise ConfigurationError(
+            "no-repository",
+            f"`git {' '.join(arguments)}` in {folder.absolute()} failed: {done.stderr.strip()}. "
+            "What would be pushed is known only in a git repository that has a commit.",
+        )
+    return done.stdout

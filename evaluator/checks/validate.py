@@ -1,7 +1,7 @@
 """`python -m evaluator validate`: does a submission keep the contract? Known in a minute.
 
-It is rehearsed on the 100 images of the recipe `debug` through the judge's own isolation, twice
-with the same seed, under each spelling of its arguments that it understands.
+A dry run on the 100 images of the recipe `debug`, as an evaluation runs it, twice with the same
+seed, under each spelling of its arguments that it understands.
 """
 
 import argparse
@@ -10,8 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from evaluator.checks.checks import Check, add_json_flag, exit_code, show
-from evaluator.checks.verdicts import Rehearsal, import_check, phases_check, verdicts
+from evaluator.checks.check import Check, add_json_flag, exit_code, show
+from evaluator.checks.contract_checks import (
+    DryRun,
+    contract_checks,
+    import_check,
+    phases_check,
+)
 from evaluator.data.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.records.trial import Pair
@@ -22,7 +27,7 @@ from evaluator.worker.supervisor import Limits
 from evaluator.worker.vault import LabelVault
 
 BUDGET = 10  # labels, of the 40 in the pool
-MINUTES = 0.4  # of compute, for each of the two rehearsals
+MINUTES = 0.4  # of compute, for each of the two runs
 LIMITS = Limits(start_up=120.0, prediction=60.0)
 
 
@@ -31,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--submission", type=Path, default=Path("run.py"), metavar="RUN_PY")
     parser.add_argument("--strategy", metavar="NAME", help="one of the submission's strategies")
     parser.add_argument(
-        "--minutes", type=float, default=MINUTES, help=f"of compute per rehearsal ({MINUTES})"
+        "--minutes", type=float, default=MINUTES, help=f"of compute per dry run ({MINUTES})"
     )
     add_json_flag(parser)
     parser.set_defaults(run=_run)
@@ -40,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def validate(
     submission: Path, strategy: str | None = None, minutes: float = MINUTES
 ) -> list[Check]:
-    """Every promise of the contract, kept or not."""
+    """Every rule of the contract, kept or broken."""
     arguments: dict[str, Any] = {"strategy": strategy, "seed": 0}
     try:
         contract = contract_of(submission, arguments)
@@ -53,16 +58,16 @@ def validate(
     spellings = contract.spellings or ("page",)
     with tempfile.TemporaryDirectory(prefix="zewdpc-") as name:
         folder = Path(name)
-        painted = generate(RECIPES["debug"], folder / "debug", workers=1, progress=False)
-        splits = open_splits(painted, progress=False)
-        runs: list[Rehearsal] = []
+        data = generate(RECIPES["debug"], folder / "debug", workers=1, progress=False)
+        splits = open_splits(data, progress=False)
+        runs: list[DryRun] = []
         for spelling in (spellings[0], spellings[-1]):  # the same one again where there is one
-            print(f"Rehearsing with {'/'.join(SPELLED[spelling].values())} ...", file=sys.stderr)
+            print(f"Dry run with {'/'.join(SPELLED[spelling].values())} ...", file=sys.stderr)
             pair = Pair(BUDGET, minutes)
-            runs.append(_rehearse(submission, splits, pair, spelling, arguments, folder / "log"))
+            runs.append(_dry_run(submission, splits, pair, spelling, arguments, folder / "log"))
             if runs[-1].outcome.status != "ok":
                 break
-    return checks + verdicts(contract, runs, LIMITS)
+    return checks + contract_checks(contract, runs, LIMITS)
 
 
 def _run(flags: argparse.Namespace) -> int:
@@ -73,14 +78,14 @@ def _run(flags: argparse.Namespace) -> int:
     return show(validate(flags.submission, flags.strategy, flags.minutes), as_json=flags.json)
 
 
-def _rehearse(
+def _dry_run(
     submission: Path,
     splits: Splits,
     pair: Pair,
     spelling: Spelling,
     arguments: dict[str, Any],
     log: Path,
-) -> Rehearsal:
+) -> DryRun:
     vault = LabelVault(splits.unlabelled.labels, pair.budget)
     outcome = run_submission(
         submission,
@@ -93,4 +98,4 @@ def _rehearse(
         limits=LIMITS,
     )
     purchased = tuple(vault.purchased)
-    return Rehearsal(spelling, pair, outcome, purchased, vault.refused, last_lines(log))
+    return DryRun(spelling, pair, outcome, purchased, vault.refused, last_lines(log))

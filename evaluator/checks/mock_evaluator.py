@@ -1,8 +1,8 @@
-"""A stand-in for the organisers' evaluator, written from what the challenge's pages say.
+"""A mock of the organisers' evaluator, written from what the challenge's pages say.
 
 `python -m evaluator package` puts this file, alone, in the place of `evaluator/`, and runs it in
 the submission's folder: plain data sets, purchases that are counted, a clock over pre-training and
-purchase. So it imports nothing of the judge, and says by its exit code whether all went well.
+purchase. So it imports nothing of our evaluator, and its exit code says whether all went well.
 """
 
 import argparse
@@ -36,7 +36,7 @@ class PlainDataset:
         return np.array([int(value) for value in self.rows[i][1:]])
 
 
-class Pool(PlainDataset):
+class UnlabelledPool(PlainDataset):
     """Images whose labels are sold, one unit of budget each."""
 
     def __init__(self, folder: Path, budget: int) -> None:
@@ -60,7 +60,7 @@ def evaluate(root: Path, budget: int, seconds: float, spelling: str) -> None:
     # The organisers do `from run import ZEWDPCBaseRun`. That would be an import across the wall.
     run = importlib.import_module("run").ZEWDPCBaseRun()
     training = PlainDataset(root / "training", labelled=True)
-    pool = Pool(root / "unlabelled", budget)
+    pool = UnlabelledPool(root / "unlabelled", budget)
     test = PlainDataset(root / "validation", labelled=False)
     started = time.time()
     if spelling == "page":
@@ -84,11 +84,11 @@ def evaluate(root: Path, budget: int, seconds: float, spelling: str) -> None:
     wanted = (len(test), test.n_classes)
     _expect(predictions.shape == wanted, f"predictions of {predictions.shape}, not {wanted}")
     _expect(bool(np.isin(predictions, (0, 1)).all()), "predictions that are neither 0 nor 1")
-    print(f"stand-in: bought {len(pool.bought)} of {budget} labels in {spent:.1f} s")
+    print(f"mock evaluator: bought {len(pool.bought)} of {budget} labels in {spent:.1f} s")
 
 
 def _quiet(progress: float) -> None:
-    """The `register_progress` of somebody who does not look."""
+    """A `register_progress` that does nothing."""
 
 
 def _expect(kept: bool, otherwise: str) -> None:

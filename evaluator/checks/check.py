@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 CheckStatus = Literal["ok", "warn", "fail"]
-SHOWN = {"ok": "ok", "warn": "warn", "fail": "FAIL"}
+LABELS = {"ok": "ok", "warn": "warn", "fail": "FAIL"}
 WIDEST = 110  # columns
 
 
@@ -61,14 +61,14 @@ def table(checks: Sequence[Check]) -> str:
     names = max((len(check.name) for check in checks), default=0)
     lines = []
     for check in checks:
-        margin = f"{SHOWN[check.status]:4}  {check.name:{names}}  "
+        margin = f"{LABELS[check.status]:4}  {check.name:{names}}  "
         for paragraph in check.detail.splitlines() or [""]:
             lines += _wrapped(paragraph, margin, width)
             margin = " " * len(margin)
         for number, line in enumerate(check.fix.splitlines()):
             lines.append(f"{'':{len(margin)}}{'' if number else 'fix:':4} {line}")
-    counts = [(sum(check.status == status for check in checks), status) for status in SHOWN]
-    lines += ["", ", ".join(f"{count} {SHOWN[status]}" for count, status in counts if count)]
+    counts = [(sum(check.status == status for check in checks), status) for status in LABELS]
+    lines += ["", ", ".join(f"{count} {LABELS[status]}" for count, status in counts if count)]
     return "\n".join(lines)
 
 

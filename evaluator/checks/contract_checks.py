@@ -1,26 +1,26 @@
-"""What rehearsals show of a submission: each promise of the contract, kept or not, and the fix."""
+"""What dry runs show of a submission: each rule of the contract, kept or broken, and the fix."""
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from evaluator.checks.checks import SHOWN, Check
+from evaluator.checks.check import LABELS, Check
 from evaluator.errors import ConfigurationError
 from evaluator.records.trial import Pair, Status
 from evaluator.worker.contract import METHODS, SPELLED, Contract, Spelling
 from evaluator.worker.response_validation import check_claim
 from evaluator.worker.supervisor import Limits, Outcome
 
-LITTLE_ROOM = 0.9  # of the compute budget or of the memory; more than that is used on a bad day
+HEADROOM = 0.9  # of the compute budget or of the memory; a bad day takes more than this run did
 CONTRACT = "see the class in base_run.py"
 
-# The judge's statuses: (the promise that was broken, what to do).
+# A trial's status: (the check that fails, what to do).
 HINTS: dict[Status, tuple[str, str]] = {
     "timeout": (
         "deadline",
         "look at the clock while you work: time_available is what is left, in seconds, of one "
         "budget for pre-training and purchase together.\nWhere it is only too short for a "
-        "rehearsal, allow more: --minutes 5",
+        "dry run, allow more: --minutes 5",
     ),
     "over_budget": (
         "purchases",
@@ -38,7 +38,7 @@ HINTS: dict[Status, tuple[str, str]] = {
         "return (probabilities > 0.5).astype(np.uint8)",
     ),
 }
-# Words of a reason, where more can be said than its status does.
+# A pattern of a reason, where more can be said than its status does: (pattern, what to do).
 REASONS: tuple[tuple[str, str], ...] = (
     (
         r"No module named '(?P<name>\w+)",
@@ -70,7 +70,7 @@ REASONS: tuple[tuple[str, str], ...] = (
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRun:
     """One run of a submission on a few images.
 
     purchased : indices, in the order of purchase. refused : labels asked for past the budget.
@@ -88,8 +88,8 @@ class Rehearsal:
 def import_check(error: ConfigurationError) -> Check:
     """What to do about a submission that cannot be imported or instantiated."""
     broke = error.code == "submission-unusable"
-    told = HINTS["crashed"][1] if broke else "give what it asks for"
-    return Check("import", "fail", str(error), _hint(str(error)) or told)
+    otherwise = HINTS["crashed"][1] if broke else "give what it asks for"
+    return Check("import", "fail", str(error), _hint(str(error)) or otherwise)
 
 
 def phases_check(contract: Contract) -> Check:
@@ -108,15 +108,15 @@ def phases_check(contract: Contract) -> Check:
     return Check("phases", "fail", f"{contract.class_name} has no {lacking}", f"add it: {CONTRACT}")
 
 
-def failure(run: Rehearsal) -> Check:
-    """The check that says why a rehearsal failed."""
-    promise, todo = HINTS[run.outcome.status]
+def failure(run: DryRun) -> Check:
+    """The check that says why a dry run failed."""
+    name, fix = HINTS[run.outcome.status]
     reason = f"{run.outcome.status}: {run.outcome.reason}"
-    return Check(promise, "fail", f"{reason}\n{run.log}", _hint(reason) or todo)
+    return Check(name, "fail", f"{reason}\n{run.log}", _hint(reason) or fix)
 
 
-def verdicts(contract: Contract, runs: Sequence[Rehearsal], limits: Limits) -> list[Check]:
-    """Every promise, judged over rehearsals with the same seed; a failed one says why instead."""
+def contract_checks(contract: Contract, runs: Sequence[DryRun], limits: Limits) -> list[Check]:
+    """Every rule, over dry runs with the same seed; where a run failed, why it did instead."""
     failed = [failure(run) for run in runs if run.outcome.status != "ok"]
     if failed:
         return failed
@@ -132,10 +132,10 @@ def verdicts(contract: Contract, runs: Sequence[Rehearsal], limits: Limits) -> l
     ]
 
 
-def _worst(judged: Callable[[Rehearsal], Check], runs: Sequence[Rehearsal]) -> Check:
-    """What is worst of all runs, and in which of them where they differ."""
-    checks = [judged(run) for run in runs]
-    worst = max(checks, key=lambda check: list(SHOWN).index(check.status))
+def _worst(check_of: Callable[[DryRun], Check], runs: Sequence[DryRun]) -> Check:
+    """The worst check of all runs; where they differ, it says of which run."""
+    checks = [check_of(run) for run in runs]
+    worst = max(checks, key=lambda check: list(LABELS).index(check.status))
     if worst.status == "ok" or checks.count(worst) == len(checks):
         return worst
     number = checks.index(worst)
@@ -143,7 +143,7 @@ def _worst(judged: Callable[[Rehearsal], Check], runs: Sequence[Rehearsal]) -> C
     return replace(worst, detail=f"{worst.detail} ({where})")
 
 
-def _arguments(contract: Contract, runs: Sequence[Rehearsal]) -> Check:
+def _arguments(contract: Contract, runs: Sequence[DryRun]) -> Check:
     ran = " and as ".join(dict.fromkeys(_spelled(run.spelling) for run in runs))
     if "page" not in contract.spellings:
         detail = f"ran as {ran}; the challenge's page says {_spelled('page')}"
@@ -151,7 +151,7 @@ def _arguments(contract: Contract, runs: Sequence[Rehearsal]) -> Check:
     return Check("arguments", "ok", f"ran as {ran}")
 
 
-def _returned(run: Rehearsal) -> Check:
+def _returned(run: DryRun) -> Check:
     if run.outcome.claimed is None:
         detail = "purchase_phase returned no dict; expected {index: label} of what it bought"
         return Check("returned", "fail", detail, "return {index: label} of every label bought")
@@ -161,7 +161,7 @@ def _returned(run: Rehearsal) -> Check:
     return Check("returned", "ok", f"a dict of the {len(run.purchased)} labels bought")
 
 
-def _purchases(run: Rehearsal) -> Check:
+def _purchases(run: DryRun) -> Check:
     bought = f"{len(run.purchased)} of {run.pair.budget} labels bought"
     if run.refused:
         detail = f"{bought}, and {run.refused} more asked for and refused"
@@ -174,24 +174,24 @@ def _purchases(run: Rehearsal) -> Check:
     return Check("purchases", "ok", bought)
 
 
-def _predictions(run: Rehearsal) -> Check:
+def _predictions(run: DryRun) -> Check:
     predictions = run.outcome.predictions
-    assert predictions is not None, "the judge ends no run with ok before it has checked them"
+    assert predictions is not None, "no run ends with ok before its predictions are checked"
     detail = f"{' x '.join(map(str, predictions.shape))} of 0 and 1, {predictions.mean():.0%} ones"
     return Check("predictions", "ok", detail)
 
 
-def _deadline(runs: Sequence[Rehearsal]) -> Check:
+def _deadline(runs: Sequence[DryRun]) -> Check:
     spent = max(_seconds(run) for run in runs)
     allowed = runs[0].pair.minutes * 60
     detail = f"{spent:.1f} s of {allowed:.0f} s used by pre-training and purchase"
-    if spent > LITTLE_ROOM * allowed:
+    if spent > HEADROOM * allowed:
         fix = "plan with less: on a slower machine this is a time-out, and a time-out fails all"
         return Check("deadline", "warn", detail, fix)
     return Check("deadline", "ok", detail)
 
 
-def _same_seed(runs: Sequence[Rehearsal]) -> Check:
+def _same_seed(runs: Sequence[DryRun]) -> Check:
     bought = [set(run.purchased) for run in runs]
     images = set[int]().union(*bought)
     differing = len(images - images.intersection(*bought))
@@ -208,7 +208,7 @@ def _same_seed(runs: Sequence[Rehearsal]) -> Check:
     return Check("same seed", "ok", f"{len(runs)} runs bought the same images")
 
 
-def _processes(runs: Sequence[Rehearsal]) -> Check:
+def _processes(runs: Sequence[DryRun]) -> Check:
     left = max(run.outcome.left_running for run in runs)
     if left:
         detail = f"{left} of its processes were still running at the end, and were killed"
@@ -216,15 +216,15 @@ def _processes(runs: Sequence[Rehearsal]) -> Check:
     return Check("processes", "ok", "none left running")
 
 
-def _memory(runs: Sequence[Rehearsal], limits: Limits) -> Check:
+def _memory(runs: Sequence[DryRun], limits: Limits) -> Check:
     peak = max(run.outcome.peak_memory for run in runs)
     detail = f"{peak / 2**30:.2f} GiB at most; the node has {limits.memory / 2**30:g} GiB"
-    if peak > LITTLE_ROOM * limits.memory:
+    if peak > HEADROOM * limits.memory:
         return Check("memory", "warn", detail, HINTS["out_of_memory"][1])
     return Check("memory", "ok", detail)
 
 
-def _seconds(run: Rehearsal) -> float:
+def _seconds(run: DryRun) -> float:
     return run.outcome.seconds["pre_training"] + run.outcome.seconds["purchase"]
 
 
