@@ -30,11 +30,11 @@ lint: $(VENV)/.tests
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-$(VENV)/.runs: requirements.txt
+$(VENV)/.runs: requirements.txt requirements-evaluator.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-evaluator.txt
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.runs requirements-dev.txt

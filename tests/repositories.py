@@ -68,6 +68,11 @@ def make_repository(folder: Path, files: dict[str, str | bytes] | None = None) -
     folder.mkdir(parents=True, exist_ok=True)
     git(folder, "init", "--quiet", "--initial-branch", "main")
     shutil.copy(HOUSE / "base_run.py", folder)
-    basic = {"run.py": RUN, "aicrowd.json": AICROWD, "requirements.txt": "numpy\n"}
+    basic = {
+        "run.py": RUN,
+        "aicrowd.json": AICROWD,
+        "requirements.txt": "numpy\n",
+        "runtime.txt": "python-3.11",
+    }
     commit(folder, {**basic, **(files or {})})
     return folder

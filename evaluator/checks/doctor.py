@@ -44,7 +44,8 @@ def examine(folder: Path) -> list[Check]:
 
 
 def _installation() -> list[Check]:
-    pins = environment.read_pins((environment.REPO_ROOT / "requirements.txt").read_text())
+    files = (environment.REPO_ROOT / name for name in environment.REQUIREMENTS)
+    pins = environment.read_pins("\n".join(file.read_text() for file in files))
     installed, needs = environment.installed_version, environment.torch_that_torchvision_needs()
     facts, driver = environment.ask_torch(), environment.output_of(*environment.NVIDIA)
     return [

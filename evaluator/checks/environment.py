@@ -23,7 +23,8 @@ from evaluator.checks.check import Check
 from evaluator.worker.bubblewrap import PROBE
 
 REPO_ROOT = Path(__file__).resolve().parents[2]
-INSTALL = "python -m pip install -r requirements.txt"
+REQUIREMENTS = ("requirements.txt", "requirements-evaluator.txt")
+INSTALL = f"python -m pip install -r {REQUIREMENTS[-1]}"  # which installs the first, too
 OLDEST_PYTHON = (3, 11)
 NODE_MEMORY, NODE_CPUS = 16 * 2**30, 4  # the platform's node: evaluator.worker.supervisor.Limits
 LEAST_MEMORY = 2 * 2**30  # bytes: two processes that have imported torch

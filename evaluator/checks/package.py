@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from evaluator.checks.build_files import build_checks
 from evaluator.checks.check import Check, add_json_flag, show
 from evaluator.errors import ConfigurationError
 from evaluator.synthetic import RECIPES, generate
@@ -79,6 +80,7 @@ def package(repository: Path, folder: Path) -> list[Check]:
         *files,
         aicrowd_check(folder / "aicrowd.json"),
         requirements_check(folder),
+        *build_checks(folder),
         run_check(folder),
     ]
 
@@ -221,22 +223,33 @@ def unlisted_packages(folder: Path) -> list[str]:
         raise ValueError(f"requirements.txt is not UTF-8 text: {error}") from error
     listed = {_normal(name) for name in re.findall(r"^\s*([A-Za-z][\w.-]*)", text, re.MULTILINE)}
     providers = metadata.packages_distributions()
-    imported, waiting = set(sys.stdlib_module_names), ["run"]
-    unlisted = []
+    return [
+        name
+        for name in sorted(foreign_imports(folder, ["run"]))
+        if listed.isdisjoint(map(_normal, providers.get(name, [name])))
+    ]
+
+
+def foreign_imports(folder: Path, modules: Sequence[str]) -> set[str]:
+    """Top-level names that `modules` of `folder` and what they import there need from outside it.
+
+    Python's own are left out. Raises ValueError where a file cannot be read.
+    """
+    seen, waiting, foreign = set(sys.stdlib_module_names), list(modules), set()
     while waiting:
-        if (name := waiting.pop()) in imported:
+        if (name := waiting.pop()) in seen:
             continue
-        imported.add(name)
+        seen.add(name)
         sources = [*folder.glob(f"{name}.py"), *(folder / name).rglob("*.py")]
-        if not sources and listed.isdisjoint(map(_normal, providers.get(name, [name]))):
-            unlisted.append(name)
+        if not sources:
+            foreign.add(name)
         for source in sources:
             where = source.relative_to(folder)
             try:
                 waiting += _imported(ast.parse(source.read_bytes(), str(where)))
             except (SyntaxError, ValueError, OSError) as error:
                 raise ValueError(f"{where} cannot be read as Python: {error}") from error
-    return sorted(unlisted)
+    return foreign
 
 
 def _normal(name: str) -> str:

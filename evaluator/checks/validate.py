@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from evaluator.checks.build_files import build_checks, names_a_platform
 from evaluator.checks.check import Check, add_json_flag, exit_code, show
 from evaluator.checks.contract_checks import (
     DryRun,
@@ -53,8 +54,9 @@ def validate(
         return [import_check(error)]
     chosen = f"strategy {strategy}" if strategy else "as it is set; --strategy NAME tries another"
     checks = [Check("import", "ok", f"{submission}, {chosen}"), phases_check(contract)]
+    built = build_checks(submission.parent) if names_a_platform(submission.parent) else []
     if exit_code(checks):
-        return checks
+        return checks + built
     spellings = contract.spellings or ("page",)
     with tempfile.TemporaryDirectory(prefix="zewdpc-") as name:
         folder = Path(name)
@@ -67,7 +69,7 @@ def validate(
             runs.append(_dry_run(submission, splits, pair, spelling, arguments, folder / "log"))
             if runs[-1].outcome.status != "ok":
                 break
-    return checks + contract_checks(contract, runs, LIMITS)
+    return checks + contract_checks(contract, runs, LIMITS) + built
 
 
 def _run(flags: argparse.Namespace) -> int:

@@ -1,0 +1,103 @@
+"""What the platform is asked to install: which Python, and whether requirements.txt is among it.
+
+The host builds images with repo2docker, which takes the Dockerfile where there is one, and no other
+file; else environment.yml, and no requirements.txt beside it; else requirements.txt, runtime.txt.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from evaluator.checks.check import Check
+
+VERSION = r"(\d+\.\d+)"
+PYTHON_ASKED = {  # in repo2docker's order: the first that is there decides
+    "Dockerfile": re.compile(rf"\bpython(?:=+|:|-)?{VERSION}", re.IGNORECASE),
+    "environment.yml": re.compile(
+        rf"^\s*-\s*[\"']?(?:[\w-]+::)?python\s*[<>=!~]*\s*{VERSION}", re.MULTILINE
+    ),
+    "runtime.txt": re.compile(rf"^\s*python-{VERSION}", re.MULTILINE),
+}
+REQUIREMENTS = "requirements.txt"
+IMAGE_FILES = ("Dockerfile", "environment.yml")  # what takes the place of requirements.txt
+COMMIT = 'git add -A && git commit -m "what the platform installs"'
+
+
+def build_checks(folder: Path) -> list[Check]:
+    """What the files in `folder` ask the platform for."""
+    files = {name: _without_comments(folder / name) for name in PYTHON_ASKED}
+    present = {name: text for name, text in files.items() if text is not None}
+    return [python_version_check(folder, present), install_check(folder, present)]
+
+
+def names_a_platform(folder: Path) -> bool:
+    """Whether a submission's folder has a file that says what its image is built from."""
+    return any((folder / name).is_file() for name in PYTHON_ASKED)
+
+
+def python_version_check(folder: Path, present: Mapping[str, str]) -> Check:
+    """Whether every file asks for the same Python, and the code runs on it.
+
+    present : the text of the files that are there, by name.
+    """
+    name = "python version"
+    try:
+        needed = _requires_python(folder / "pyproject.toml")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, InvalidSpecifier) as error:
+        return Check(name, "fail", f"pyproject.toml: {error}", f"mend it, and {COMMIT}")
+    asked = {
+        file: found[1]
+        for file, text in present.items()
+        if (found := PYTHON_ASKED[file].search(text))
+    }
+    told = "; ".join(f"{file} asks for {version}" for file, version in asked.items())
+    code = f"pyproject.toml needs {needed}" if needed else "no pyproject.toml says what is needed"
+    if not asked:
+        detail = f"no file asks for a Python; the platform's own may be 3.7 or 3.8; {code}"
+        return Check(name, "warn", detail, f"echo python-3.11 > runtime.txt; {COMMIT}")
+    if silent := [file for file in present if file not in asked]:
+        detail = f"{told}; {' and '.join(silent)} asks for none; {code}"
+        return Check(name, "warn", detail, f"name the version there too, and {COMMIT}")
+    if len(set(asked.values())) > 1:
+        return Check(name, "fail", told, f"let them ask for the same version, and {COMMIT}")
+    (version,) = set(asked.values())
+    if needed is not None and not needed.contains(version):
+        return Check(name, "fail", f"{told}; {code}", f"ask for a Python {needed}, and {COMMIT}")
+    return Check(name, "ok", f"{told}; {code}")
+
+
+def install_check(folder: Path, present: Mapping[str, str]) -> Check:
+    """Whether requirements.txt is installed by whichever file the image is built from."""
+    name = "installed"
+    if not (folder / REQUIREMENTS).is_file():
+        return Check(name, "ok", f"there is no {REQUIREMENTS}")
+    without = [
+        file for file in IMAGE_FILES if file in present and REQUIREMENTS not in present[file]
+    ]
+    if without:
+        detail = f"{' and '.join(without)}: does not install {REQUIREMENTS}, and takes its place"
+        fix = (
+            f"in environment.yml under `- pip:` a line `- -r {REQUIREMENTS}`, in a Dockerfile `RUN "
+            f"pip install -r {REQUIREMENTS}`; and {COMMIT}"
+        )
+        return Check(name, "warn", detail, fix)
+    by = " and ".join(file for file in IMAGE_FILES if file in present)
+    return Check(name, "ok", f"{REQUIREMENTS}{f', by {by}' if by else ''}")
+
+
+def _requires_python(file: Path) -> SpecifierSet | None:
+    if not file.is_file():
+        return None
+    project = tomllib.loads(file.read_text("utf-8-sig")).get("project", {})
+    needed = project.get("requires-python")
+    return None if needed is None else SpecifierSet(needed)
+
+
+def _without_comments(file: Path) -> str | None:
+    """The text of a file, if it is one."""
+    if not file.is_file():
+        return None
+    return re.sub(r"^\s*#.*$", "", file.read_text(errors="replace"), flags=re.MULTILINE)
