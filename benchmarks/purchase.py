@@ -48,7 +48,7 @@ from evaluator.data.dataset import (
 )
 from evaluator.records.trial import Pair
 from evaluator.synthetic import RECIPES, generate
-from evaluator.worker.runner import run_submission
+from evaluator.worker.runner import SubprocessRunner, TrialInputs
 from evaluator.worker.vault import LabelVault
 from models.image_bank import ImageBank, fitting_size
 from models.learner import INFERENCE_BATCHES, Learner
@@ -134,8 +134,7 @@ def start_up(splits: Splits, strategy: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         with contextlib.suppress(StartedError):
-            outcome = run_submission(
-                Path(run.__file__),
+            trial = TrialInputs(
                 splits,
                 Pair(1, 1),
                 LabelVault(splits.unlabelled.labels, 1),
@@ -143,6 +142,7 @@ def start_up(splits: Splits, strategy: str) -> float:
                 arguments={"strategy": strategy, "seed": 0},
                 progress=stop,
             )
+            outcome = SubprocessRunner().run(Path(run.__file__), trial)
             raise RuntimeError(f"the child did not get so far: {outcome.reason}")
         return time.perf_counter() - started
 

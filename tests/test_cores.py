@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from evaluator.worker import cpu_affinity
-from evaluator.worker.cpu_affinity import looking_for_others, own_cores
+from evaluator.worker.cpu_affinity import reserve_cores, warn_on_contention
 
 
 def test_threads_that_run_already_move_to_the_cores_of_a_purchase() -> None:
@@ -28,7 +28,7 @@ def test_threads_that_run_already_move_to_the_cores_of_a_purchase() -> None:
 
     thread = threading.Thread(target=compute)
     thread.start()
-    with own_cores(1):
+    with reserve_cores(1):
         moved.set()
         done.wait()
         own = os.sched_getaffinity(0)
@@ -43,12 +43,12 @@ def test_of_two_side_by_side_none_has_the_others_core(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where no other run holds a core
     before = os.sched_getaffinity(0)
-    with own_cores(1):
+    with reserve_cores(1):
         first = os.sched_getaffinity(0)
         os.sched_setaffinity(0, before)  # as another process has it, to which all are allowed
-        with own_cores(1):
+        with reserve_cores(1):
             second = os.sched_getaffinity(0)
-        with own_cores(len(before)):
+        with reserve_cores(len(before)):
             assert os.sched_getaffinity(0) == before, "not so many are free: some are shared"
     assert os.sched_getaffinity(0) == before
     assert len(first) == len(second) == 1
@@ -64,7 +64,7 @@ def test_a_folder_that_somebody_else_may_have_made_is_not_written_to(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / f"zewdpc-{os.getuid()}-cores").symlink_to(victim.parent)
     before = os.sched_getaffinity(0)
-    with own_cores(1):
+    with reserve_cores(1):
         assert len(os.sched_getaffinity(0)) == 1
     assert os.sched_getaffinity(0) == before
     assert victim.read_text() == "kept"
@@ -75,18 +75,18 @@ def burner() -> subprocess.Popen[bytes]:
 
 
 def test_what_others_take_of_its_cores_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu_affinity, "SHORTEST", 1.0)
+    monkeypatch.setattr(cpu_affinity, "MIN_SECONDS", 1.0)
     warnings: list[str] = []
-    with own_cores(1):
+    with reserve_cores(1):
         other = burner()  # on the same core; not waited for, so not one of its own
-        with looking_for_others(warnings):
+        with warn_on_contention(warnings):
             time.sleep(2)
         other.kill()
         other.wait()
     (warning,) = warnings
-    share = int(warning.removeprefix("Other processes took ").partition("%")[0])
+    share = int(warning.removeprefix("CPU contention: other processes used ").partition("%")[0])
     assert 60 <= share <= 105, warning
-    assert "of its 1 cores" in warning
+    assert "of this trial's 1 cores" in warning
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_its_own_work_is_not_others(
     monkeypatch.setattr(cpu_affinity, "_own", lambda: next(of_own))
     monkeypatch.setattr(cpu_affinity, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     warnings: list[str] = []
-    with looking_for_others(warnings):
+    with warn_on_contention(warnings):
         pass
     assert bool(warnings) == warns
 

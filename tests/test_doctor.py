@@ -18,7 +18,7 @@ from evaluator.checks.check import Check, table
 from evaluator.checks.doctor import data_checks, examine
 from evaluator.checks.environment import TorchFacts
 from evaluator.errors import missing_requirement
-from evaluator.worker.supervisor import Limits
+from evaluator.worker.outcome import Limits
 
 HOUSE = Path(__file__).resolve().parent.parent
 GIB = 2**30

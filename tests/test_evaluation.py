@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 import evaluator.experiment.evaluation
-import evaluator.experiment.run_trial
 from evaluator.analysis.leaderboard import leaderboard
-from evaluator.data.dataset import Splits, open_splits
+from evaluator.data.dataset import open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.experiment import estimate
 from evaluator.experiment.estimate import (
@@ -37,8 +36,8 @@ from evaluator.training.device import device_name
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.scoring import Scorer
 from evaluator.training.trainer import ZEWDPCTrainer
-from evaluator.worker.supervisor import Limits, Outcome
-from evaluator.worker.vault import LabelVault
+from evaluator.worker.outcome import Outcome
+from evaluator.worker.runner import SubprocessRunner, TrialInputs
 
 
 class CountingScorer(Scorer):
@@ -113,7 +112,7 @@ def evaluation(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return Purchase(record)
 
     monkeypatch.setattr(evaluator.experiment.evaluation, "buy", buy_at_once)
-    return Evaluation(plan, tmp_path / "out", scorer, Limits(), progress=False)
+    return Evaluation(plan, tmp_path / "out", scorer, SubprocessRunner(), progress=False)
 
 
 def test_equal_purchases_are_trained_once(evaluation: Evaluation) -> None:
@@ -229,45 +228,37 @@ NOTES = {
 }
 
 
-def buy_first_rows(
-    _: Path, splits: Splits, pair: Pair, vault: LabelVault, *_1: object, **_2: object
-) -> Outcome:
-    """In the place of `run_submission`."""
-    vault.open = True
-    for row in range(pair.budget):
-        vault.purchase(row)
-    return Outcome(notes=NOTES)
+@dataclass(frozen=True)
+class FirstRowsRunner(SubprocessRunner):
+    """Buys the first rows, in no process."""
+
+    def run(self, submission: Path, trial: TrialInputs) -> Outcome:
+        trial.vault.open = True
+        for row in range(trial.pair.budget):
+            trial.vault.purchase(row)
+        return Outcome(notes=NOTES)
 
 
-def test_every_purchase_says_on_what_machine_it_was_made(
-    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_purchase_says_on_what_machine_it_was_made(evaluation: Evaluation) -> None:
     """What a submission gets done in its minutes depends on it."""
-    monkeypatch.setattr(evaluator.experiment.run_trial, "run_submission", buy_first_rows)
     for trial in (next(evaluation.plan.purchases()), next(evaluation.plan.reference_trials("all"))):
-        made = buy(trial, evaluation.plan, evaluation.out, Limits(), lambda *_: None)
+        made = buy(trial, evaluation.plan, evaluation.out, FirstRowsRunner(), lambda *_: None)
         assert made.record.device.endswith(device_name("cpu").rpartition(", ")[0])
 
 
-def test_what_a_killed_run_left_in_the_vault_is_not_read(
-    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_killed_run_left_in_the_vault_is_not_read(evaluation: Evaluation) -> None:
     """A machine that lost power can leave anything there, and the labels are bought again."""
-    monkeypatch.setattr(evaluator.experiment.run_trial, "run_submission", buy_first_rows)
     trial = next(evaluation.plan.purchases())
     left = evaluation.out / "vault" / f"{trial.identity}.jsonl"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"\0\0\0\n" + b'{"index": 9, "time": 0}\n')
-    buy(trial, evaluation.plan, evaluation.out, Limits(), lambda *_: None)
+    buy(trial, evaluation.plan, evaluation.out, FirstRowsRunner(), lambda *_: None)
     assert [record["index"] for record in Journal(left).records] == [0, 1, 2, 3, 4]
 
 
-def test_the_report_reads_the_notes_that_the_judge_kept(
-    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(evaluator.experiment.run_trial, "run_submission", buy_first_rows)
+def test_the_report_reads_the_notes_that_the_judge_kept(evaluation: Evaluation) -> None:
     trial = next(evaluation.plan.purchases())
-    buy(trial, evaluation.plan, evaluation.out, Limits(), lambda *_: None)
+    buy(trial, evaluation.plan, evaluation.out, FirstRowsRunner(), lambda *_: None)
     assert read_notes([evaluation.out], trial.identity, [0, 1], 3) == (NOTES, "")
 
 

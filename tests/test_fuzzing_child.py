@@ -17,16 +17,19 @@ from hypothesis import strategies as st
 
 from evaluator.errors import ZEWDPCRuntimeError
 from evaluator.worker.contract import METHODS, Contract
-from evaluator.worker.process_tree import ProcessTree
-from evaluator.worker.protocol import HEADER, Channel, ChannelClosedError
-from evaluator.worker.response_validation import (
+from evaluator.worker.outcome import (
+    Limits,
+    Outcome,
+    TrialFailedError,
     check_claim,
     check_notes,
     check_predictions,
     read_claim,
 )
+from evaluator.worker.process_tree import ProcessTree
+from evaluator.worker.protocol import HEADER, Channel, ChannelClosedError
 from evaluator.worker.runner import _refusal
-from evaluator.worker.supervisor import Limits, Outcome, TrialFailedError, Watch
+from evaluator.worker.supervisor import Supervisor
 from evaluator.worker.vault import LabelVault
 from tests.fuzz import BOUNDED, FEW, JSON, tried
 
@@ -123,7 +126,9 @@ def purchase_phase(tree: ProcessTree, messages: list[Any], payload: bytes = b"")
             theirs.sendall(framed(json.dumps(message).encode(), payload))
         vault = LabelVault(LABELS, 2)
         vault.open = True
-        watch = Watch(tree, Channel(ours), vault, Limits(), Outcome(), lambda phase, share: None)
+        watch = Supervisor(
+            tree, Channel(ours), vault, Limits(), Outcome(), lambda phase, share: None
+        )
         ended, failed = tried(lambda: watch.run_phase("purchase", 60, {}), TrialFailedError)
         ours.shutdown(socket.SHUT_WR)
         said = [body["type"] for body, _ in until_closed(Channel(theirs))]
@@ -177,12 +182,12 @@ def test_any_first_message_that_is_not_ready_is_an_error_in_words(message: dict[
     assert str(refusal).startswith("run.py ")
 
 
-DESCRIBED = st.dictionaries(st.sampled_from(["class_name", "missing", "spellings"]), JSON)
+DESCRIBED = st.dictionaries(st.sampled_from(["class_name", "missing", "arg_names"]), JSON)
 
 
 @BOUNDED
 @given(JSON | DESCRIBED)
-@example({"missing": 5, "spellings": 5})
+@example({"missing": 5, "arg_names": 5})
 def test_any_description_of_a_class_is_a_contract(described: Any) -> None:
     contract = Contract.from_message(described)
     assert set(contract.missing) <= set(METHODS)

@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,9 @@ from evaluator.experiment.run_trial import log_of
 from evaluator.records.journal import Record, read_records
 from evaluator.records.trial import Pair
 from evaluator.training.scoring import Scorer
-from evaluator.worker.bubblewrap import Sandbox
 from evaluator.worker.capped_log import FIRST, LAST
-from evaluator.worker.runner import last_lines
-from evaluator.worker.supervisor import Limits
+from evaluator.worker.outcome import Limits
+from evaluator.worker.runner import BubblewrapRunner, SubprocessRunner, last_lines
 from tests.submissions import left_running, skip_without_bubblewrap, write_submission
 
 BUDGET = 5
@@ -219,7 +218,7 @@ ROWS: dict[str, Row] = {
     "every file closed": Row(
         {"purchase": "os.closerange(0, 256); time.sleep(600)"},
         "crashed",
-        "purchase: .* closed its line to the judge and went on",
+        "purchase: .* closed its connection to the evaluator but kept running",
     ),
     "the line closed": Row(
         {"purchase": f"{LINE}.close()"}, "crashed", "purchase: .* ended with exit code 1"
@@ -536,11 +535,16 @@ def judge(folder: Path, splits: Splits, out: Path, row: Row) -> tuple[Record, Pa
         pipelines=(),
         conditions=folder.name,
     )
+    runner = (
+        BubblewrapRunner(row.limits, hidden=(splits.root, out))
+        if row.isolated
+        else SubprocessRunner(row.limits)
+    )
     evaluation = Evaluation(
         plan,
         out,
         Scorer(splits, weights="none", device="cpu"),
-        replace(row.limits, sandbox=Sandbox((splits.root, out)) if row.isolated else None),
+        runner,
         progress=False,
     )
     evaluation.run()

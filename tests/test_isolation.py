@@ -15,11 +15,21 @@ import pytest
 from evaluator.data.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.records.trial import Pair
-from evaluator.worker.bubblewrap import Sandbox
-from evaluator.worker.cpu_affinity import own_cores
-from evaluator.worker.response_validation import check_notes, check_predictions
-from evaluator.worker.runner import last_lines, preflight, run_submission
-from evaluator.worker.supervisor import Limits, Outcome, TrialFailedError
+from evaluator.worker.cpu_affinity import reserve_cores
+from evaluator.worker.outcome import (
+    Limits,
+    Outcome,
+    TrialFailedError,
+    check_notes,
+    check_predictions,
+)
+from evaluator.worker.runner import (
+    BubblewrapRunner,
+    Runner,
+    SubprocessRunner,
+    TrialInputs,
+    last_lines,
+)
 from evaluator.worker.vault import LabelVault
 from tests.submissions import left_running, skip_without_bubblewrap, write_submission
 
@@ -35,7 +45,7 @@ class Run:
     told: list[int] = field(default_factory=list)
 
 
-Runner = Callable[..., Run]
+Go = Callable[..., Run]
 
 
 @pytest.fixture(scope="module")
@@ -44,32 +54,33 @@ def splits(squares: Path) -> Splits:
 
 
 @pytest.fixture
-def run(splits: Splits, tmp_path: Path) -> Runner:
+def run(splits: Splits, tmp_path: Path) -> Go:
     def go(
         source: str | None = None,
         *,
         seconds: float = 60,
         limits: Limits | None = None,
+        runner: Runner | None = None,
         **places: str,
     ) -> Run:
         told: list[int] = []
         vault = LabelVault(splits.unlabelled.labels, BUDGET, told.append)
-        outcome = run_submission(
-            write_submission(tmp_path / "submission", source, **places),
+        trial = TrialInputs(
             splits,
             Pair(BUDGET, seconds / 60),
             vault,
             tmp_path / "logs" / "trial.log",
             arguments={"strategy": None, "seed": 3},
-            limits=limits,
         )
+        submission = write_submission(tmp_path / "submission", source, **places)
+        outcome = (runner or SubprocessRunner(limits or Limits())).run(submission, trial)
         assert left_running() == [], "a process was left behind"
         return Run(outcome, vault, tmp_path / "logs" / "trial.log", told)
 
     return go
 
 
-def test_a_well_behaved_submission(run: Runner) -> None:
+def test_a_well_behaved_submission(run: Go) -> None:
     result = run(after_purchase="print('bought with seed', self.seed)")
     assert (result.outcome.status, result.outcome.reason) == ("ok", "")
     assert list(result.vault.purchased) == result.told == [0, 1, 2, 3, 4]
@@ -113,7 +124,7 @@ MISBEHAVIOUR: dict[str, tuple[dict[str, str], str, str]] = {
 
 
 @pytest.mark.parametrize("case", MISBEHAVIOUR)
-def test_misbehaviour_is_told_apart(case: str, run: Runner) -> None:
+def test_misbehaviour_is_told_apart(case: str, run: Go) -> None:
     places, status, words = MISBEHAVIOUR[case]
     result = run(**places)
     assert result.outcome.status == status, result.outcome.reason
@@ -147,13 +158,13 @@ def test_a_dtype_is_never_parsed(dtype: object) -> None:
     assert failed.value.status == "bad_output"
 
 
-def test_big_endian_predictions_are_the_numbers_they_are(run: Runner) -> None:
+def test_big_endian_predictions_are_the_numbers_they_are(run: Go) -> None:
     result = run(prediction="predictions = predictions.astype('>f4') + 1")
     assert result.outcome.predictions is not None, result.outcome.reason
     assert result.outcome.predictions.min() == 1
 
 
-def test_a_dead_leader_is_not_taken_for_a_slow_one(run: Runner) -> None:
+def test_a_dead_leader_is_not_taken_for_a_slow_one(run: Go) -> None:
     started = time.monotonic()
     result = run(
         purchase="""
@@ -169,11 +180,11 @@ def test_a_dead_leader_is_not_taken_for_a_slow_one(run: Runner) -> None:
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_two_purchases_side_by_side_run_on_other_cores(
-    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where no other run holds a core
     everywhere = os.sched_getaffinity(0)
-    with own_cores(1):  # of another evaluation
+    with reserve_cores(1):  # of another evaluation
         taken = os.sched_getaffinity(0)
         os.sched_setaffinity(0, everywhere)
         result = run(limits=Limits(cpus=1), pre_training="print(os.sched_getaffinity(0))")
@@ -183,7 +194,7 @@ def test_two_purchases_side_by_side_run_on_other_cores(
     assert int(ran_on[1]) in everywhere - taken
 
 
-def test_a_reader_who_does_not_read_runs_out_of_time(run: Runner) -> None:
+def test_a_reader_who_does_not_read_runs_out_of_time(run: Go) -> None:
     result = run(
         seconds=3,
         purchase="""
@@ -196,7 +207,7 @@ def test_a_reader_who_does_not_read_runs_out_of_time(run: Runner) -> None:
     assert sum(result.outcome.seconds.values()) < 6
 
 
-def test_a_submission_with_an_evaluator_of_its_own(run: Runner, tmp_path: Path) -> None:
+def test_a_submission_with_an_evaluator_of_its_own(run: Go, tmp_path: Path) -> None:
     folder = tmp_path / "submission"
     (folder / "evaluator").mkdir(parents=True)
     (folder / "evaluator" / "__init__.py").write_text("raise RuntimeError('the old kit')")
@@ -216,7 +227,7 @@ def test_a_submission_with_an_evaluator_of_its_own(run: Runner, tmp_path: Path) 
     ],
 )
 def test_the_house_lends_a_foreign_submission_nothing(
-    path: str, at_import: str, run: Runner, monkeypatch: pytest.MonkeyPatch
+    path: str, at_import: str, run: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", path)
     result = run(at_import=at_import)
@@ -226,12 +237,12 @@ def test_the_house_lends_a_foreign_submission_nothing(
 
 @pytest.mark.parametrize(("method", "isolated"), [("spawn", False), ("forkserver", True)])
 def test_worker_processes_that_start_anew_find_the_submission_and_the_data_sets(
-    method: str, isolated: bool, run: Runner, splits: Splits
+    method: str, isolated: bool, run: Go, splits: Splits
 ) -> None:
     if isolated:
         skip_without_bubblewrap()
     result = run(
-        limits=Limits(sandbox=Sandbox((splits.root,)) if isolated else None),
+        runner=BubblewrapRunner(hidden=(splits.root,)) if isolated else None,
         at_import="def count(dataset):\n    return len(dataset)",
         purchase=f"""
             import multiprocessing
@@ -243,7 +254,7 @@ def test_worker_processes_that_start_anew_find_the_submission_and_the_data_sets(
     assert "counted [40]" in result.log.read_text()
 
 
-def test_torch_reads_the_data_sets_in_parts_and_by_workers(run: Runner) -> None:
+def test_torch_reads_the_data_sets_in_parts_and_by_workers(run: Go) -> None:
     result = run(
         pre_training="""
             from torch.utils.data import ConcatDataset, DataLoader, random_split
@@ -258,7 +269,7 @@ def test_torch_reads_the_data_sets_in_parts_and_by_workers(run: Runner) -> None:
 
 @pytest.mark.parametrize("cpus", [1, 2])
 def test_the_cpu_limit_is_known_before_threads_are_counted(
-    cpus: int, run: Runner, monkeypatch: pytest.MonkeyPatch
+    cpus: int, run: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # it would decide alone
     result = run(
@@ -268,7 +279,7 @@ def test_the_cpu_limit_is_known_before_threads_are_counted(
     assert last_lines(result.log).strip() == str(allowed)
 
 
-def test_the_deadline_is_hard(run: Runner) -> None:
+def test_the_deadline_is_hard(run: Go) -> None:
     started = time.monotonic()
     result = run(
         seconds=2,
@@ -284,7 +295,7 @@ def test_the_deadline_is_hard(run: Runner) -> None:
     assert time.monotonic() - started < 60
 
 
-def test_the_two_phases_share_one_clock_that_the_child_cannot_turn_back(run: Runner) -> None:
+def test_the_two_phases_share_one_clock_that_the_child_cannot_turn_back(run: Go) -> None:
     result = run(
         seconds=4,
         pre_training="time.sleep(2.5); time.time = lambda: 0.0",
@@ -296,7 +307,7 @@ def test_the_two_phases_share_one_clock_that_the_child_cannot_turn_back(run: Run
     assert 0 < left < 1.5
 
 
-def test_over_budget_caught_goes_on_and_is_counted(run: Runner) -> None:
+def test_over_budget_caught_goes_on_and_is_counted(run: Go) -> None:
     result = run(
         after_purchase="""
             for i in (30, 31):
@@ -312,7 +323,7 @@ def test_over_budget_caught_goes_on_and_is_counted(run: Runner) -> None:
     assert result.log.read_text().count("OutOfBudgetError") == 2
 
 
-def test_buying_an_index_again_is_free_and_answers_the_same(run: Runner) -> None:
+def test_buying_an_index_again_is_free_and_answers_the_same(run: Go) -> None:
     result = run(
         purchase="""
             first = unlabelled_dataset.purchase_label(np.int64(1))
@@ -323,7 +334,7 @@ def test_buying_an_index_again_is_free_and_answers_the_same(run: Runner) -> None
     assert list(result.vault.purchased) == [1, 0, 2, 3, 4]
 
 
-def test_a_returned_dict_that_disagrees_is_warned_of_and_ignored(run: Runner) -> None:
+def test_a_returned_dict_that_disagrees_is_warned_of_and_ignored(run: Go) -> None:
     result = run(after_purchase="bought = {i: [1, 1, 1] for i in range(3, 12)}")
     assert result.outcome.status == "ok"
     assert list(result.vault.purchased) == [0, 1, 2, 3, 4]
@@ -333,7 +344,7 @@ def test_a_returned_dict_that_disagrees_is_warned_of_and_ignored(run: Runner) ->
     )
 
 
-def test_too_much_memory_in_the_whole_tree(run: Runner) -> None:
+def test_too_much_memory_in_the_whole_tree(run: Go) -> None:
     result = run(
         limits=Limits(memory=500 * 2**20),
         pre_training="""
@@ -348,14 +359,14 @@ def test_too_much_memory_in_the_whole_tree(run: Runner) -> None:
     assert result.outcome.peak_memory > 500 * 2**20
 
 
-def test_memory_is_weighed_however_short_a_phase(run: Runner) -> None:
+def test_memory_is_weighed_however_short_a_phase(run: Go) -> None:
     result = run(limits=Limits(memory=300 * 2**20), pre_training="self.kept = b'1' * (400 * 2**20)")
     assert result.outcome.status == "out_of_memory"
     assert result.outcome.reason.startswith("pre_training: ")
     assert 400 * 2**20 < result.outcome.peak_memory < 700 * 2**20
 
 
-def test_mapped_files_are_not_private_memory(run: Runner, tmp_path: Path) -> None:
+def test_mapped_files_are_not_private_memory(run: Go, tmp_path: Path) -> None:
     big = tmp_path / "big.bin"
     big.write_bytes(os.urandom(2**20) * 600)
     result = run(
@@ -365,7 +376,7 @@ def test_mapped_files_are_not_private_memory(run: Runner, tmp_path: Path) -> Non
     assert result.outcome.status == "ok", result.outcome.reason
 
 
-def test_a_process_left_running_is_killed_even_when_it_hides(run: Runner, tmp_path: Path) -> None:
+def test_a_process_left_running_is_killed_even_when_it_hides(run: Go, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     result = run(
         after_purchase=f"""
@@ -384,13 +395,13 @@ def test_a_process_left_running_is_killed_even_when_it_hides(run: Runner, tmp_pa
     assert not psutil.pid_exists(int(pid_file.read_text()))
 
 
-def test_each_purchase_is_recorded_before_it_is_answered(run: Runner) -> None:
+def test_each_purchase_is_recorded_before_it_is_answered(run: Go) -> None:
     result = run(purchase="unlabelled_dataset.purchase_label(7); os._exit(1)")
     assert result.outcome.status == "crashed"
     assert result.told == [7]
 
 
-def test_the_kits_spelling_of_the_arguments_is_understood(run: Runner) -> None:
+def test_the_kits_spelling_of_the_arguments_is_understood(run: Go) -> None:
     result = run(
         """
 import numpy as np
@@ -407,7 +418,7 @@ class ZEWDPCBaseRun:
     assert len(result.vault.purchased) == BUDGET
 
 
-def test_a_parameter_nobody_knows_is_named(run: Runner) -> None:
+def test_a_parameter_nobody_knows_is_named(run: Go) -> None:
     result = run(
         """
 class ZEWDPCBaseRun:
@@ -434,7 +445,7 @@ PREFLIGHT = {
 def test_what_cannot_run_is_refused_before_anything_runs(case: str, tmp_path: Path) -> None:
     source, arguments, words = PREFLIGHT[case]
     with pytest.raises(ConfigurationError, match=words):
-        preflight(write_submission(tmp_path, source), [arguments])
+        SubprocessRunner().preflight(write_submission(tmp_path, source), [arguments])
 
 
 HUNGRY = {
@@ -456,7 +467,7 @@ def test_the_look_before_anything_runs_is_watched_too(case: str, tmp_path: Path)
     code, limits, words = HUNGRY[case]
     submission = write_submission(tmp_path, f"import os, subprocess, time\n{code}\ntime.sleep(600)")
     with pytest.raises(ConfigurationError, match=f"start-up: .*{words}"):
-        preflight(submission, [{}], replace(limits, start_up=20))
+        SubprocessRunner(replace(limits, start_up=20)).preflight(submission, [{}])
     assert left_running() == []
 
 
@@ -466,8 +477,9 @@ class ZEWDPCBaseRun:
     def __init__(self, strategy):
         raise ValueError(f"{strategy!r} is none of mine; did you mean 'entropy'?")
 """
+    submission = write_submission(tmp_path, source)
     with pytest.raises(ConfigurationError) as caught:
-        preflight(write_submission(tmp_path, source), [{"strategy": "entrpy"}])
+        SubprocessRunner().preflight(submission, [{"strategy": "entrpy"}])
     (line,) = str(caught.value).splitlines()
     assert line.endswith(
         "refuses: 'entrpy' is none of mine; did you mean 'entropy'? (run.py, line 4)"
@@ -476,7 +488,7 @@ class ZEWDPCBaseRun:
 
 def test_preflight_without_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"Give the path of a run\.py"):
-        preflight(tmp_path / "run.py", [])
+        SubprocessRunner().preflight(tmp_path / "run.py", [])
 
 
 # What a submission may say of its purchases, and what is kept of it; 1 and 2 were bought.
@@ -498,7 +510,7 @@ def test_notes_are_kept_as_far_as_they_make_sense(said: object, kept: object) ->
     assert told == kept
 
 
-def test_notes_reach_the_judge(run: Runner) -> None:
+def test_notes_reach_the_judge(run: Go) -> None:
     notes = "self.purchase_notes = {i: {'round': 1, 'probabilities': [0.25] * 3} for i in bought}"
     outcome = run(after_purchase=notes).outcome
     assert outcome.status == "ok"
@@ -506,7 +518,7 @@ def test_notes_reach_the_judge(run: Runner) -> None:
 
 
 @pytest.mark.parametrize("notes", ["[1, 2]", "{'a': 1}", "{0: {'probabilities': object()}}"])
-def test_notes_that_are_none_end_nothing(notes: str, run: Runner) -> None:
+def test_notes_that_are_none_end_nothing(notes: str, run: Go) -> None:
     ran = run(after_purchase=f"self.purchase_notes = {notes}")
     assert ran.outcome.status == "ok"
     assert ran.outcome.notes is None

@@ -16,7 +16,7 @@ from evaluator.experiment.plan import Plan
 from evaluator.records.trial import Pair
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.scoring import Scorer
-from evaluator.worker.supervisor import Limits
+from evaluator.worker.runner import SubprocessRunner
 
 QUICK = PIPELINES["quick"]
 SCORES = {"none": 0.2, "random": 0.4, "entropy": 0.5, "all": 0.8}
@@ -37,7 +37,7 @@ def evaluation(squares: Path, tmp_path: Path) -> Evaluation:
         training_seeds=1,
         pipelines=(QUICK,),
     )
-    return Evaluation(plan, tmp_path / "out", Scorer(splits, weights="none"), Limits())
+    return Evaluation(plan, tmp_path / "out", Scorer(splits, weights="none"), SubprocessRunner())
 
 
 def pretend(

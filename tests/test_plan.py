@@ -27,7 +27,7 @@ from evaluator.experiment.plan import (
 from evaluator.records.trial import REFERENCES, Pair, Trial
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.scoring import Scorer
-from evaluator.worker.supervisor import Limits
+from evaluator.worker.runner import SubprocessRunner
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_reference_trials_know_no_pair_and_all_has_fewer_seeds(plan: Plan) -> No
 
 def test_estimate_seconds_counts_images_epochs_and_start(plan: Plan, tmp_path: Path) -> None:
     quick = PIPELINES["quick"]
-    evaluation = Evaluation(plan, tmp_path, Scorer(plan.splits, weights="none"), Limits())
+    evaluation = Evaluation(plan, tmp_path, Scorer(plan.splits, weights="none"), SubprocessRunner())
     (trial,) = plan.reference_trials("all")
     free = [(one, None) for one in plan.reference_trials("none")]
     images = 64 * quick.epochs_for(2) + len(plan.splits.validation) / 3  # 24 + 40 in two batches

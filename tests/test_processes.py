@@ -13,10 +13,9 @@ import psutil
 import pytest
 
 from evaluator.worker import memory
-from evaluator.worker.memory import private_memory, resident_memory
+from evaluator.worker.memory import Shared, existing, private_memory, resident_memory
 from evaluator.worker.orphan_killer import members
-from evaluator.worker.process_tree import ProcessTree, number_inside, task_limit
-from evaluator.worker.shared_memory import Shared, existing
+from evaluator.worker.process_tree import ProcessTree, namespace_pid, task_limit
 from tests.submissions import left_running
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -70,7 +69,7 @@ def test_workers_in_other_sessions_do_not_outlive_a_killed_judge(tmp_path: Path)
     )
     wait_for(lambda: told.exists() and told.read_text())
     family = psutil.Process(judge.pid).children(recursive=True)
-    assert len(family) == 3, "the leader, its worker, the guardian"
+    assert len(family) == 3, "the leader, its worker, the orphan killer"
     worker = int(told.read_text())
     assert os.getsid(worker) == worker
     judge.send_signal(signal.SIGKILL)
@@ -78,7 +77,7 @@ def test_workers_in_other_sessions_do_not_outlive_a_killed_judge(tmp_path: Path)
     wait_for(lambda: all(gone(process.pid) for process in family))
 
 
-def test_a_tree_that_was_ended_leaves_no_guardian(tmp_path: Path) -> None:
+def test_a_tree_that_was_ended_leaves_no_orphan_killer(tmp_path: Path) -> None:
     tree = planted("import time; time.sleep(600)", tmp_path)
     assert [process.pid for process in tree.members()] == [tree.leader.pid]
     assert tree.kill() == 0
@@ -119,12 +118,12 @@ def test_a_process_whose_first_thread_ended_is_counted_and_weighed(tmp_path: Pat
         tree.kill()
 
 
-def test_the_guardian_knows_a_process_whose_first_thread_ended() -> None:
-    mark = f"FAMILY={os.getpid()}"
-    hoarder = subprocess.Popen([sys.executable, "-c", HOARDER], env=dict([mark.split("=")]))
+def test_the_orphan_killer_knows_a_process_whose_first_thread_ended() -> None:
+    tag = f"TREE={os.getpid()}"
+    hoarder = subprocess.Popen([sys.executable, "-c", HOARDER], env=dict([tag.split("=")]))
     try:
         wait_for(lambda: psutil.Process(hoarder.pid).status() == psutil.STATUS_ZOMBIE)
-        assert members(mark.encode()) == [hoarder.pid]
+        assert members(tag.encode()) == [hoarder.pid]
     finally:
         hoarder.kill()
         hoarder.wait()
@@ -136,7 +135,7 @@ def test_a_process_cannot_number_itself_by_its_name(numbers: str) -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", named], stdin=pipe) as process:
         wait_for(lambda: b"NSpid" in Path(f"/proc/{process.pid}/comm").read_bytes())
-        assert number_inside(process.pid) == 0
+        assert namespace_pid(process.pid) == 0
         process.kill()
 
 

@@ -27,7 +27,7 @@ from evaluator.records.journal import Journal, Record
 from evaluator.records.trial import Pair, Trial
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.scoring import Scorer
-from evaluator.worker.supervisor import Limits
+from evaluator.worker.runner import SubprocessRunner
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (requirements-cluster.txt)")
 pytestmark = pytest.mark.slow
@@ -96,7 +96,9 @@ def evaluation(
         pipelines=(SHORT,),
     )
     plan = replace(plan, **changes)
-    return Evaluation(plan, folder / out, Scorer(splits, weights="none"), Limits(), progress=False)
+    return Evaluation(
+        plan, folder / out, Scorer(splits, weights="none"), SubprocessRunner(), progress=False
+    )
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -31,9 +31,9 @@ from evaluator.worker.bubblewrap import (
     _what_forbids,
     require,
 )
-from evaluator.worker.process_tree import number_inside
-from evaluator.worker.runner import preflight, run_submission
-from evaluator.worker.supervisor import Limits, Outcome
+from evaluator.worker.outcome import Limits, Outcome
+from evaluator.worker.process_tree import namespace_pid
+from evaluator.worker.runner import BubblewrapRunner, SubprocessRunner, TrialInputs
 from evaluator.worker.vault import LabelVault
 from tests.conftest import SIZES, write_split
 from tests.submissions import left_running, write_submission
@@ -139,20 +139,18 @@ class World:
     log: Path
 
     @property
-    def sandbox(self) -> Sandbox:
-        return Sandbox((self.splits.root, self.folder / "results"))
+    def hidden(self) -> tuple[Path, ...]:
+        return self.splits.root, self.folder / "results"
 
     def run(
         self, *, isolated: bool = True, seconds: float = 300, limits: Limits | None = None, **places
     ) -> Outcome:
-        outcome = run_submission(
-            write_submission(self.folder, **places),
-            self.splits,
-            Pair(BUDGET, seconds / 60),
-            self.vault,
-            self.log,
-            limits=replace(limits or Limits(), sandbox=self.sandbox if isolated else None),
+        limits = limits or Limits()
+        runner = (
+            BubblewrapRunner(limits, hidden=self.hidden) if isolated else SubprocessRunner(limits)
         )
+        trial = TrialInputs(self.splits, Pair(BUDGET, seconds / 60), self.vault, self.log)
+        outcome = runner.run(write_submission(self.folder, **places), trial)
         assert left_running() == [], "a process was left behind"
         return outcome
 
@@ -321,7 +319,7 @@ def test_a_preflight_is_isolated_as_well(permitted: None, world: World) -> None:
     guarded = "open(os.path.join(os.path.dirname(__file__), 'was-here'), 'w')"
     submission = write_submission(world.folder, at_import=guarded)
     with pytest.raises(ConfigurationError, match="Read-only file system"):
-        preflight(submission, [{}], Limits(sandbox=world.sandbox))
+        BubblewrapRunner(hidden=world.hidden).preflight(submission, [{}])
     assert not (world.folder / "was-here").exists()
 
 
@@ -392,8 +390,8 @@ def test_isolated_and_plain_trials_are_never_one(
 
 
 def test_numbers_inside_are_those_of_sandboxes_only() -> None:
-    assert number_inside(os.getpid()) == 0
-    assert number_inside(2**22 + 1) == 0
+    assert namespace_pid(os.getpid()) == 0
+    assert namespace_pid(2**22 + 1) == 0
 
 
 # What stands where: shown and hidden folders, and which of them is bound or covered.

@@ -29,8 +29,8 @@ from evaluator.checks.validate import LIMITS, validate
 from evaluator.errors import ConfigurationError
 from evaluator.records.trial import Pair, Status
 from evaluator.worker.contract import Contract, bind, describe
-from evaluator.worker.runner import contract_of
-from evaluator.worker.supervisor import Outcome
+from evaluator.worker.outcome import Outcome
+from evaluator.worker.runner import SubprocessRunner
 from evaluator.worker.worker import import_run
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -159,12 +159,12 @@ def test_import_run_refuses_the_name_of_another_module(
     assert NAMES[name] in str(caught.value)
 
 
-def test_contract_of_checks_the_name_of_the_file_first(tmp_path: Path) -> None:
+def test_preflight_checks_the_name_of_the_file_first(tmp_path: Path) -> None:
     submission = write_submission(tmp_path).rename(tmp_path / "numpy.py")
     with pytest.raises(ConfigurationError, match=r"finds another module than numpy\.py"):
-        contract_of(submission, {})
+        SubprocessRunner().preflight(submission, [{}])
     submission = submission.rename(tmp_path / "baseline-v2.py")
-    assert contract_of(submission, {}).class_name == "Mine"
+    assert SubprocessRunner().preflight(submission, [{}]).contract.class_name == "Mine"
 
 
 def test_validate_stops_at_a_run_that_fails(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_validate_stops_at_a_run_that_fails(tmp_path: Path) -> None:
 
 
 GOOD = DryRun(
-    spelling="page",
+    arg_names="page",
     pair=Pair(4, 0.5),
     outcome=Outcome(
         seconds={"pre_training": 4.0, "purchase": 6.0, "prediction": 1.0},
@@ -253,7 +253,7 @@ def test_contract_checks_single_rule(case: str) -> None:
     [((1, 2, 3, 9), "2 of 5 only one"), ((1, 2, 3, 7, 9), "1 of 5"), ((1, 2, 3), "1 of 4")],
 )
 def test_contract_checks_compare_runs_of_one_seed(purchased: tuple[int, ...], words: str) -> None:
-    other = replace(GOOD, spelling="kit", purchased=purchased)
+    other = replace(GOOD, arg_names="kit", purchased=purchased)
     (found,) = (c for c in contract_checks(BOTH, [GOOD, other], LIMITS) if c.name == "same seed")
     assert (found.status, words in found.detail) == ("warn", True), found.detail
 
@@ -262,7 +262,7 @@ def test_contract_checks_compare_runs_of_one_seed(purchased: tuple[int, ...], wo
 def test_contract_checks_second_run_counts(case: str) -> None:
     changes, of_the_outcome, name, status, words = RULES[case]
     outcome = replace(GOOD.outcome, **of_the_outcome)
-    other = replace(GOOD, spelling="kit", outcome=outcome, **changes)
+    other = replace(GOOD, arg_names="kit", outcome=outcome, **changes)
     checks = {check.name: check for check in contract_checks(BOTH, [GOOD, other], LIMITS)}
     assert (checks[name].status, words in checks[name].detail) == (status, True), checks[name]
     if name in ("returned", "purchases"):
@@ -276,8 +276,8 @@ def test_contract_checks_of_a_failed_run_say_why() -> None:
 
 
 def test_contract_checks_warn_of_the_kits_spelling_alone() -> None:
-    kit = replace(GOOD, spelling="kit")
-    found = contract_checks(replace(BOTH, spellings=("kit",)), [kit, kit], LIMITS)[0]
+    kit = replace(GOOD, arg_names="kit")
+    found = contract_checks(replace(BOTH, arg_names=("kit",)), [kit, kit], LIMITS)[0]
     assert (found.name, found.status) == ("arguments", "warn")
     assert "ran as purchase_budget/compute_budget; the challenge's page says" in found.detail
 
@@ -355,8 +355,9 @@ def test_describe_names_missing_phases_and_spellings() -> None:
     assert len(Contract.from_message("nonsense").missing) == 3
 
 
-def test_contract_of_this_submission() -> None:
-    contract = contract_of(HOUSE / "run.py", {"strategy": "random", "seed": 0})
+def test_preflight_contract_of_this_submission() -> None:
+    variants = [{"strategy": "random", "seed": 0}]
+    contract = SubprocessRunner().preflight(HOUSE / "run.py", variants).contract
     assert contract == Contract("ZEWDPCRun", (), ("page", "kit"))
 
 

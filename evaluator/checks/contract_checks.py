@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from evaluator.checks.check import LABELS, Check
 from evaluator.errors import ConfigurationError
 from evaluator.records.trial import Pair, Status
-from evaluator.worker.contract import METHODS, SPELLED, Contract, Spelling
-from evaluator.worker.response_validation import check_claim
-from evaluator.worker.supervisor import Limits, Outcome
+from evaluator.worker.contract import METHODS, NAMES_IN, ArgNames, Contract
+from evaluator.worker.outcome import Limits, Outcome, check_claim
 
 HEADROOM = 0.9  # of the compute budget or of the memory; a bad day takes more than this run did
 CONTRACT = "see the class in base_run.py"
@@ -77,7 +76,7 @@ class DryRun:
     log : the end of what it printed.
     """
 
-    spelling: Spelling
+    arg_names: ArgNames
     pair: Pair
     outcome: Outcome
     purchased: tuple[int, ...]
@@ -139,13 +138,13 @@ def _worst(check_of: Callable[[DryRun], Check], runs: Sequence[DryRun]) -> Check
     if worst.status == "ok" or checks.count(worst) == len(checks):
         return worst
     number = checks.index(worst)
-    where = f"run {number + 1} of {len(runs)}, as {_spelled(runs[number].spelling)}"
+    where = f"run {number + 1} of {len(runs)}, as {_spelled(runs[number].arg_names)}"
     return replace(worst, detail=f"{worst.detail} ({where})")
 
 
 def _arguments(contract: Contract, runs: Sequence[DryRun]) -> Check:
-    ran = " and as ".join(dict.fromkeys(_spelled(run.spelling) for run in runs))
-    if "page" not in contract.spellings:
+    ran = " and as ".join(dict.fromkeys(_spelled(run.arg_names) for run in runs))
+    if "page" not in contract.arg_names:
         detail = f"ran as {ran}; the challenge's page says {_spelled('page')}"
         return Check("arguments", "warn", detail, "take both spellings, as run.py does")
     return Check("arguments", "ok", f"ran as {ran}")
@@ -228,8 +227,8 @@ def _seconds(run: DryRun) -> float:
     return run.outcome.seconds["pre_training"] + run.outcome.seconds["purchase"]
 
 
-def _spelled(spelling: Spelling) -> str:
-    return "/".join(SPELLED[spelling].values())
+def _spelled(arg_names: ArgNames) -> str:
+    return "/".join(NAMES_IN[arg_names].values())
 
 
 def _hint(reason: str) -> str:

@@ -52,7 +52,7 @@ class UnlabelledPool(PlainDataset):
         return self.label(idx)
 
 
-def evaluate(root: Path, budget: int, seconds: float, spelling: str) -> None:
+def evaluate(root: Path, budget: int, seconds: float, arg_names: str) -> None:
     """The three phases, their arguments spelled as the challenge's page or its kit does.
 
     Ends the process with a message where the contract is not kept.
@@ -63,7 +63,7 @@ def evaluate(root: Path, budget: int, seconds: float, spelling: str) -> None:
     pool = UnlabelledPool(root / "unlabelled", budget)
     test = PlainDataset(root / "validation", labelled=False)
     started = time.time()
-    if spelling == "page":
+    if arg_names == "page":
         run.pre_training_phase(training, time_available=seconds, register_progress=_quiet)
         left = seconds - (time.time() - started)
         returned = run.purchase_phase(
@@ -101,9 +101,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--budget", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--spelling", choices=("page", "kit"), default="page")
+    parser.add_argument("--arg_names", choices=("page", "kit"), default="page")
     flags = parser.parse_args()
-    evaluate(flags.data, flags.budget, flags.seconds, flags.spelling)
+    evaluate(flags.data, flags.budget, flags.seconds, flags.arg_names)
 
 
 if __name__ == "__main__":

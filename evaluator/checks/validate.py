@@ -22,14 +22,15 @@ from evaluator.data.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.records.trial import Pair
 from evaluator.synthetic import RECIPES, generate
-from evaluator.worker.contract import SPELLED, Spelling
-from evaluator.worker.runner import contract_of, last_lines, run_submission
-from evaluator.worker.supervisor import Limits
+from evaluator.worker.contract import NAMES_IN, ArgNames
+from evaluator.worker.outcome import Limits
+from evaluator.worker.runner import SubprocessRunner, TrialInputs, last_lines
 from evaluator.worker.vault import LabelVault
 
 BUDGET = 10  # labels, of the 40 in the pool
 MINUTES = 0.4  # of compute, for each of the two runs
 LIMITS = Limits(start_up=120.0, prediction=60.0)
+RUNNER = SubprocessRunner(LIMITS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,7 @@ def validate(
     """Every rule of the contract, kept or broken."""
     arguments: dict[str, Any] = {"strategy": strategy, "seed": 0}
     try:
-        contract = contract_of(submission, arguments)
+        contract = RUNNER.preflight(submission, [arguments]).contract
     except ConfigurationError as error:
         return [import_check(error)]
     chosen = f"strategy {strategy}" if strategy else "as it is set; --strategy NAME tries another"
@@ -57,16 +58,17 @@ def validate(
     built = build_checks(submission.parent) if names_a_platform(submission.parent) else []
     if exit_code(checks):
         return checks + built
-    spellings = contract.spellings or ("page",)
+    conventions = contract.arg_names or ("page",)
     with tempfile.TemporaryDirectory(prefix="zewdpc-") as name:
         folder = Path(name)
         data = generate(RECIPES["debug"], folder / "debug", workers=1, progress=False)
         splits = open_splits(data, progress=False)
         runs: list[DryRun] = []
-        for spelling in (spellings[0], spellings[-1]):  # the same one again where there is one
-            print(f"Dry run with {'/'.join(SPELLED[spelling].values())} ...", file=sys.stderr)
+        # Under the same convention twice where it takes one only.
+        for arg_names in (conventions[0], conventions[-1]):
+            print(f"Dry run with {'/'.join(NAMES_IN[arg_names].values())} ...", file=sys.stderr)
             pair = Pair(BUDGET, minutes)
-            runs.append(_dry_run(submission, splits, pair, spelling, arguments, folder / "log"))
+            runs.append(_dry_run(submission, splits, pair, arg_names, arguments, folder / "log"))
             if runs[-1].outcome.status != "ok":
                 break
     return checks + contract_checks(contract, runs, LIMITS) + built
@@ -84,20 +86,13 @@ def _dry_run(
     submission: Path,
     splits: Splits,
     pair: Pair,
-    spelling: Spelling,
+    arg_names: ArgNames,
     arguments: dict[str, Any],
     log: Path,
 ) -> DryRun:
     vault = LabelVault(splits.unlabelled.labels, pair.budget)
-    outcome = run_submission(
-        submission,
-        splits,
-        pair,
-        vault,
-        log,
-        arguments=arguments,
-        spelling=spelling,
-        limits=LIMITS,
+    outcome = RUNNER.run(
+        submission, TrialInputs(splits, pair, vault, log, arguments, arg_names=arg_names)
     )
     purchased = tuple(vault.purchased)
-    return DryRun(spelling, pair, outcome, purchased, vault.refused, last_lines(log))
+    return DryRun(arg_names, pair, outcome, purchased, vault.refused, last_lines(log))

@@ -39,9 +39,9 @@ from evaluator.training.device import device_name, thread_limit
 from evaluator.training.inputs import check_images
 from evaluator.training.pipelines import PIPELINES, ROBUSTNESS_PIPELINES, Pipeline, pipeline_named
 from evaluator.training.scoring import Scorer
-from evaluator.worker.bubblewrap import Sandbox, require
-from evaluator.worker.runner import preflight
-from evaluator.worker.supervisor import Limits
+from evaluator.worker.bubblewrap import require
+from evaluator.worker.in_process import make_runner
+from evaluator.worker.outcome import Limits
 
 DATA = Path("data")
 RESULTS = Path("results")
@@ -55,8 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(words)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     try:
-        if flags.isolate:
+        if flags.runner == "bubblewrap":
             require()
+        if flags.runner == "local" and flags.engine == "ray":
+            raise ConfigurationError(
+                "local-runner-on-cluster",
+                "--runner local runs the submission in this process, and --engine ray on other "
+                "machines. Leave one of the two flags out.",
+            )
         if flags.list:
             return _list(flags)
         # A score is known by its threads: on a cluster by those of the workers.
@@ -69,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(spoken_of_the_disk(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nStopped. The same command again goes on from here.", file=sys.stderr)
+        print("\nStopped. Run the same command again to resume.", file=sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -82,8 +88,10 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
     pairs = parse_pairs(flags.pairs) if flags.pairs else ROUND_PAIRS[flags.round]
     memory = int(flags.memory * 2**30)
     variants = [{"strategy": strategy, "seed": 0} for strategy in strategies]
-    sandbox = Sandbox(_all_there_is_to_hide(flags)) if flags.isolate else None
-    preflight(flags.submission, variants, Limits(memory, sandbox=sandbox))
+    limits = Limits(memory)
+    make_runner(flags.runner, limits, _all_there_is_to_hide(flags)).preflight(
+        flags.submission, variants
+    )
     splits = _open_data(flags)
     conditions = f"round {flags.round}, {flags.memory:g} GiB"
     share = len(splits.unlabelled) / POOL
@@ -93,11 +101,10 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
     if flags.hardware == "t4":
         pairs, ratio = _scale_minutes(pairs, flags)
         conditions += f", minutes of a T4 / {ratio:.3g}"
-    if flags.isolate:
-        conditions += ", isolated"
+    conditions += {"bubblewrap": ", isolated", "local": ", in process"}.get(flags.runner, "")
     _check_budgets(pairs, splits)
     out = flags.out or RESULTS / splits.name
-    limits = Limits(memory, sandbox=Sandbox((splits.root, out)) if flags.isolate else None)
+    runner = make_runner(flags.runner, limits, (splits.root, out))
     plan = Plan(
         splits,
         flags.submission,
@@ -116,7 +123,7 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
             plan,
             out,
             Scorer(splits, weights=flags.weights, device=flags.device, steps=flags.steps),
-            limits,
+            runner,
             progress=not flags.quiet,
         )
         _announce(evaluation, flags)
@@ -211,9 +218,7 @@ def _run_on_ray(evaluation: Evaluation, flags: argparse.Namespace) -> None:
 
 
 def _list(flags: argparse.Namespace) -> int:
-    described = preflight(
-        flags.submission, [], Limits(sandbox=Sandbox() if flags.isolate else None)
-    )
+    described = make_runner(flags.runner).preflight(flags.submission, []).strategies
     if not _is_list_of_strategies(described):
         raise ConfigurationError(
             "no-strategy-list",

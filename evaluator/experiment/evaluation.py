@@ -25,8 +25,7 @@ from evaluator.records.trial import (
 )
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.scoring import Scorer
-from evaluator.worker.runner import last_lines
-from evaluator.worker.supervisor import Limits
+from evaluator.worker.runner import Runner, last_lines
 
 
 @dataclass
@@ -36,7 +35,7 @@ class Evaluation:
     plan: Plan
     out: Path
     scorer: Scorer
-    limits: Limits
+    runner: Runner
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -180,7 +179,7 @@ class Evaluation:
             bar.set_description(f"{trial.title}: {phase} {share:.0%}")
 
         bar.set_description(f"{trial.title}: buying")
-        return buy(trial, self.plan, self.out, self.limits, show)
+        return buy(trial, self.plan, self.out, self.runner, show)
 
     def _train(self, trial: Trial, pipeline: Pipeline, seed: int, bar: "tqdm[Any]") -> Record:
         def show(share: float) -> None:

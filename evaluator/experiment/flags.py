@@ -11,6 +11,7 @@ from evaluator.records.trial import REFERENCES, REMOVED_REFERENCE
 from evaluator.synthetic import RECIPES
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.recording import Steps
+from evaluator.worker.in_process import RUNNERS
 
 EPILOG = """examples:
   python local_evaluation.py --recipe demo --pipeline quick --strategy random entropy \\
@@ -46,9 +47,18 @@ def parser() -> argparse.ArgumentParser:
         "first)",
     )
     what.add_argument(
+        "--runner",
+        choices=RUNNERS,
+        default="subprocess",
+        help="how the submission runs (docs/isolation.md): in a process of its own (default), in a "
+        "bubblewrap sandbox, or in this process (local), for breakpoint() and print",
+    )
+    what.add_argument(
         "--isolate",
-        action="store_true",
-        help="run the submission where it sees no labels and no network (docs/isolation.md)",
+        dest="runner",
+        action="store_const",
+        const="bubblewrap",
+        help="the same as --runner bubblewrap",
     )
     what.add_argument("--list", action="store_true", help="list the submission's strategies")
     data = p.add_argument_group("on what")

@@ -191,7 +191,7 @@ def _same_code(record: Record, expected: str) -> Record:
 
 
 def _job(evaluation: Evaluation, resources: Resources) -> Job:
-    plan, splits = evaluation.plan, evaluation.plan.splits
+    plan, splits, runner = evaluation.plan, evaluation.plan.splits, evaluation.runner
     parts = {name: cast(ZEWDPCBaseDataset, getattr(splits, name)) for name in SPLITS}
     shipment = Shipment(
         splits.name,
@@ -208,7 +208,8 @@ def _job(evaluation: Evaluation, resources: Resources) -> Job:
         evaluation.scorer.weights,
         evaluation.scorer.steps,
         evaluation.scorer.device,
-        replace(evaluation.limits, cpus=resources.cpus),
+        runner.with_limits(replace(runner.limits, cpus=resources.cpus)),
+        resources.cpus,
     )
 
 

@@ -22,8 +22,8 @@ from evaluator.records.trial import Trial
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.recording import Steps
 from evaluator.training.scoring import Scorer
-from evaluator.worker.cpu_affinity import own_cores
-from evaluator.worker.supervisor import Limits
+from evaluator.worker.cpu_affinity import reserve_cores
+from evaluator.worker.runner import Runner
 from evaluator.worker.temp_dirs import private_folder
 
 FOLDERS = ("logs", "notes", "vault")  # what a purchase writes besides its record
@@ -52,7 +52,8 @@ class Job:
     weights: str
     steps: Steps
     device: str | None
-    limits: Limits  # its cpus are torch's threads, too: part of a score's configuration on a CPU
+    runner: Runner
+    cpus: int  # of a task; torch's threads, too: part of a score's configuration on a CPU
 
 
 def purchase(job: Job, trial: Trial) -> tuple[Purchase, dict[str, bytes]]:
@@ -60,15 +61,15 @@ def purchase(job: Job, trial: Trial) -> tuple[Purchase, dict[str, bytes]]:
     plan = Plan(splits=_splits_here(job.shipment), **job.plan)
     with tempfile.TemporaryDirectory(prefix="zewdpc-") as folder:
         out = Path(folder)
-        with own_cores(job.limits.cpus):
-            purchase = buy(trial, plan, out, job.limits, lambda phase, share: None)
+        with reserve_cores(job.cpus):
+            purchase = buy(trial, plan, out, job.runner, lambda phase, share: None)
         written = [path for part in FOLDERS for path in (out / part).glob("*") if path.is_file()]
         return purchase, {str(path.relative_to(out)): path.read_bytes() for path in written}
 
 
 def training(job: Job, trial: str, purchased: list[int], pipeline: Pipeline, seed: int) -> Record:
     """Train and score what a trial has bought; the record."""
-    with own_cores(job.limits.cpus):
+    with reserve_cores(job.cpus):
         return _scorer(job).score(trial, purchased, pipeline, seed).as_json()
 
 
@@ -79,7 +80,7 @@ def configurations(job: Job) -> dict[str, str]:
 
 
 def _scorer(job: Job) -> Scorer:
-    torch.set_num_threads(job.limits.cpus)
+    torch.set_num_threads(job.cpus)
     key = job.shipment.fingerprint, job.weights, job.device, job.steps
     if key not in _SCORERS:  # a worker serves many tasks; its images are resized once
         _SCORERS[key] = Scorer(

@@ -13,9 +13,8 @@ from evaluator.records.journal import Journal
 from evaluator.records.provenance import stamp
 from evaluator.records.trial import REFERENCES, PurchaseRecord, ScoreRecord, Trial
 from evaluator.training.metrics import score
-from evaluator.worker.response_validation import Notes
-from evaluator.worker.runner import run_submission
-from evaluator.worker.supervisor import Limits, Outcome
+from evaluator.worker.outcome import Notes, Outcome
+from evaluator.worker.runner import Runner, TrialInputs
 from evaluator.worker.vault import LabelVault
 
 N_TEST = 300  # images that the prediction phase sees where its predictions are not the score
@@ -32,7 +31,7 @@ class Purchase:
     own: ScoreRecord | None = None
 
 
-def buy(trial: Trial, plan: Plan, out: Path, limits: Limits, show: Show) -> Purchase:
+def buy(trial: Trial, plan: Plan, out: Path, runner: Runner, show: Show) -> Purchase:
     """Make the purchase of `trial`; its log, notes and sold labels go into folders of `out`.
 
     Raises ConfigurationError where the submission is no longer what was to be judged.
@@ -48,7 +47,8 @@ def buy(trial: Trial, plan: Plan, out: Path, limits: Limits, show: Show) -> Purc
     if trial.pair is None:
         raise ValueError(f"{trial.identity} has no budget to buy with.")
     splits = plan.splits
-    vault_file = out / "vault" / f"{trial.identity}.jsonl"
+    # Absolute, because a submission that runs in this process may change the working directory.
+    vault_file = out.resolve() / "vault" / f"{trial.identity}.jsonl"
     vault_file.unlink(missing_ok=True)  # of a run that was killed: it is bought again
     sold = Journal(vault_file)
     vault = LabelVault(
@@ -56,25 +56,24 @@ def buy(trial: Trial, plan: Plan, out: Path, limits: Limits, show: Show) -> Purc
         trial.pair.budget,
         lambda index: sold.append({"index": index, "time": time.time()}),
     )
-    outcome = run_submission(
-        plan.submission,
+    inputs = TrialInputs(
         splits,
         trial.pair,
         vault,
-        log_of(trial, out),
+        log_of(trial, out).resolve(),
         arguments={
             "strategy": None if trial.strategy == "submission" else trial.strategy,
             "seed": trial.seed,
         },
         n_test=N_TEST if plan.pipelines else len(splits.validation),
-        limits=limits,
         progress=show,
     )
+    outcome = runner.run(plan.submission, inputs)
     if outcome.notes:
         _keep_notes(out / "notes" / f"{trial.identity}.json", outcome.notes)
     own = _own_score(trial, plan, outcome, len(vault.purchased))
     return Purchase(
-        _record(trial, plan, outcome, vault, own, trusted=limits.sandbox is None),
+        _record(trial, plan, outcome, vault, own, trusted=runner.trusted),
         own if own and not plan.pipelines else None,
     )
 

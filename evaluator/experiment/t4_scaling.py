@@ -33,7 +33,7 @@ from evaluator.training.device import (
 )
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer
-from evaluator.worker.supervisor import Limits
+from evaluator.worker.outcome import Limits
 
 FILE = Path("results/calibration.json")
 LEAST_MINUTES = 0.1  # that a scaled pair still has

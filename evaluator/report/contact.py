@@ -10,7 +10,7 @@ from PIL import Image
 
 from evaluator.report.parts import Card, Gallery, Part, Text
 from evaluator.report.words import counted, listed
-from evaluator.worker.response_validation import Notes
+from evaluator.worker.outcome import Notes
 
 if TYPE_CHECKING:
     from evaluator.data.dataset import Splits

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluator.worker.response_validation import Notes, check_notes
+from evaluator.worker.outcome import Notes, check_notes
 
 LARGEST_FILE = 64 * 2**20  # bytes of a file that is read
 

@@ -10,7 +10,7 @@ from evaluator.report.canvas import Look, drawn
 from evaluator.report.charts import Curve, draw_curves
 from evaluator.report.histogram import NO_CLASS, POOL, POOL_LOOK, Labels, Purchases, rows_of
 from evaluator.report.parts import Picture, Table
-from evaluator.worker.response_validation import Notes
+from evaluator.worker.outcome import Notes
 
 PARTS = 5  # of a purchase whose rounds are not known, or too many to show
 MOST_ROUNDS = 15

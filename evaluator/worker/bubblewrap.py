@@ -1,8 +1,8 @@
-"""`--isolate`: the submission's process in a world that holds no labels, no network, no judge.
+"""`--isolate`: the submission's process in a sandbox without labels, network or evaluator.
 
-The world is made by bubblewrap (https://github.com/containers/bubblewrap): user, process, network,
-IPC and host-name namespaces of its own, and a file system put together from what is listed here.
-Every path is the same inside as outside; what is not listed does not exist inside.
+bubblewrap (https://github.com/containers/bubblewrap) gives it user, process, network, IPC and
+host-name namespaces of its own, and a file system that shows only what is listed here. Every path
+is the same inside as outside; what is not listed does not exist inside.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from evaluator.errors import ConfigurationError
 
-HOUSE = Path(__file__).resolve().parents[2]
+REPO_ROOT = Path(__file__).resolve().parents[2]
 NAMESPACES = (
     *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
     *("--cap-drop", "ALL", "--die-with-parent", "--new-session"),
@@ -78,8 +78,8 @@ class Sandbox:
         Parameters
         ----------
         submission : the folder of run.py.
-        needed : files of the judge that the child opens: its job, the decoded images.
-        scratch : an existing folder of the judge's; what is made in it becomes /tmp and `home`.
+        needed : files of the evaluator that the worker opens: its job, the decoded images.
+        scratch : an existing folder of the evaluator; subfolders of it become /tmp and `home`.
         """
         hidden = {path.resolve() for path in self.hidden if path.exists()}
         if submission in hidden:
@@ -92,7 +92,13 @@ class Sandbox:
         empty.touch()
         tmp.mkdir()
         home.mkdir()
-        shown = {*_python(), *_weights(), HOUSE / "base_run.py", HOUSE / "evaluator", submission}
+        shown = {
+            *_python(),
+            *_weights(),
+            REPO_ROOT / "base_run.py",
+            REPO_ROOT / "evaluator",
+            submission,
+        }
         shown |= {*needed, *(path for path in map(Path, SYSTEM) if path.exists())}
         return [
             *("bwrap", *NAMESPACES, "--hostname", "isolated"),
@@ -125,7 +131,7 @@ class Sandbox:
             **weights,
             **{"HOME": home, "TMPDIR": home, "USER": "submission", "LOGNAME": "submission"},
             "HF_HUB_OFFLINE": "1",
-            "PYTHONPATH": os.pathsep.join([str(HOUSE), *packages]),
+            "PYTHONPATH": os.pathsep.join([str(REPO_ROOT), *packages]),
             "PYTHONUSERBASE": site.getuserbase(),
         }
 

@@ -1,6 +1,6 @@
 """The contract as a submission's class keeps it: its phases, and the names of their arguments.
 
-The submission's process looks at the class and describes it; the judge reads the description.
+The worker inspects the class and describes it; the evaluator reads the description.
 """
 
 import inspect
@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 
 import base_run
 
-Spelling = Literal["page", "kit"]
-SPELLED: dict[Spelling, dict[str, str]] = {  # what the judge calls it: what it is called there
+ArgNames = Literal["page", "kit"]  # conventions: the challenge's page, the 2022 kit
+NAMES_IN: dict[ArgNames, dict[str, str]] = {  # the evaluator's name -> the convention's name
     "page": {"budget": "budget", "time_available": "time_available"},
     "kit": {"budget": "purchase_budget", "time_available": "compute_budget"},
 }
@@ -28,22 +28,22 @@ class Contract:
     """What a submission's class offers.
 
     missing : the phases that it does not have, or has from the bare contract only.
-    spellings : under which its purchase phase takes its arguments.
+    arg_names : under which its purchase phase takes its arguments.
     """
 
     class_name: str
     missing: tuple[str, ...]
-    spellings: tuple[Spelling, ...]
+    arg_names: tuple[ArgNames, ...]
 
     @classmethod
     def from_message(cls, described: Any) -> "Contract":
-        """What the submission's process said; whatever it did not say counts as missing."""
+        """The worker's description; whatever it leaves out counts as missing."""
         found = described if isinstance(described, dict) else {}
-        missing, spellings = found.get("missing"), found.get("spellings")
+        missing, arg_names = found.get("missing"), found.get("arg_names")
         return cls(
             str(found.get("class_name", "nothing")),
             tuple(m for m in METHODS if not isinstance(missing, list) or m in missing),
-            tuple(s for s in get_args(Spelling) if isinstance(spellings, list) and s in spellings),
+            tuple(s for s in get_args(ArgNames) if isinstance(arg_names, list) and s in arg_names),
         )
 
 
@@ -59,34 +59,36 @@ def describe(cls: Any) -> dict[str, Any]:
     return {
         "class_name": getattr(cls, "__name__", repr(cls)),
         "missing": missing,
-        "spellings": _spellings(purchase) if callable(purchase) else [],
+        "arg_names": _conventions(purchase) if callable(purchase) else [],
     }
 
 
 def bind(
-    function: Callable[..., Any], offered: Mapping[str, Any], spelling: Spelling = "page"
+    function: Callable[..., Any], offered: Mapping[str, Any], arg_names: ArgNames = "page"
 ) -> dict[str, Any]:
     """The offered arguments that `function` takes, under the names it gives them.
 
-    Where it has several names for one, it gets it once, as `spelling` says.
-    Raises TypeError naming a required parameter that the judge does not know.
+    Where it has several names for one, it gets it once, as `arg_names` says.
+    Raises TypeError naming a required parameter that the evaluator does not know.
     """
     bound = {}
     named, takes_any = _parameters(function)
     for name, parameter in named.items():
         meaning = ALIASES.get(name, name)
         if meaning in offered:
-            if parameter.default is parameter.empty or not _said_better(name, named, spelling):
+            if parameter.default is parameter.empty or not _has_preferred_name(
+                name, named, arg_names
+            ):
                 bound[name] = offered[meaning]
         elif parameter.default is parameter.empty:
             raise TypeError(
-                f"{function.__qualname__} requires a parameter {name!r}; the judge offers "
+                f"{function.__qualname__} requires a parameter {name!r}; the evaluator offers "
                 f"{', '.join(sorted({*offered, *ALIASES}))}. Rename it or give it a default."
             )
     if takes_any:
         taken = {ALIASES.get(name, name) for name in bound}
-        spelled = SPELLED[spelling]
-        bound.update({spelled.get(n, n): value for n, value in offered.items() if n not in taken})
+        preferred = NAMES_IN[arg_names]
+        bound.update({preferred.get(n, n): value for n, value in offered.items() if n not in taken})
     return bound
 
 
@@ -98,16 +100,18 @@ def _parameters(function: Callable[..., Any]) -> tuple[dict[str, inspect.Paramet
     return named, any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values())
 
 
-def _said_better(name: str, named: Mapping[str, inspect.Parameter], spelling: Spelling) -> bool:
-    """Whether another parameter has the spelling's own name for what `name` means."""
-    best = SPELLED[spelling].get(ALIASES.get(name, name), name)
+def _has_preferred_name(
+    name: str, named: Mapping[str, inspect.Parameter], arg_names: ArgNames
+) -> bool:
+    """Whether another parameter has the convention's own name for what `name` means."""
+    best = NAMES_IN[arg_names].get(ALIASES.get(name, name), name)
     return name != best and best in named
 
 
-def _spellings(purchase_phase: Callable[..., Any]) -> list[Spelling]:
+def _conventions(purchase_phase: Callable[..., Any]) -> list[ArgNames]:
     named, takes_any = _parameters(purchase_phase)
     return [
-        spelling
-        for spelling, names in SPELLED.items()
+        arg_names
+        for arg_names, names in NAMES_IN.items()
         if takes_any or any(name in named for name in names.values())
     ]

@@ -1,4 +1,4 @@
-"""Cores for a purchase of its own, where the machine has so many, and what else ran on them."""
+"""Cores reserved for one purchase, where the machine has enough, and contention on them."""
 
 import fcntl
 import os
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from evaluator.worker.temp_dirs import private_folder
 
-OTHERS_SHARE = 0.1  # of its cores' time: what others may take before a purchase is called disturbed
-SHORTEST = 10.0  # seconds; the kernel counts in ticks, and what is shorter says little
+CONTENTION_SHARE = 0.1  # of its cores' time that others may take before a warning
+MIN_SECONDS = 10.0  # the kernel counts in ticks: a shorter measurement means little
 
 
 @contextmanager
-def own_cores(n: int) -> Iterator[None]:
-    """Run on `n` cores that no other purchase on this machine runs on, as far as there are so many.
+def reserve_cores(n: int) -> Iterator[None]:
+    """Run on `n` cores that no other purchase on this machine uses, as far as so many are free.
 
-    Two purchases that share a core are timed wrongly: of two evaluations side by side, or on a
-    cluster, which counts cores but assigns none. Where fewer are free, some are shared.
+    Purchases that share a core are timed wrongly. They would in two evaluations side by side, and
+    on a cluster, which counts cores but assigns none.
     """
     allowed = os.sched_getaffinity(0)
     mine: set[int] = set()
@@ -51,18 +51,18 @@ def _locked(file: Path) -> Iterator[bool]:
 
 
 def _run_on(cores: set[int]) -> None:
-    """Move every thread of this process: torch's stay from task to task, and keep their cores."""
+    """Move every thread of this process: torch's threads outlive a task and keep their cores."""
     for thread in Path("/proc/self/task").iterdir():
         with suppress(ProcessLookupError):  # it has just ended
             os.sched_setaffinity(int(thread.name), cores)
 
 
 @contextmanager
-def looking_for_others(warnings: list[str]) -> Iterator[None]:
-    """Add a warning where others took much of this process's cores from what ran in it meanwhile.
+def warn_on_contention(warnings: list[str]) -> Iterator[None]:
+    """Add a warning where other processes took much of this process's cores meanwhile.
 
-    Its own are this process and the children that it has started and waited for within. Others are
-    all other processes, and the host of a virtual machine that gave its cores to somebody else.
+    Its own are this process and the children that it started and waited for inside the block.
+    Others are all other processes, and the host of a virtual machine that lent the cores elsewhere.
     """
     cores = os.sched_getaffinity(0)
     started, busy, own = time.monotonic(), _busy(cores), _own()
@@ -70,10 +70,10 @@ def looking_for_others(warnings: list[str]) -> Iterator[None]:
     seconds = time.monotonic() - started
     others = (_busy(cores) - busy) - (_own() - own)
     share = others / (seconds * len(cores))
-    if seconds >= SHORTEST and share > OTHERS_SHARE:
+    if seconds >= MIN_SECONDS and share > CONTENTION_SHARE:
         warnings.append(
-            f"Other processes took {share:.0%} of its {len(cores)} cores. With nothing beside it, "
-            "it may get more done in its minutes."
+            f"CPU contention: other processes used {share:.0%} of this trial's {len(cores)} cores; "
+            "the result may understate the submission."
         )
 
 

@@ -1,8 +1,8 @@
-"""Ends a submission's family of processes where the judge was killed and can no longer do so.
+"""Kills a submission's process tree where the evaluator was killed and can no longer do so.
 
-A process of its own beside the family, asleep until the kernel tells it that the judge is dead.
-It knows the family by a mark in the environment that each member inherits. It stands on the
-standard library alone and starts in some hundredths of a second.
+A process of its own beside the tree, asleep until the kernel signals that the evaluator is dead.
+It knows the tree by a variable in the environment that each member inherits. It needs the
+standard library only, and starts in some hundredths of a second.
 """
 
 import contextlib
@@ -14,40 +14,40 @@ import time
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
-QUIET_LOOKS = 5  # looks in a row without a member before the family counts as gone
-MOST_LOOKS = 500
+EMPTY_SCANS = 5  # scans in a row without a member before the tree counts as gone
+MAX_SCANS = 500
 
 
-def main(mark: str, judge: int) -> None:
-    """Sleep until process `judge` has ended, then kill everything that bears `mark`."""
+def main(tag: str, evaluator: int) -> None:
+    """Sleep until process `evaluator` has ended, then kill every process with `tag`."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    while os.getppid() == judge:  # it may have ended before the kernel was asked
+    while os.getppid() == evaluator:  # it may have ended before the signal was asked for
         signal.sigwait({signal.SIGTERM})
-    quiet = 0
-    for _ in range(MOST_LOOKS):
-        family = members(mark.encode())
-        for pid in family:
+    empty = 0
+    for _ in range(MAX_SCANS):
+        found = members(tag.encode())
+        for pid in found:
             _kill(pid)
-        quiet = 0 if family else quiet + 1
-        if quiet == QUIET_LOOKS:
+        empty = 0 if found else empty + 1
+        if empty == EMPTY_SCANS:
             return
         time.sleep(0.01)
 
 
-def members(mark: bytes) -> list[int]:
-    """Every living process that was started with `mark` in its environment."""
+def members(tag: bytes) -> list[int]:
+    """Every living process that was started with `tag` (NAME=VALUE) in its environment."""
     folders = [folder for folder in Path("/proc").iterdir() if folder.name.isdecimal()]
-    return [int(folder.name) for folder in folders if _bears(mark, folder)]
+    return [int(folder.name) for folder in folders if _has_tag(tag, folder)]
 
 
-def _bears(mark: bytes, process: Path) -> bool:
-    """Asks a living thread: where the first has ended, the process itself no longer answers."""
+def _has_tag(tag: bytes, process: Path) -> bool:
+    """Reads a living thread: where the first has ended, the process's own file is empty."""
     with contextlib.suppress(OSError):  # somebody else's, or it has just ended
         for thread in (process / "task").iterdir():
             with contextlib.suppress(OSError):
                 if environment := (thread / "environ").read_bytes():
-                    return mark in environment.split(b"\0")
+                    return tag in environment.split(b"\0")
     return False
 
 

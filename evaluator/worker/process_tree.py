@@ -1,4 +1,4 @@
-"""The submission's whole family of processes: started, watched, and ended to the last one."""
+"""A submission's process tree: started, counted, and killed to the last process."""
 
 import contextlib
 import ctypes
@@ -14,22 +14,27 @@ from typing import IO
 
 import psutil
 
-from evaluator.worker.memory import private_memory
-from evaluator.worker.shared_memory import Shared, existing, mapped_by, remove_unused
+from evaluator.worker.memory import (
+    Shared,
+    existing,
+    mapped_by,
+    private_memory,
+    remove_unused,
+)
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-QUIET_LOOKS = 5  # looks in a row without a living or dead member before a family counts as gone
-MARK = "ZEWDPC_FAMILY"  # the environment variable by which a guardian knows its family
-FIRST_INSIDE = 2  # a sandbox's first process of ours; its number 1 is bubblewrap's
+EMPTY_SCANS = 5  # scans in a row without a living or dead member before a tree counts as gone
+ENV_TAG = "ZEWDPC_TREE"  # the environment variable by which the orphan killer knows its tree
+FIRST_INSIDE = 2  # pid of a sandbox's first process of ours; pid 1 is bubblewrap's
 
 
 class ProcessTree:
     """A command in a process group of its own, with everything it starts.
 
-    The judge adopts orphans while the tree lives, so that a process that left its group or whose
-    parent died is still found, counted and killed. Should the judge itself be killed, a guardian
-    (or the sandbox's own end) kills the family.
+    The evaluator adopts orphans while the tree lives, so that a process that left its group or
+    whose parent died is still found, counted and killed. Should the evaluator itself be killed,
+    the orphan killer (or the end of the sandbox) kills the tree.
 
     Parameters
     ----------
@@ -49,28 +54,28 @@ class ProcessTree:
         self._sandboxed = sandboxed
         self._shared: set[Shared] = set()
         self._shared_before = existing()
-        self._before = set(_descendants())
+        self._before = set(_all_descendants())
         self._ended = False
-        mark = secrets.token_hex(8)
+        tag = secrets.token_hex(8)
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
         self.leader = subprocess.Popen(
             command,
             cwd=cwd,
-            env={**env} if sandboxed else {**env, MARK: mark},
+            env={**env} if sandboxed else {**env, ENV_TAG: tag},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             pass_fds=pass_fds,
             start_new_session=True,
         )
-        self._guardian: subprocess.Popen[bytes] | None = None
+        self._orphan_killer: subprocess.Popen[bytes] | None = None
         if not sandboxed:
-            self._guardian = _start_guardian(f"{MARK}={mark}")
-            self._before.add(psutil.Process(self._guardian.pid))
+            self._orphan_killer = _start_orphan_killer(f"{ENV_TAG}={tag}")
+            self._before.add(psutil.Process(self._orphan_killer.pid))
 
     def members(self) -> list[psutil.Process]:
         """Every living process that the command started, itself included."""
-        return [process for process in self._family() if self._counts(process)]
+        return [process for process in self._descendants() if self._is_member(process)]
 
     def private_memory(self, members: Sequence[psutil.Process]) -> int:
         """Bytes of anonymous and shared memory of members; mapped files do not count."""
@@ -83,10 +88,10 @@ class ProcessTree:
             code = self.leader.wait(timeout)
         except subprocess.TimeoutExpired:
             return None
-        # As a shell does, bubblewrap says 128 + n of a command that signal n has killed.
+        # Like a shell, bubblewrap returns 128 + n for a command that signal n has killed.
         return 128 - code if self._sandboxed and code > 128 else code
 
-    def settle(self, patience: float) -> None:
+    def wait_for_exit(self, patience: float) -> None:
         """Give the submission's first process `patience` seconds to end by itself."""
         if not self._sandboxed:
             self.wait(patience)
@@ -101,8 +106,8 @@ class ProcessTree:
     def kill(self, patience: float = 10.0) -> int:
         """Kill every member; returns how many beside the first were still running.
 
-        Ends when nothing was found in several looks in a row, because a family that forks
-        faster than it is looked at can hide from one.
+        Ends after several empty scans in a row, because a tree that forks faster than it is
+        scanned can hide from one.
         """
         if self._ended:
             return 0
@@ -116,11 +121,11 @@ class ProcessTree:
 
     def _end(self, patience: float) -> None:
         deadline = time.monotonic() + patience
-        quiet = 0
-        while quiet < QUIET_LOOKS and time.monotonic() < deadline:
+        empty = 0
+        while empty < EMPTY_SCANS and time.monotonic() < deadline:
             if self.leader.poll() is None:
                 _kill_group(self.leader.pid)
-            ours = self._family()
+            ours = self._descendants()
             _kill_groups(ours)
             for process in ours:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -128,36 +133,36 @@ class ProcessTree:
                 if process.pid != self.leader.pid:
                     with contextlib.suppress(ChildProcessError):
                         os.waitpid(process.pid, os.WNOHANG)
-            quiet = 0 if ours else quiet + 1
+            empty = 0 if ours else empty + 1
             time.sleep(0.01)
         self.wait(timeout=max(0.0, deadline - time.monotonic()))
         remove_unused(self._shared - self._shared_before)
         _prctl(PR_SET_CHILD_SUBREAPER, 0)
-        if self._guardian:
-            self._guardian.kill()
-            self._guardian.wait()
+        if self._orphan_killer:
+            self._orphan_killer.kill()
+            self._orphan_killer.wait()
 
     def _note_shared(self, members: Iterable[psutil.Process]) -> None:
         if not self._sandboxed:  # there it is the sandbox's own and ends with it
             self._shared |= mapped_by(_threads_of(members))
 
-    def _family(self) -> list[psutil.Process]:
-        """Members, the dead ones that nobody has buried, and the sandbox's own processes."""
-        return [process for process in _descendants() if process not in self._before]
+    def _descendants(self) -> list[psutil.Process]:
+        """Members, zombies, and the sandbox's own processes."""
+        return [process for process in _all_descendants() if process not in self._before]
 
-    def _counts(self, process: psutil.Process) -> bool:
+    def _is_member(self, process: psutil.Process) -> bool:
         if living_thread(process) is None:
             return False
-        return not self._sandboxed or number_inside(process.pid) >= FIRST_INSIDE
+        return not self._sandboxed or namespace_pid(process.pid) >= FIRST_INSIDE
 
     def _is_first(self, process: psutil.Process) -> bool:
         if self._sandboxed:
-            return number_inside(process.pid) == FIRST_INSIDE
+            return namespace_pid(process.pid) == FIRST_INSIDE
         return bool(process.pid == self.leader.pid)
 
 
-def number_inside(pid: int) -> int:
-    """The number that a process has in the first sandbox it is in; 0 where it is in none."""
+def namespace_pid(pid: int) -> int:
+    """The pid that a process has in the outermost sandbox it is in; 0 where it is in none."""
     try:
         status = Path(f"/proc/{pid}/status").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
@@ -168,7 +173,7 @@ def number_inside(pid: int) -> int:
 
 
 def living_thread(process: psutil.Process) -> int | None:
-    """The number of a thread that has not ended; the first can end long before the others."""
+    """The id of a thread that has not ended; the first can end long before the others."""
     try:
         if process.status() != psutil.STATUS_ZOMBIE:
             return process.pid
@@ -184,7 +189,7 @@ def living_thread(process: psutil.Process) -> int | None:
 
 
 def task_limit(room: int) -> int:
-    """RLIMIT_NPROC that leaves `room`: it counts processes and threads of the whole user."""
+    """RLIMIT_NPROC that leaves `room`: it counts all processes and threads of this user."""
     count = 0
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
@@ -199,20 +204,20 @@ def die_with_parent() -> None:
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _start_guardian(mark: str) -> "subprocess.Popen[bytes]":
-    guardian = Path(__file__).with_name("orphan_killer.py")
+def _start_orphan_killer(tag: str) -> "subprocess.Popen[bytes]":
+    script = Path(__file__).with_name("orphan_killer.py")
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", str(guardian), mark, str(os.getpid())],
+        [sys.executable, "-I", "-S", str(script), tag, str(os.getpid())],
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
 
 
 def _kill_groups(processes: Iterable[psutil.Process]) -> None:
-    """Kill whole process groups, which even a family that forks all the time cannot outrun."""
+    """Kill process groups at once, which even a tree that forks all the time cannot outrun."""
     groups = set()
     for process in processes:
-        if process.is_running():  # its number may be another process's by now
+        if process.is_running():  # its pid may be another process's by now
             with contextlib.suppress(ProcessLookupError):
                 groups.add(os.getpgid(process.pid))
     for group in groups - {os.getpgrp()}:
@@ -228,12 +233,12 @@ def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def _descendants() -> list[psutil.Process]:
+def _all_descendants() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
 def _threads_of(processes: Iterable[psutil.Process]) -> Iterator[int]:
-    """A living thread of each, by whose number /proc tells what the process has in memory."""
+    """A living thread of each: under its id /proc shows what the process has in memory."""
     for process in processes:
         if thread := living_thread(process):
             yield thread

@@ -1,4 +1,4 @@
-"""Messages between the judge and the submission's process: JSON and raw bytes, never pickles.
+"""Messages between the evaluator and a worker process: JSON and raw bytes, never pickles.
 
 A frame is two big-endian 32-bit lengths, a JSON object, and a payload of plain bytes.
 """
@@ -22,7 +22,7 @@ class ChannelClosedError(ConnectionError):
 
 
 class Channel:
-    """One end of the line. Reading can wait with a limit; a torn frame is kept until complete.
+    """One end of a connection. Reading can have a time limit; a torn frame waits for its rest.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Channel:
             except OSError as error:
                 raise ChannelClosedError(str(error)) from error
             if not chunk:
-                raise ChannelClosedError("the other side closed the line")
+                raise ChannelClosedError("the other side closed the connection")
             self._received += chunk
         return frame
 

@@ -1,4 +1,8 @@
-"""One purchase run: the submission in a process of its own, the judge's clock beside it."""
+"""Runners: the ways to run one submission through one trial, behind one interface.
+
+`SubprocessRunner` is the default, `BubblewrapRunner` is `--isolate`, and `InProcessRunner` (in its
+own module) is for debugging. docs/isolation.md has a table of what each of them promises.
+"""
 
 import contextlib
 import json
@@ -6,266 +10,328 @@ import os
 import socket
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from evaluator.data.dataset import Splits
 from evaluator.errors import ConfigurationError, ZEWDPCRuntimeError
+from evaluator.formatting import printable
 from evaluator.records.trial import Pair
 from evaluator.worker.bubblewrap import Sandbox, home_of
 from evaluator.worker.capped_log import CappedLog
-from evaluator.worker.contract import Contract, Spelling
-from evaluator.worker.cpu_affinity import looking_for_others, own_cores
-from evaluator.worker.process_tree import ProcessTree, task_limit
-from evaluator.worker.protocol import Channel, ChannelClosedError, Message
-from evaluator.worker.response_validation import (
-    check_claim,
-    check_notes,
-    check_predictions,
-    read_claim,
-)
-from evaluator.worker.supervisor import (
-    EXIT_PATIENCE,
-    POLL,
+from evaluator.worker.contract import ArgNames, Contract
+from evaluator.worker.cpu_affinity import reserve_cores, warn_on_contention
+from evaluator.worker.outcome import (
     Limits,
     Outcome,
     Progress,
     TrialFailedError,
-    Watch,
-    how_it_ended,
-    kinds_of,
-    receive_while_alive,
+    check_claim,
+    check_notes,
+    check_predictions,
+    exception_names,
+    read_claim,
 )
+from evaluator.worker.process_tree import ProcessTree, task_limit
+from evaluator.worker.protocol import Channel, ChannelClosedError, Message
+from evaluator.worker.supervisor import EXIT_SECONDS, Supervisor, how_it_ended
 from evaluator.worker.temp_dirs import scratch_folder
 from evaluator.worker.vault import LabelVault
 
-HOUSE = Path(__file__).resolve().parents[2]
-LENT = ("evaluator", "base_run.py")  # of the house, to the submission's process
-IMAGES = ("training_images", "unlabelled_images", "test_images")  # what the child maps
+REPO_ROOT = Path(__file__).resolve().parents[2]
+EXPOSED_MODULES = ("evaluator", "base_run.py")  # of this repository, to the worker
+JOB_FILE = "job.json"
+IMAGES = ("training_images", "unlabelled_images", "test_images")  # files that the worker maps
 TASKS_PER_PROCESS = 8  # threads that an allowed process may have, on average
-LONGEST_REASON = 4096  # characters
-LOG_LINES = 20  # told of a log where a failure is
+MAX_REASON = 4096  # characters
+LOG_LINES = 20  # of a log that are shown with a failure
+
+PhaseFunction = Callable[[str, float, dict[str, Any]], tuple[Message, bytes]]
 
 
-def run_submission(
-    submission: Path,
-    splits: Splits,
-    pair: Pair,
-    vault: LabelVault,
-    log: Path,
-    *,
-    arguments: dict[str, Any] | None = None,
-    spelling: Spelling = "page",
-    n_test: int = 300,
-    limits: Limits | None = None,
-    progress: Progress = lambda phase, share: None,
-) -> Outcome:
-    """Run the three phases of `submission` (a run.py) in a child process and watch it.
+@dataclass(frozen=True)
+class TrialInputs:
+    """What one run is given besides the submission.
 
-    Parameters
-    ----------
     vault : sells the pool's labels; afterwards it knows what was bought.
     log : file that receives what the submission prints.
     arguments : offered to its constructor by name (`strategy`, `seed`).
-    spelling : of the budgets, where its phases take them under more than one name.
+    arg_names : of the budgets, where its phases take them under more than one name.
     n_test : the prediction phase sees this many images of the validation split, labels hidden.
     """
-    limits = limits or Limits()
-    n_test = min(n_test, len(splits.validation))
-    job = {
+
+    splits: Splits
+    pair: Pair
+    vault: LabelVault
+    log: Path
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arg_names: ArgNames = "page"
+    n_test: int = 300
+    progress: Progress = lambda phase, share: None
+
+    @property
+    def test_shape(self) -> tuple[int, int]:
+        """(images, classes) of the predictions."""
+        n_test = min(self.n_test, len(self.splits.validation))
+        return n_test, len(self.splits.class_names)
+
+
+@dataclass(frozen=True)
+class SubmissionInfo:
+    """What a submission offers, as found by importing it."""
+
+    strategies: Any  # what its `describe_strategies()` returned; None where it has none
+    contract: Contract
+
+
+class Runner(Protocol):
+    """Runs submissions. Picklable, so that it can travel to another machine."""
+
+    name: ClassVar[str]
+    trusted: ClassVar[bool]  # git may run what the submission's repository configures
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def with_limits(self, limits: Limits) -> "Runner": ...
+
+    def run(self, submission: Path, trial: TrialInputs) -> Outcome:
+        """Run the three phases of `submission` (a run.py)."""
+        ...
+
+    def preflight(self, submission: Path, variants: Sequence[Mapping[str, Any]]) -> SubmissionInfo:
+        """Import a submission and instantiate it with each set of arguments.
+
+        Done before hours are spent. Raises ConfigurationError, with the submission's own message,
+        where it fails.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class SubprocessRunner:
+    """Runs a submission in a process of its own, with a deadline and a memory limit."""
+
+    limits: Limits = field(default_factory=Limits)
+
+    name: ClassVar[str] = "subprocess"
+    trusted: ClassVar[bool] = True
+
+    def with_limits(self, limits: Limits) -> "SubprocessRunner":
+        return replace(self, limits=limits)
+
+    def run(self, submission: Path, trial: TrialInputs) -> Outcome:
+        """See Runner."""
+        outcome = Outcome()
+        with (
+            reserve_cores(self.limits.cpus),
+            warn_on_contention(outcome.warnings),
+            self._worker(trial_job(submission, trial), trial.log) as (tree, channel),
+        ):
+            supervisor = Supervisor(
+                tree, channel, trial.vault, self.limits, outcome, trial.progress
+            )
+            try:
+                supervisor.wait_until_ready()
+                run_phases(supervisor.run_phase, trial, self.limits, outcome)
+                supervisor.end()
+            except TrialFailedError as failed:
+                outcome.status, outcome.reason = failed.status, readable_reason(failed.reason)
+            finally:
+                trial.vault.open = False
+                outcome.left_running = tree.kill()
+        if outcome.left_running:
+            outcome.warnings.append(f"{outcome.left_running} processes were left running; killed.")
+        return outcome
+
+    def preflight(self, submission: Path, variants: Sequence[Mapping[str, Any]]) -> SubmissionInfo:
+        """See Runner. All limits hold but the prediction's."""
+        require_submission(submission)
+        job = {
+            "kind": "preflight",
+            "submission": str(submission.resolve()),
+            "variants": list(variants),
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "log"
+            message = self._first_message(job, log)
+            if message is None:
+                raise ConfigurationError(
+                    "submission-slow",
+                    f"{submission} did not start within {self.limits.start_up:g} s.\n"
+                    f"{last_lines(log)}",
+                )
+            if message["type"] != "ready":
+                raise _refusal(submission, message, log)
+        contract = Contract.from_message(message.get("contract"))
+        return SubmissionInfo(message.get("strategies"), contract)
+
+    def _first_message(self, job: dict[str, Any], log: Path) -> Message | None:
+        nothing_to_sell = LabelVault(np.empty((0, 0)), 0)
+        with self._worker(job, log) as (tree, channel):
+            supervisor = Supervisor(
+                tree, channel, nothing_to_sell, self.limits, Outcome(), lambda phase, share: None
+            )
+            try:
+                return supervisor.first_message()
+            except ChannelClosedError:
+                code = tree.wait(EXIT_SECONDS)
+                return {"type": "failed", "reason": f"its process {how_it_ended(code)}"}
+            except (TrialFailedError, ZEWDPCRuntimeError) as error:
+                return {"type": "failed", "reason": str(error)}
+            finally:
+                tree.kill()
+
+    @contextlib.contextmanager
+    def _worker(self, job: dict[str, Any], log: Path) -> Iterator[tuple[ProcessTree, Channel]]:
+        """A worker process that does `job`, and the connection to it; both end with the block."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        most_tasks = task_limit(TASKS_PER_PROCESS * self.limits.processes)
+        job = {**job, "cpus": self.limits.cpus, "most_tasks": most_tasks}
+        ours, theirs = socket.socketpair()
+        with scratch_folder() as scratch, ours, theirs, CappedLog(log) as output:
+            job_file = scratch / JOB_FILE
+            job_file.write_text(json.dumps(job))
+            command = [sys.executable, "-P", "-m", "evaluator.worker.worker"]
+            command += [str(theirs.fileno()), str(job_file)]
+            tree = self._start(
+                command, job, scratch, output=output.pipe, pass_fds=[theirs.fileno()]
+            )
+            theirs.close()
+            try:
+                yield tree, Channel(ours)
+            finally:
+                tree.kill()
+
+    def _start(
+        self,
+        command: list[str],
+        job: Mapping[str, Any],
+        scratch: Path,
+        **streams: Any,
+    ) -> ProcessTree:
+        """Start the worker: in the submission's folder, with this environment."""
+        environment = {**os.environ, "PYTHONPATH": _python_path(_expose_modules(scratch))}
+        return ProcessTree(
+            command,
+            cwd=Path(job["submission"]).parent,
+            env={**environment, "PYTHONUNBUFFERED": "1"},
+            **streams,
+        )
+
+
+@dataclass(frozen=True)
+class BubblewrapRunner(SubprocessRunner):
+    """Runs a submission in a sandbox, where it sees no labels, no network and no other process.
+
+    hidden : folders that it must not see even where they lie inside something that it sees: data
+        sets, journals.
+    """
+
+    hidden: tuple[Path, ...] = ()
+
+    name: ClassVar[str] = "bubblewrap"
+    trusted: ClassVar[bool] = False
+
+    def _start(
+        self,
+        command: list[str],
+        job: Mapping[str, Any],
+        scratch: Path,
+        **streams: Any,
+    ) -> ProcessTree:
+        sandbox = Sandbox(self.hidden)
+        needed = [scratch / JOB_FILE, *(Path(job[name]) for name in IMAGES if name in job)]
+        folder = Path(job["submission"]).parent
+        return ProcessTree(
+            sandbox.command(command, folder, needed, scratch),
+            cwd=home_of(scratch),
+            env={**sandbox.environment(scratch), "PYTHONUNBUFFERED": "1"},
+            sandboxed=True,
+            **streams,
+        )
+
+
+def trial_job(submission: Path, trial: TrialInputs) -> dict[str, Any]:
+    """What the worker is told of a trial: images and training labels, no other labels."""
+    splits = trial.splits
+    return {
         "kind": "trial",
         "submission": str(submission.resolve()),
-        "arguments": arguments or {},
-        "spelling": spelling,
+        "arguments": dict(trial.arguments),
+        "arg_names": trial.arg_names,
         "class_names": splits.class_names,
         "training_images": str(splits.image_files["training"].resolve()),
         "unlabelled_images": str(splits.image_files["unlabelled"].resolve()),
         "test_images": str(splits.image_files["validation"].resolve()),
         "training_labels": splits.training.labels.tolist(),
-        "n_test": n_test,
-        "cpus": limits.cpus,
-        "most_tasks": task_limit(TASKS_PER_PROCESS * limits.processes),
+        "n_test": trial.test_shape[0],
     }
-    outcome = Outcome()
-    with (
-        own_cores(limits.cpus),
-        looking_for_others(outcome.warnings),
-        _child(job, log, limits.sandbox) as (tree, channel),
-    ):
-        watch = Watch(tree, channel, vault, limits, outcome, progress)
-        try:
-            watch.wait_until_ready()
-            _run_phases(watch, pair, limits, (n_test, len(splits.class_names)))
-            watch.end()
-        except TrialFailedError as failed:
-            outcome.status, outcome.reason = failed.status, _told(failed.reason)
-        finally:
-            vault.open = False
-            outcome.left_running = tree.kill()
-    if outcome.left_running:
-        outcome.warnings.append(f"{outcome.left_running} processes were left running; killed.")
-    return outcome
 
 
-def preflight(
-    submission: Path, variants: list[dict[str, Any]], limits: Limits | None = None
-) -> list[dict[str, str]] | None:
-    """Import a submission and instantiate it with each set of arguments, before hours are spent.
+def run_phases(
+    run_phase: PhaseFunction, trial: TrialInputs, limits: Limits, outcome: Outcome
+) -> None:
+    """The three phases in order, on one compute budget; fills `outcome`."""
+    vault, compute = trial.vault, trial.pair.minutes * 60
+    run_phase("pre_training", compute, {"time_available": compute})
+    left = compute - outcome.seconds["pre_training"]
+    vault.open = True
+    arguments = {"budget": trial.pair.budget, "time_available": max(left, 0.0)}
+    answer, _ = run_phase("purchase", left, arguments)
+    vault.open = False
+    outcome.claimed = read_claim(answer.get("claimed"))
+    outcome.warnings += check_claim(outcome.claimed, vault.purchased)
+    outcome.notes = check_notes(answer.get("notes"), vault.purchased, trial.test_shape[1])
+    answer, payload = run_phase("prediction", limits.prediction, {})
+    outcome.predictions = check_predictions(answer, payload, trial.test_shape)
 
-    All limits count but the prediction's. Returns the strategies it describes, or None where it
-    describes none. Raises ConfigurationError with the submission's own message.
-    """
-    message = _preflight(submission, variants, limits or Limits())
-    strategies: list[dict[str, str]] | None = message.get("strategies")
-    return strategies
 
-
-def contract_of(submission: Path, arguments: dict[str, Any]) -> Contract:
-    """Import a submission, instantiate it, and look at its class. Raises as `preflight` does."""
-    return Contract.from_message(_preflight(submission, [arguments], Limits()).get("contract"))
-
-
-def _preflight(submission: Path, variants: list[dict[str, Any]], limits: Limits) -> Message:
+def require_submission(submission: Path) -> None:
+    """Raise ConfigurationError where there is no such file."""
     if not submission.is_file():
         raise ConfigurationError(
             "no-submission", f"There is no submission at {submission}. Give the path of a run.py."
         )
-    job = {
-        "kind": "preflight",
-        "submission": str(submission.resolve()),
-        "variants": variants,
-        "cpus": limits.cpus,
-        "most_tasks": task_limit(TASKS_PER_PROCESS * limits.processes),
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log"
-        with _child(job, log, limits.sandbox) as (tree, channel):
-            try:
-                nothing = LabelVault(np.empty((0, 0)), 0)
-                watch = Watch(tree, channel, nothing, limits, Outcome(), lambda phase, share: None)
-                message = _first_message(watch)
-            except ChannelClosedError:
-                code = tree.wait(EXIT_PATIENCE)
-                message = {"type": "failed", "reason": f"its process {how_it_ended(code)}"}
-            except (TrialFailedError, ZEWDPCRuntimeError) as error:
-                message = {"type": "failed", "reason": str(error)}
-            finally:
-                tree.kill()
-        if message is None:
-            raise ConfigurationError(
-                "submission-slow",
-                f"{submission} did not start within {limits.start_up:g} s.\n{last_lines(log)}",
-            )
-        if message["type"] != "ready":
-            raise _refusal(submission, message, log)
-        return message
+
+
+def last_lines(log: Path) -> str:
+    """The end of a log, indented, to be shown with a failure."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 16384))
+        lines = file.read().decode(errors="backslashreplace").splitlines()[-LOG_LINES:]
+    return "\n".join(f"    {printable(line)}" for line in lines) or "    (it printed nothing)"
+
+
+def readable_reason(reason: str) -> str:
+    """A reason as the submission gave it, safe to show and to keep."""
+    return printable(reason)[:MAX_REASON]
 
 
 def _refusal(submission: Path, message: Message, log: Path) -> ConfigurationError:
-    reason = _told(str(message.get("reason", "it sent something else than expected")))
-    if "ArgumentsRefusedError" in kinds_of(message):
+    reason = readable_reason(str(message.get("reason", "it sent something else than expected")))
+    if "ArgumentsRefusedError" in exception_names(message):
         return ConfigurationError("arguments-refused", f"{submission} refuses: {reason}")
     return ConfigurationError(
         "submission-unusable", f"{submission} cannot be used: {reason}\n{last_lines(log)}"
     )
 
 
-def last_lines(log: Path) -> str:
-    """The end of a log, indented, for a person to read where the failure is told."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 16384))
-        lines = file.read().decode(errors="backslashreplace").splitlines()[-LOG_LINES:]
-    return "\n".join(f"    {_plain(line)}" for line in lines) or "    (it printed nothing)"
-
-
-def _told(reason: str) -> str:
-    """A reason as the submission gave it, fit to be shown and kept."""
-    return _plain(reason)[:LONGEST_REASON]
-
-
-def _plain(text: str) -> str:
-    """What a terminal would act on, and not show, as escapes such as \\x1b."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
-    )
-
-
-@contextlib.contextmanager
-def _child(
-    job: dict[str, Any], log: Path, sandbox: Sandbox | None
-) -> Iterator[tuple[ProcessTree, Channel]]:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    ours, theirs = socket.socketpair()
-    with (
-        scratch_folder() as scratch,
-        ours,
-        theirs,
-        CappedLog(log) as output,
-    ):
-        job_file = scratch / "job.json"
-        job_file.write_text(json.dumps(job))
-        command = [sys.executable, "-P", "-m", "evaluator.worker.worker"]
-        command += [str(theirs.fileno()), str(job_file)]
-        cwd = Path(job["submission"]).parent
-        environment = {**os.environ, "PYTHONPATH": _python_path(_lent(scratch))}
-        if sandbox:
-            images = [Path(job[name]) for name in IMAGES if name in job]
-            command = sandbox.command(command, cwd, [job_file, *images], scratch)
-            cwd, environment = home_of(scratch), sandbox.environment(scratch)
-        tree = ProcessTree(
-            command,
-            cwd=cwd,
-            env={**environment, "PYTHONUNBUFFERED": "1"},
-            output=output.pipe,
-            pass_fds=[theirs.fileno()],
-            sandboxed=sandbox is not None,
-        )
-        theirs.close()
-        try:
-            yield tree, Channel(ours)
-        finally:
-            tree.kill()
-
-
-def _lent(scratch: Path) -> Path:
-    """A folder with what a submission may import of the house; a sandbox shows no more of it."""
-    folder = scratch / "house"
+def _expose_modules(scratch: Path) -> Path:
+    """A folder with what a submission may import of this repository."""
+    folder = scratch / "exposed"
     folder.mkdir()
-    for name in LENT:
-        (folder / name).symlink_to(HOUSE / name)
+    for name in EXPOSED_MODULES:
+        (folder / name).symlink_to(REPO_ROOT / name)
     return folder
 
 
-def _python_path(lent: Path) -> str:
-    asked = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    return os.pathsep.join([str(lent), *(p for p in asked if p and Path(p).resolve() != HOUSE)])
-
-
-def _run_phases(watch: Watch, pair: Pair, limits: Limits, test_shape: tuple[int, int]) -> None:
-    compute = pair.minutes * 60
-    watch.run_phase("pre_training", compute, {"time_available": compute})
-    left = compute - watch.outcome.seconds["pre_training"]
-    watch.vault.open = True
-    arguments = {"budget": pair.budget, "time_available": max(left, 0.0)}
-    answer, _ = watch.run_phase("purchase", left, arguments)
-    watch.vault.open = False
-    purchased = watch.vault.purchased
-    watch.outcome.claimed = read_claim(answer.get("claimed"))
-    watch.outcome.warnings += check_claim(watch.outcome.claimed, purchased)
-    watch.outcome.notes = check_notes(answer.get("notes"), purchased, test_shape[1])
-    answer, payload = watch.run_phase("prediction", limits.prediction, {})
-    watch.outcome.predictions = check_predictions(answer, payload, test_shape)
-
-
-def _first_message(watch: Watch) -> Message | None:
-    deadline = time.monotonic() + watch.limits.start_up
-    while time.monotonic() < deadline:
-        watch.look("start-up")
-        frame = receive_while_alive(watch.channel, watch.tree, POLL)
-        if frame:
-            return frame[0]
-    return None
+def _python_path(exposed: Path) -> str:
+    """PYTHONPATH for the worker: without this repository, of which it sees `exposed` only."""
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    kept = [path for path in paths if path and Path(path).resolve() != REPO_ROOT]
+    return os.pathsep.join([str(exposed), *kept])

@@ -1,73 +1,36 @@
-"""The judge's eyes on a running submission: its clock, its memory, its questions."""
+"""Supervises a submission's worker process: deadline, memory, processes, and its messages."""
 
 import contextlib
 import math
 import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import psutil
 
 from evaluator.errors import OutOfBudgetError, ZEWDPCRuntimeError
-from evaluator.records.trial import Status
-from evaluator.worker.bubblewrap import Sandbox
+from evaluator.worker.outcome import (
+    Limits,
+    Outcome,
+    Progress,
+    TrialFailedError,
+    failure_of,
+    out_of_time,
+)
 from evaluator.worker.process_tree import ProcessTree
 from evaluator.worker.protocol import Channel, ChannelClosedError, Message
 from evaluator.worker.vault import LabelVault
 
-POLL = 0.25  # seconds between looks at the child's processes and memory
-LOOKING_SHARE = 20.0  # a look is followed by a pause this many times as long
-LAST_WORDS = 0.05  # seconds to read what an ended process had still sent
-ANSWER_PATIENCE = 10.0  # seconds for the child to take what it asked for or was told
-EXIT_PATIENCE = 5.0  # seconds for the child to end after its last phase
-Progress = Callable[[str, float], None]
+POLL = 0.25  # seconds between looks at the worker's processes and memory
+POLL_SHARE = 20.0  # a poll is followed by a pause this many times as long
+DRAIN_SECONDS = 0.05  # to read what an ended process had still sent
+SEND_SECONDS = 10.0  # for the worker to take what it is sent
+EXIT_SECONDS = 5.0  # for the worker to end after its last phase
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one purchase run may use: the platform's node; start-up and prediction our choice.
-
-    Start-up (importing run.py) and prediction have limits of their own and do not count
-    towards the compute budget, which the challenge defines over pre-training + purchase.
-    """
-
-    memory: int = 16 * 2**30  # bytes, private memory of all processes together
-    cpus: int = 4
-    processes: int = 512  # living at one time
-    start_up: float = 300.0  # seconds
-    prediction: float = 900.0  # seconds
-    sandbox: Sandbox | None = None  # what it may see; None: all that this user sees
-
-
-@dataclass
-class Outcome:
-    """How a purchase run ended."""
-
-    status: Status = "ok"
-    reason: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
-    claimed: list[int] | None = None  # indices of the returned dict; None where it was no dict
-    predictions: np.ndarray | None = None  # (n_test, C) of 0/1
-    warnings: list[str] = field(default_factory=list)
-    left_running: int = 0
-    peak_memory: int = 0  # bytes
-    notes: dict[int, dict[str, Any]] | None = None  # the submission's own; see base_run
-
-
-class TrialFailedError(Exception):
-    """The run is over; carries the status it ends with."""
-
-    def __init__(self, status: Status, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-
-
-class Watch:
-    """Talks to the child while looking at the clock and at its memory."""
+class Supervisor:
+    """Talks to the worker while it watches the clock and the memory."""
 
     def __init__(
         self,
@@ -80,68 +43,80 @@ class Watch:
     ) -> None:
         self.tree, self.channel, self.vault = tree, channel, vault
         self.limits, self.outcome, self.progress = limits, outcome, progress
-        self._next_count = self._next_weighing = 0.0
+        self._next_count = self._next_memory_check = 0.0
 
     def wait_until_ready(self) -> None:
         self._until_answer("start-up", time.monotonic() + self.limits.start_up, "ready")
-        self._weigh(self.tree.members(), "start-up")
+        self._check_memory(self.tree.members(), "start-up")
+
+    def first_message(self) -> Message | None:
+        """The worker's first message of any type; None after the start-up limit."""
+        deadline = time.monotonic() + self.limits.start_up
+        while time.monotonic() < deadline:
+            self.poll("start-up")
+            frame = receive_while_alive(self.channel, self.tree, POLL)
+            if frame:
+                return frame[0]
+        return None
 
     def run_phase(
         self, phase: str, allowed: float, arguments: dict[str, Any]
     ) -> tuple[Message, bytes]:
-        """Order a phase and wait for its end, at most `allowed` seconds by the judge's clock."""
+        """Start a phase and wait for its end, at most `allowed` seconds by this clock."""
         started = time.monotonic()
         try:
-            with contextlib.suppress(ChannelClosedError):  # then waiting says how it ended
-                order = {"type": "phase", "name": phase, "arguments": arguments}
-                self.channel.send(order, timeout=_patience(allowed))
+            with contextlib.suppress(ChannelClosedError):  # then waiting tells how it ended
+                command = {"type": "phase", "name": phase, "arguments": arguments}
+                self.channel.send(command, timeout=_send_timeout(allowed))
             answer = self._until_answer(phase, started + allowed, "done")
         finally:
             self.outcome.seconds[phase] = round(time.monotonic() - started, 3)
-        self._weigh(self.tree.members(), phase)  # a short one may have passed between two looks
+        # A short phase may have passed between two polls.
+        self._check_memory(self.tree.members(), phase)
         return answer
 
     def end(self) -> None:
-        """Tell the child that nothing more is wanted and give it a moment to end by itself."""
+        """Tell the worker that nothing more is wanted and give it a moment to end by itself."""
         with contextlib.suppress(ChannelClosedError):  # it has ended already
-            self.channel.send({"type": "end"}, timeout=ANSWER_PATIENCE)
-        self.tree.settle(EXIT_PATIENCE)
+            self.channel.send({"type": "end"}, timeout=SEND_SECONDS)
+        self.tree.wait_for_exit(EXIT_SECONDS)
 
     def _until_answer(self, phase: str, deadline: float, wanted: str) -> tuple[Message, bytes]:
         while True:
-            self.look(phase)
+            self.poll(phase)
             left = deadline - time.monotonic()
             if left <= 0:
-                raise TrialFailedError("timeout", _out_of_time(phase))
+                raise TrialFailedError("timeout", out_of_time(phase))
             try:
                 frame = receive_while_alive(self.channel, self.tree, min(left, POLL))
                 if frame is None:
                     continue
                 if frame[0]["type"] == wanted:
-                    # A late answer is late even when it came before the judge next looked.
+                    # A late answer is late even when it came before the next poll.
                     if time.monotonic() > deadline:
-                        raise TrialFailedError("timeout", _out_of_time(phase))
+                        raise TrialFailedError("timeout", out_of_time(phase))
                     return frame
-                self._answer(frame[0], phase, left)
+                self._handle(frame[0], phase, left)
             except ChannelClosedError:
                 raise self._ended(phase, deadline) from None
             except ZEWDPCRuntimeError as error:
                 raise TrialFailedError("crashed", f"{phase}: {error}") from None
 
-    def _answer(self, message: Message, phase: str, left: float) -> None:
+    def _handle(self, message: Message, phase: str, left: float) -> None:
         kind = message["type"]
         if kind == "purchase":
-            self.channel.send(self._sell(message.get("index")), timeout=_patience(left))
+            answer = self._handle_purchase(message.get("index"))
+            self.channel.send(answer, timeout=_send_timeout(left))
         elif kind == "progress":
             share = message.get("share")
             if isinstance(share, float) and math.isfinite(share):
                 self.progress(phase, min(max(share, 0.0), 1.0))
         elif kind == "failed":
-            raise TrialFailedError(*self._failure(message, phase))
+            raise failure_of(message, phase, self.vault.refused)
         else:
             raise ZEWDPCRuntimeError(f"An unexpected message {kind!r} came.")
 
-    def _sell(self, index: Any) -> Message:
+    def _handle_purchase(self, index: Any) -> Message:
         try:
             return {"type": "label", "label": list(self.vault.purchase(index))}
         except OutOfBudgetError as error:
@@ -149,28 +124,19 @@ class Watch:
         except ZEWDPCRuntimeError as error:
             return {"type": "refused", "reason": str(error)}
 
-    def _failure(self, message: Message, phase: str) -> tuple[Status, str]:
-        names = kinds_of(message)
-        reason = f"{phase}: {message.get('reason')}"
-        if "OutOfBudgetError" in names and self.vault.refused:
-            return "over_budget", reason
-        if "MemoryError" in names or "OutOfMemoryError" in names:
-            return "out_of_memory", reason
-        return "crashed", reason
-
     def _ended(self, phase: str, deadline: float) -> TrialFailedError:
-        """The line went dead: by the child's own doing, for the judge has killed nothing yet."""
-        code = self.tree.wait(min(EXIT_PATIENCE, max(0.0, deadline - time.monotonic())))
+        """The connection is gone, by the worker's own doing: nothing was killed yet."""
+        code = self.tree.wait(min(EXIT_SECONDS, max(0.0, deadline - time.monotonic())))
         if code is None and time.monotonic() >= deadline:
-            return TrialFailedError("timeout", _out_of_time(phase))
+            return TrialFailedError("timeout", out_of_time(phase))
         return TrialFailedError(
             "crashed", f"{phase}: the submission's process {how_it_ended(code)}"
         )
 
-    def look(self, phase: str) -> None:
-        """Count the processes and, not so often where there are many, weigh their memory.
+    def poll(self, phase: str) -> None:
+        """Count the processes and, less often where there are many, check their memory.
 
-        Raises TrialFailedError where either is more than is allowed.
+        Raises TrialFailedError where either is over its limit.
         """
         started = time.monotonic()
         if started < self._next_count:
@@ -183,15 +149,15 @@ class Watch:
                 "are allowed",
             )
         counted = time.monotonic()
-        weighed = started >= self._next_weighing
-        if weighed:
-            self._weigh(members, phase)
+        memory_is_due = started >= self._next_memory_check
+        if memory_is_due:
+            self._check_memory(members, phase)
         ended = time.monotonic()
         self._next_count = ended + _pause_after(counted - started)
-        if weighed:
-            self._next_weighing = ended + _pause_after(ended - counted)
+        if memory_is_due:
+            self._next_memory_check = ended + _pause_after(ended - counted)
 
-    def _weigh(self, members: Sequence[psutil.Process], phase: str) -> None:
+    def _check_memory(self, members: Sequence[psutil.Process], phase: str) -> None:
         used = self.tree.private_memory(members)
         self.outcome.peak_memory = max(self.outcome.peak_memory, used)
         if used > self.limits.memory:
@@ -202,48 +168,36 @@ class Watch:
             )
 
 
-def kinds_of(message: Message) -> list[str]:
-    """The names of the classes that an exception of the submission belongs to, as far as told."""
-    kinds = message.get("kinds")
-    return [kind for kind in kinds if isinstance(kind, str)] if isinstance(kinds, list) else []
-
-
 def receive_while_alive(
     channel: Channel, tree: ProcessTree, timeout: float
 ) -> tuple[Message, bytes] | None:
     """The next frame, or None after `timeout` seconds.
 
     Raises ChannelClosedError when the leader has ended, even where a process it left behind
-    still holds the line open.
+    still holds the connection open.
     """
     frame = channel.receive(timeout)
     if frame is None and tree.leader.poll() is not None:
-        frame = channel.receive(LAST_WORDS)
+        frame = channel.receive(DRAIN_SECONDS)
         if frame is None:
             raise ChannelClosedError("the leader has ended")
     return frame
 
 
-def _patience(left: float) -> float:
-    """Seconds that a child which does not read may keep its judge waiting; no more than it has."""
-    return min(max(left, 0.0), ANSWER_PATIENCE)
+def _send_timeout(left: float) -> float:
+    """Seconds that a worker which does not read may block its supervisor; no more than it has."""
+    return min(max(left, 0.0), SEND_SECONDS)
 
 
-def _pause_after(look: float) -> float:
-    """Seconds to the next look: one costs the submission processor time, the more the larger."""
-    return max(POLL, LOOKING_SHARE * look)
-
-
-def _out_of_time(phase: str) -> str:
-    if phase in ("pre_training", "purchase"):
-        return f"{phase}: the compute budget of pre-training and purchase together was used up"
-    return f"{phase}: its time limit was used up"
+def _pause_after(poll: float) -> float:
+    """Seconds to the next poll: one costs the submission CPU time, the more the larger it is."""
+    return max(POLL, POLL_SHARE * poll)
 
 
 def how_it_ended(code: int | None) -> str:
-    """What an exit code says, for a sentence that begins with "the submission's process"."""
+    """What an exit code means, for a sentence that begins with "the submission's process"."""
     if code is None:
-        return "closed its line to the judge and went on"
+        return "closed its connection to the evaluator but kept running"
     if code < 0:
         known = {number.value: number.name for number in signal.Signals}
         return f"was killed by {known.get(-code, f'signal {-code}')}"

@@ -9,7 +9,7 @@ from evaluator.errors import OutOfBudgetError, ZEWDPCRuntimeError
 
 
 class LabelVault:
-    """Sells labels in the judge's process. What counts as bought is what it has sold.
+    """Sells labels, in the evaluator's process. What counts as bought is what it has sold.
 
     Parameters
     ----------

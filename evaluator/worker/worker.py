@@ -1,7 +1,7 @@
-"""The submission's process: imports `run.py`, runs its phases, and asks the judge for labels.
+"""The worker: imports a submission's `run.py`, runs its phases, and asks for labels.
 
-Started by `evaluator.worker.runner`. It is given images and the training labels, nothing
-else; everything it says is checked on the other side.
+`evaluator.worker.runner` starts it as a process of its own. It is given images and the training
+labels, nothing else; everything it sends is checked by the evaluator.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # Before numpy and torch are imported, for they size their thread pools by it.
+    # Before numpy and torch are imported, because they size their thread pools by it.
     _allowed = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, _allowed[: json.loads(Path(sys.argv[2]).read_text())["cpus"]])
 
@@ -25,7 +25,7 @@ import threading
 import traceback
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -37,16 +37,24 @@ from evaluator.worker.contract import bind, describe
 from evaluator.worker.process_tree import die_with_parent
 from evaluator.worker.protocol import Channel, Message
 
-MOST_CLAIMED = 50_000  # indices sent back; the returned dict counts for nothing anyway
-MOST_NOTED = 1 << 19  # bytes of purchase_notes, half of the longest message
+MAX_CLAIMED = 50_000  # indices sent back of the returned dict, which does not count anyway
+MAX_NOTES = 1 << 19  # bytes of purchase_notes, half of the longest message
 
 
 class ArgumentsRefusedError(ValueError):
     """The submission's own code refused, in words, what its constructor was given."""
 
 
-class Judge:
-    """The judge as the submission's process sees it: a line that sells labels."""
+class LabelSource(Protocol):
+    """Where a phase buys labels and reports progress: the evaluator, in this process or not."""
+
+    def purchase(self, index: Any) -> list[int]: ...
+
+    def progress(self, share: float) -> None: ...
+
+
+class EvaluatorClient:
+    """The evaluator as the worker process sees it: a connection that sells labels."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -54,18 +62,19 @@ class Judge:
         self._process = os.getpid()
         self._selling = False
 
-    def tell(self, message: Message, payload: bytes = b"") -> None:
-        """Say what became of an order. No thread can buy from then on, and so read the next one."""
-        if os.getpid() != self._process:  # a fork that came out of the phase; it has no say
+    def send(self, message: Message, payload: bytes = b"") -> None:
+        """Report the result of a command. From then on no thread can buy: it would read the next
+        command instead of its label."""
+        if os.getpid() != self._process:  # a fork that left the phase must not answer for it
             os._exit(1)
         with self._lock:
             self._selling = False
             self._channel.send(message, payload)
 
-    def next_order(self) -> Message:
-        order = self._receive()
-        self._selling = order.get("name") == "purchase"
-        return order
+    def next_command(self) -> Message:
+        command = self._receive()
+        self._selling = command.get("name") == "purchase"
+        return command
 
     def progress(self, share: float) -> None:
         """What a phase calls as `register_progress`."""
@@ -80,12 +89,7 @@ class Judge:
                 "purchase_label was called in a worker process; call it in the process that runs "
                 "purchase_phase (threads are fine)."
             )
-        try:
-            number = operator.index(index)
-        except TypeError:
-            raise ZEWDPCRuntimeError(
-                f"purchase_label takes a whole number; got {index!r}."
-            ) from None
+        number = whole_number(index)
         with self._lock:
             if not self._selling:
                 raise ZEWDPCRuntimeError("Labels are sold in the purchase phase only.")
@@ -101,16 +105,24 @@ class Judge:
     def _receive(self) -> Message:
         received = self._channel.receive()
         if received is None:  # only with a timeout, and none is given
-            raise ZEWDPCRuntimeError("The judge did not answer.")
+            raise ZEWDPCRuntimeError("The evaluator did not answer.")
         return received[0]
 
 
-class Stage:
+def whole_number(index: Any) -> int:
+    """`index` as an int, also where it is NumPy's or torch's."""
+    try:
+        return operator.index(index)
+    except TypeError:
+        raise ZEWDPCRuntimeError(f"purchase_label takes a whole number; got {index!r}.") from None
+
+
+class PhaseRunner:
     """The data sets of one trial and the submission that acts on them."""
 
-    def __init__(self, job: Mapping[str, Any], judge: Judge) -> None:
+    def __init__(self, job: Mapping[str, Any], source: LabelSource) -> None:
         self._job = job
-        self._judge = judge
+        self._source = source
         self._submission = load_submission(Path(job["submission"]), job["arguments"])
         names = job["class_names"]
         training_labels = np.array(job["training_labels"], dtype=np.uint8)
@@ -120,19 +132,19 @@ class Stage:
             names,
         )
         self._unlabelled = ZEWDPCProtectedDataset(
-            load_images(Path(job["unlabelled_images"])), names, judge.purchase
+            load_images(Path(job["unlabelled_images"])), names, source.purchase
         )
 
-    def run_phase(self, name: str, order: Message) -> tuple[Message, bytes]:
-        """Run one phase; what to answer the judge."""
-        offered = {"register_progress": self._judge.progress, **order.get("arguments", {})}
+    def run_phase(self, name: str, arguments: Mapping[str, Any]) -> tuple[Message, bytes]:
+        """Run one phase; the message and payload that answer for it."""
+        offered = {"register_progress": self._source.progress, **arguments}
         if name == "prediction":
             return self._predict(offered)
         offered["training_dataset"] = self._training
         if name == "purchase":
             offered["unlabelled_dataset"] = self._unlabelled
         method = getattr(self._submission, f"{name}_phase")
-        returned = method(**bind(method, offered, self._job["spelling"]))
+        returned = method(**bind(method, offered, self._job["arg_names"]))
         if name != "purchase":
             return {"type": "done"}, b""
         notes = _plain_notes(self._submission)
@@ -145,7 +157,7 @@ class Stage:
         offered["test_dataset"] = ZEWDPCBaseDataset(images, hidden, names)
         method = self._submission.prediction_phase
         predictions = np.asarray(method(**bind(method, offered)))
-        # What the judge refuses anyway is not sent, for it can be as large as the memory.
+        # What the evaluator refuses anyway is not sent: it can be as large as the memory.
         plain = predictions.dtype.kind in "biuf" and predictions.shape == hidden.shape
         if plain:
             native = predictions.dtype.newbyteorder("=")
@@ -183,14 +195,15 @@ def load_submission(run_py: Path, arguments: Mapping[str, Any]) -> Any:
 
 
 def import_run(run_py: Path) -> Any:
-    """`import run`, with the submission's folder on the path before all but what it is lent.
+    """`import run`, with only the exposed modules before the submission's folder on the path.
 
     Raises ImportError where that name does not lead to `run_py`.
     """
     name = run_py.stem
-    # Ours is imported already; a worker that starts again looks for it on its parent's path.
-    first = [str(Path(base_run.__file__).parent), str(run_py.parent)]
-    sys.path[:] = [*first, *(path for path in sys.path if path not in first)]
+    if str(run_py.parent) not in sys.path:
+        # base_run is imported already; a process that the submission spawns looks for it again.
+        first = [str(Path(base_run.__file__).parent), str(run_py.parent)]
+        sys.path[:] = [*first, *(path for path in sys.path if path not in first)]
     if run_py.suffix != ".py" or "." in name:
         raise ImportError(
             f"`import {name}` does not find {run_py.name}. Rename it: one name without a dot, and "
@@ -206,9 +219,30 @@ def import_run(run_py: Path) -> Any:
     return module
 
 
+def inspect_submission(run_py: Path, variants: list[Mapping[str, Any]]) -> Message:
+    """Import and instantiate a submission once for each set of arguments; what it offers."""
+    for arguments in variants:
+        load_submission(run_py, arguments)
+    module = import_run(run_py)
+    strategies = getattr(module, "describe_strategies", None)
+    return {
+        "type": "ready",
+        "strategies": strategies() if strategies else None,
+        "contract": describe(getattr(module, "ZEWDPCBaseRun", None)),
+    }
+
+
+def failure_message(error: BaseException) -> Message:
+    """An exception of the submission as the message that reports it."""
+    kinds = [cls.__name__ for cls in type(error).__mro__]
+    refused = isinstance(error, ArgumentsRefusedError)
+    message = str(error) if refused else "".join(traceback.format_exception_only(error)).strip()
+    return {"type": "failed", "kinds": kinds, "reason": message[:4000]}
+
+
 def _claimed_indices(returned: Any) -> list[int] | None:
     """The indices of the dict that the purchase phase returned; None where it is no such dict."""
-    if not isinstance(returned, Mapping) or len(returned) > MOST_CLAIMED:
+    if not isinstance(returned, Mapping) or len(returned) > MAX_CLAIMED:
         return None
     try:
         return [operator.index(index) for index in returned]
@@ -217,9 +251,9 @@ def _claimed_indices(returned: Any) -> list[int] | None:
 
 
 def _plain_notes(submission: Any) -> list[list[Any]] | None:
-    """`purchase_notes` as rows of [idx, round, probabilities]; None where they are no such thing.
+    """`purchase_notes` as rows of [idx, round, probabilities]; None where they are malformed.
 
-    They are for the report only, so a mistake in them is told in the log and ends nothing.
+    They are for the report only, so a mistake in them is written to the log and ends nothing.
     """
     try:
         notes = getattr(submission, "purchase_notes", None)
@@ -237,54 +271,35 @@ def _plain_notes(submission: Any) -> list[list[Any]] | None:
     except Exception:
         _print(f"purchase_notes were left out:\n{traceback.format_exc()}")
         return None
-    if size > MOST_NOTED:
-        _print(f"purchase_notes of {size} bytes were left out; at most {MOST_NOTED} are taken.")
+    if size > MAX_NOTES:
+        _print(f"purchase_notes of {size} bytes were left out; at most {MAX_NOTES} are taken.")
         return None
     return rows
 
 
 def _print(text: str) -> None:
-    """Into the log, unless the submission has closed its streams or put others there."""
+    """Into the log, unless the submission has closed its streams or replaced them."""
     with contextlib.suppress(Exception):
         print(text.rstrip(), file=sys.stderr)
 
 
-def _failure(error: BaseException) -> Message:
-    kinds = [cls.__name__ for cls in type(error).__mro__]
-    refused = isinstance(error, ArgumentsRefusedError)
-    message = str(error) if refused else "".join(traceback.format_exception_only(error)).strip()
-    return {"type": "failed", "kinds": kinds, "reason": message[:4000]}
-
-
-def serve(judge: Judge, job: Mapping[str, Any]) -> None:
-    """Answer the judge's orders until it has no more."""
-    stage = Stage(job, judge)
-    judge.tell({"type": "ready"})
-    while (order := judge.next_order())["type"] == "phase":
-        answer, payload = stage.run_phase(order["name"], order)
+def serve(client: EvaluatorClient, job: Mapping[str, Any]) -> None:
+    """Run the phases that the evaluator asks for until it has no more."""
+    phases = PhaseRunner(job, client)
+    client.send({"type": "ready"})
+    while (command := client.next_command())["type"] == "phase":
+        answer, payload = phases.run_phase(command["name"], command.get("arguments", {}))
         with contextlib.suppress(Exception):  # closed, or replaced by something else
             sys.stdout.flush()
-        judge.tell(answer, payload)
+        client.send(answer, payload)
 
 
-def preflight(judge: Judge, job: Mapping[str, Any]) -> None:
-    """Import and instantiate the submission once for each set of arguments; say what it offers."""
-    run_py = Path(job["submission"])
-    for arguments in job["variants"]:
-        load_submission(run_py, arguments)
-    module = import_run(run_py)
-    strategies = getattr(module, "describe_strategies", None)
-    judge.tell(
-        {
-            "type": "ready",
-            "strategies": strategies() if strategies else None,
-            "contract": describe(getattr(module, "ZEWDPCBaseRun", None)),
-        }
-    )
+def preflight(client: EvaluatorClient, job: Mapping[str, Any]) -> None:
+    client.send(inspect_submission(Path(job["submission"]), job["variants"]))
 
 
 def limit_tasks(most: int) -> None:
-    """Let forks fail past `most` processes and threads of this user. Root is bound by none."""
+    """Let forks fail past `most` processes and threads of this user. Root has no such limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
@@ -292,19 +307,19 @@ def limit_tasks(most: int) -> None:
 
 def main() -> None:
     die_with_parent()
-    # A worker process that starts again imports its parent's main module, which is not for it.
+    # A process that the submission spawns imports its parent's main module; not this one.
     sys.modules["__main__"] = ModuleType("__main__")
-    judge = Judge(Channel(socket.socket(fileno=int(sys.argv[1]))))
+    client = EvaluatorClient(Channel(socket.socket(fileno=int(sys.argv[1]))))
     job = json.loads(Path(sys.argv[2]).read_text())
     limit_tasks(job["most_tasks"])
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     try:
-        {"trial": serve, "preflight": preflight}[job["kind"]](judge, job)
+        {"trial": serve, "preflight": preflight}[job["kind"]](client, job)
     except Exception as error:
         if job["kind"] == "trial" or not isinstance(error, ArgumentsRefusedError):
             _print(traceback.format_exc())
-        judge.tell(_failure(error))
+        client.send(failure_message(error))
         sys.exit(1)
 
 
