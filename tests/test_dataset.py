@@ -401,15 +401,16 @@ def test_images_of_one_name_in_two_folders_stay_with_their_labels(tmp_path: Path
 
 
 def test_all_splits_have_the_training_sets_commonest_size(
-    make_data: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+    make_data: Callable[[], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "evaluator")
     root = make_data()
     for path in (root / "unlabelled/images").iterdir():
         with Image.open(path) as image:
             image.resize((20, 24)).save(path)
     splits = open_splits(root, progress=False)
     assert splits.unlabelled.images.shape[1:] == splits.training.images.shape[1:] == (16, 16, 3)
-    assert "images of another size resized to 16 x 16" in capsys.readouterr().err
+    assert "images of another size resized to 16 x 16" in caplog.text
 
 
 @pytest.mark.parametrize("keep", [0, 60, 500])
