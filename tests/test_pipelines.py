@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 
 from evaluator.errors import ConfigurationError
-from evaluator.training.pipelines import PIPELINES, ROBUSTNESS_PIPELINES, pipeline_named
+from evaluator.training.pipelines import PIPELINE_GROUPS, PIPELINES, pipeline_named
 
 
 def differences(name: str, base: str) -> dict[str, object]:
@@ -42,6 +42,11 @@ def test_organiser_is_the_known_trainer():
         ("b0-unfrozen", "unfrozen", {"architecture": "efficientnet_b0"}),
         ("no-blur", "unfrozen", {"blur": False}),
         ("cosine", "unfrozen", {"epochs": 30, "schedule": "cosine"}),
+        ("lite", "organiser", {"architecture": "tf_efficientnet_lite0"}),
+        ("lite-no-blur", "lite", {"blur": False}),
+        ("lite-long", "lite", {"epochs": 30, "schedule": "cosine"}),
+        ("lite2", "lite", {"architecture": "tf_efficientnet_lite2"}),
+        ("lite-unfrozen", "lite", {"frozen_features": False}),
         ("quick-averaged", "quick", {"averaged_share": 0.25}),
     ],
 )
@@ -49,9 +54,11 @@ def test_each_variant_changes_only_what_its_name_says(name, base, changes):
     assert differences(name, base) == changes
 
 
-def test_five_pipelines_test_robustness_and_the_quick_ones_are_for_the_cpu():
-    assert len(ROBUSTNESS_PIPELINES) == 5
-    assert set(PIPELINES) - set(ROBUSTNESS_PIPELINES) == {"quick", "quick-averaged"}
+def test_groups_hold_five_pipelines_each():
+    for names in PIPELINE_GROUPS.values():
+        assert len(set(names)) == 5
+        assert set(names) <= PIPELINES.keys()
+    assert all(PIPELINES[name].frozen_features for name in PIPELINE_GROUPS["all-lite"])
     assert all(name == pipeline.name for name, pipeline in PIPELINES.items())
     assert not PIPELINES["quick"].pretrained
 
@@ -102,10 +109,9 @@ def test_fingerprints_tell_every_setting_apart_and_agree_between_processes():
         ({"architecture": "efficientnet_b0"}, "optimiser is 'muon', expected adam or adamw"),
         ({"size": 0}, "size is 0"),
         ({"averaged_share": 1.5}, "averaged_share is 1.5, expected a share from 0 to 1"),
-        (
-            {"averaged_share": 0.5, "frozen_features": True},
-            "averaged_share is 0.5, expected 0 where features are frozen",
-        ),
+        ({"frozen_features": True}, "frozen_features is True, expected false where nothing is pre"),
+        ({"standardised": True}, "standardised is True, expected false where features are trained"),
+        ({"dropout": 0.5}, "dropout is 0.5, expected none with max_pool_mil"),
     ],
 )
 def test_a_setting_that_cannot_be_meant_is_refused(change, message):

@@ -32,8 +32,8 @@ class Batches:
         self, pipeline: Pipeline, seed: int, images: Tensor, targets: Tensor, device: torch.device
     ) -> None:
         self._pipeline = pipeline
-        self._rows, self.held_out_rows = _split(len(images), pipeline.validation_share, seed)
-        self.sizes = _sizes(len(self._rows), pipeline.batch_size)
+        self._rows, self.held_out_rows = split_rows(len(images), pipeline.validation_share, seed)
+        self.sizes = batch_sizes(len(self._rows), pipeline.batch_size)
         self.device = device
         self._images, self._targets = resident(images, device), targets.to(device)
         self._order = stream(seed, "post-purchase batch order")
@@ -100,7 +100,7 @@ def _thrown(
     return thrown
 
 
-def _split(n: int, validation_share: float, seed: int) -> tuple[Tensor, Tensor]:
+def split_rows(n: int, validation_share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Row numbers to train on and to hold out, in ascending order; depends on `n` only."""
     n_held_out = int(n * validation_share)
     if n - n_held_out < 2:
@@ -112,7 +112,7 @@ def _split(n: int, validation_share: float, seed: int) -> tuple[Tensor, Tensor]:
     return shuffled[n_held_out:].sort().values, shuffled[:n_held_out].sort().values
 
 
-def _sizes(n: int, batch_size: int) -> list[int]:
+def batch_sizes(n: int, batch_size: int) -> list[int]:
     """Of the batches of `n` rows: at most `batch_size` each, nearly equal, never one alone."""
     n_batches = min(math.ceil(n / batch_size), n // 2)  # batch norm needs two
     return [n // n_batches + (number < n % n_batches) for number in range(n_batches)]

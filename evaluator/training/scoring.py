@@ -5,6 +5,7 @@ Under the pipeline `quick` the network is the one that the buyer calls `small`
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -29,11 +30,21 @@ from evaluator.training.device import (
     device_name,
     release_memory,
     too_little_memory,
+    usable_device,
+)
+from evaluator.training.frozen import (
+    PREDICTION_VIEW,
+    FrozenFeatures,
+    HeadTrainer,
+    pipeline_network,
+    training_views,
 )
 from evaluator.training.metrics import score
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.recording import Steps
 from evaluator.training.trainer import ZEWDPCTrainer, resize_images
+
+logger = logging.getLogger(__name__)
 
 REPO_ROOT = Path(__file__).parents[2]
 # Folders whose modules a score depends on, besides the data and the pipeline's fields.
@@ -70,6 +81,7 @@ class Scorer:
         self.device = device
         self.steps = steps
         self._resized: dict[tuple[int, int | None], Tensor] = {}
+        self._frozen: dict[tuple[str, str], FrozenFeatures] = {}
 
     def score(
         self,
@@ -124,6 +136,8 @@ class Scorer:
         the device has too little memory.
         """
         learned = self.splits.training, self.bought(purchased)
+        if pipeline.frozen_features:
+            return self._from_features(part, learned, pipeline, training_seed, progress)
         trainer = ZEWDPCTrainer(
             pipeline,
             self.splits.class_names,
@@ -148,6 +162,38 @@ class Scorer:
         finally:
             del trainer
             release_memory()
+
+    def _from_features(
+        self,
+        part: ZEWDPCBaseDataset,
+        learned: Sequence[ZEWDPCBaseDataset],
+        pipeline: Pipeline,
+        training_seed: int,
+        progress: Callable[[float], None] | None,
+    ) -> Tensor:
+        """As `probabilities`, from features that are computed once for all trainings."""
+        features = self._features(pipeline)
+        images = torch.cat([self._images(one, pipeline.size) for one in learned])
+        *views, plain = features.of(images, [*training_views(pipeline), PREDICTION_VIEW])
+        labels = np.concatenate([one.labels for one in learned])
+        trainer = HeadTrainer(
+            pipeline, self.splits.class_names, seed=training_seed, progress=progress
+        ).fit(views, plain, labels)
+        (held_out,) = features.of(self._images(part, pipeline.size), [PREDICTION_VIEW])
+        return trainer.predict_probabilities(held_out)
+
+    def _features(self, pipeline: Pipeline) -> FrozenFeatures:
+        key = pipeline.architecture, self.weights
+        if key not in self._frozen:
+            network = pipeline_network(pipeline, self.weights, usable_device(self.device))
+            logger.info("%s: ImageNet weights from %s", pipeline.architecture, network.source)
+            self._frozen[key] = FrozenFeatures(network, self._features_folder())
+        return self._frozen[key]
+
+    def _features_folder(self) -> Path | None:
+        """Beside the decoded images; None where the data set lies in memory alone."""
+        files = list(self.splits.image_files.values())
+        return files[0].parent / "features" if files else None
 
     def bought(self, purchased: Sequence[int]) -> ZEWDPCBaseDataset:
         """The bought images with the labels that the vault sold."""
@@ -201,4 +247,4 @@ def source_digest() -> str:
 
 def scoring_modules() -> list[Path]:
     """The modules that `source_digest` is of, in a fixed order."""
-    return [path for folder in SCORING_CODE for path in sorted((REPO_ROOT / folder).glob("*.py"))]
+    return [path for folder in SCORING_CODE for path in sorted((REPO_ROOT / folder).rglob("*.py"))]

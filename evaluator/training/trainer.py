@@ -91,7 +91,9 @@ class ZEWDPCTrainer:
         device = usable_device(self.device)
         batches = Batches(self.pipeline, self.seed, images, targets, device)
         with thread_limit(self.max_threads), self._own_randomness(device):
-            network = build_network(self.pipeline.architecture, len(self.class_names))
+            network = build_network(
+                self.pipeline.architecture, len(self.class_names), self.pipeline.dropout
+            )
             if self.pipeline.pretrained:
                 load_weights(network, self.pipeline.architecture, self.weights)
             network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

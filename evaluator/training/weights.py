@@ -1,5 +1,7 @@
 """Where a network's first weights come from: from scratch, torchvision's ImageNet, or a file."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -7,14 +9,20 @@ import torch
 from torch import nn
 from torchvision.models import EfficientNet_B0_Weights, EfficientNet_B4_Weights
 
+from core.pretrained.imagenet_weights import (
+    WeightsError,
+    load_timm_weights,
+    read_state_dict,
+    refuse_misfit,
+)
 from evaluator.errors import ConfigurationError
+from evaluator.training.networks import head_prefix, is_lite
 from evaluator.training.pipelines import Architecture
 
 _IMAGENET = {
     "efficientnet_b0": EfficientNet_B0_Weights.IMAGENET1K_V1,
     "efficientnet_b4": EfficientNet_B4_Weights.IMAGENET1K_V1,
 }
-_HEAD = "classifier."  # of torchvision's EfficientNets: the layer that belongs to the old classes
 
 
 def load_weights(network: nn.Module, architecture: Architecture, weights: str) -> None:
@@ -25,7 +33,13 @@ def load_weights(network: nn.Module, architecture: Architecture, weights: str) -
     """
     if weights == "none":
         return
-    if weights == "imagenet":
+    head = head_prefix(architecture)
+    if weights == "imagenet" and is_lite(architecture):
+        with weights_refused():
+            found = load_timm_weights(architecture)
+        state = {f"model.{key}": value for key, value in found.state.items()}
+        source = found.source
+    elif weights == "imagenet":
         state, source = _imagenet_state(architecture), "torchvision's ImageNet weights"
     else:
         state, source = _file_state(Path(weights)), weights
@@ -33,13 +47,11 @@ def load_weights(network: nn.Module, architecture: Architecture, weights: str) -
     head_fits = all(
         key in state and state[key].shape == value.shape
         for key, value in fresh.items()
-        if key.startswith(_HEAD)
+        if key.startswith(head)
     )
     if not head_fits:
-        state = {key: value for key, value in state.items() if not key.startswith(_HEAD)}
-    expected = {
-        key: value for key, value in fresh.items() if head_fits or not key.startswith(_HEAD)
-    }
+        state = {key: value for key, value in state.items() if not key.startswith(head)}
+    expected = {key: value for key, value in fresh.items() if head_fits or not key.startswith(head)}
     _refuse_misfit(state, expected, source, architecture)
     network.load_state_dict(state, strict=False)
 
@@ -77,26 +89,9 @@ def _file_state(path: Path) -> dict[str, torch.Tensor]:
             f"--weights {path}: no such file; give none, imagenet or the path of a state dict",
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise ConfigurationError(
-            "weights-file",
-            f"--weights {path}: not a file that torch.load reads with weights_only=True "
-            f"({str(error).splitlines()[0]}); save it with torch.save(model.state_dict(), path)",
-        ) from error
-    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
-        raise ConfigurationError(
-            "weights-file",
-            f"--weights {path}: holds {_contents(state)}, expected a state dict (parameter names "
-            f"to tensors); save it with torch.save(model.state_dict(), path)",
-        )
-    return state
-
-
-def _contents(loaded: object) -> str:
-    if isinstance(loaded, dict):
-        return f"a dict with the keys {', '.join(map(str, list(loaded)[:3]))}"
-    return f"a {type(loaded).__name__}"
+        return read_state_dict(path)
+    except WeightsError as error:
+        raise ConfigurationError("weights-file", f"--weights {error}") from error
 
 
 def _refuse_misfit(
@@ -105,25 +100,19 @@ def _refuse_misfit(
     source: str,
     architecture: Architecture,
 ) -> None:
-    missing = [key for key in expected if key not in state]
-    unknown = [key for key in state if key not in expected]
-    reshaped = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
-        for key, value in expected.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    faults = [
-        f"{len(found)} {what} (first: {found[0]})"
-        for what, found in (
-            ("missing", missing),
-            ("unknown", unknown),
-            ("of another shape", reshaped),
-        )
-        if found
-    ]
-    if faults:
+    library = "timm" if is_lite(architecture) else "torchvision"
+    try:
+        refuse_misfit(state, expected, source, architecture)
+    except WeightsError as error:
         raise ConfigurationError(
-            "weights-misfit",
-            f"{source} does not fit {architecture}: of {len(expected)} tensors "
-            f"{', '.join(faults)}; give a state dict of torchvision's {architecture}",
-        )
+            "weights-misfit", f"{error}; give a state dict of {library}'s {architecture}"
+        ) from error
+
+
+@contextmanager
+def weights_refused() -> Iterator[None]:
+    """Report weights that are missing or damaged as the evaluator reports its own errors."""
+    try:
+        yield
+    except WeightsError as error:
+        raise ConfigurationError("imagenet-weights", f"{error}. Or use --weights FILE") from error
