@@ -30,7 +30,7 @@ from evaluator.errors import (
     ConfigurationError,
     DatasetError,
     missing_requirement,
-    more,
+    see_also,
     spoken_of_the_disk,
 )
 
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error.spoken, file=sys.stderr)
         return 2
     except ValueError as error:  # of the buyer, in its own words
-        print(f"error: {error}\n{more('messages-of-our-own-submission')}", file=sys.stderr)
+        print(f"error: {error}\n{see_also('messages-of-our-own-submission')}", file=sys.stderr)
         return 2
     except OSError as error:
         print(spoken_of_the_disk(error), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`python -m evaluator COMMAND`: the judge's other commands, each in a module of its own."""
+"""`python -m evaluator COMMAND`: the evaluator's other commands, each in a module of its own."""
 
 import argparse
 import importlib
@@ -6,12 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from evaluator.errors import (
-    ConfigurationError,
-    DatasetError,
-    missing_requirement,
-    spoken_of_the_disk,
-)
+from evaluator.console import add_verbosity_flags, configure_logging, run_command
+from evaluator.errors import missing_requirement
 
 # A module is imported when its command is asked for: `doctor` must run where torch does not.
 COMMANDS = {  # name: (module with `add_arguments(parser)`, what it is for)
@@ -39,19 +35,14 @@ COMMANDS = {  # name: (module with `add_arguments(parser)`, what it is for)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code, 2 where it cannot be run as asked."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    try:
+
+    def command() -> int:
         flags = parser(words[0] if words else "").parse_args(words)
+        configure_logging(flags)
         exit_code: int = flags.run(flags)
-    except (ConfigurationError, DatasetError) as error:
-        print(error.spoken, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(spoken_of_the_disk(error), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
-    return exit_code
+        return exit_code
+
+    return run_command(command)
 
 
 def parser(command: str) -> argparse.ArgumentParser:
@@ -62,7 +53,17 @@ def parser(command: str) -> argparse.ArgumentParser:
         chosen = commands.add_parser(name, help=summary, description=summary)
         if name == command:
             _import(name, module).add_arguments(chosen)
+            for one in _actions(chosen):
+                add_verbosity_flags(one)
     return p
+
+
+def _actions(command: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """The parsers of a command's own actions, as `data make`; itself where it has none."""
+    for group in command._actions:
+        if isinstance(group, argparse._SubParsersAction):
+            return list(group.choices.values())
+    return [command]
 
 
 def _import(command: str, module: str) -> Any:

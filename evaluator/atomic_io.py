@@ -1,5 +1,6 @@
 """Files and folders that are there whole or not at all, and with them the folders above."""
 
+import errno
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,4 +66,10 @@ def _renamed(target: Path) -> Iterator[Path]:
 
 
 def _cannot_write(path: Path, error: OSError) -> DatasetError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DatasetError(
+            "cannot-write",
+            f"{path} cannot be written ({error}): the disk, or your share of it, is full. Free "
+            "some of it, or give a place on another disk.",
+        )
     return DatasetError("cannot-write", f"{path} cannot be written ({error}). Give another place.")

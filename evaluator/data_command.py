@@ -9,7 +9,9 @@ import numpy as np
 
 from evaluator.arguments import count
 from evaluator.atomic_io import ensure_absent
-from evaluator.choosing.importing import from_class_folders, from_coco, write_imported
+from evaluator.choosing.class_folders import from_class_folders
+from evaluator.choosing.coco import from_coco
+from evaluator.choosing.importing import write_imported
 from evaluator.choosing.splitting import Amount, decoded_bytes, divide, write_splits
 from evaluator.data.archive import unpack
 from evaluator.data.class_coverage import coverage_doubts
@@ -53,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="class folders whose images show no class: good, normal, background",
     )
     labels.add_argument("--images", type=Path, metavar="DIR", help="where a COCO file's images lie")
+    labels.add_argument(
+        "--resized",
+        action="store_true",
+        help="images have other sizes than a COCO file says, because they were resized since",
+    )
     labels.set_defaults(run=_import)
 
     split = actions.add_parser("split", help="divide labelled images at random for the judge")
@@ -112,11 +119,13 @@ def _import(flags: argparse.Namespace) -> int:
                 "bad-import",
                 "--without is for class folders; a COCO file says what shows no class.",
             )
-        imported = from_coco(flags.source, flags.images or flags.source.parent)
+        folder = flags.images or flags.source.parent
+        imported = from_coco(flags.source, folder, resized=flags.resized)
     else:
-        if flags.images:
+        if flags.images or flags.resized:
             raise ConfigurationError(
-                "bad-import", "--images is for a COCO file; class folders hold their own."
+                "bad-import",
+                "--images and --resized are for a COCO file; class folders hold their own images.",
             )
         imported = from_class_folders(flags.source, flags.without)
     write_imported(imported, flags.out)
@@ -145,8 +154,8 @@ def _split(flags: argparse.Namespace) -> int:
     for name in SPLITS:
         labels = division.labelled.images.labels[division.rows[name]]
         print(f"{name:11} {len(labels):7,} images; {_positives(labels, class_names)}")
-    labels = {name: division.labelled.images.labels[division.rows[name]] for name in SPLITS}
-    for line in coverage_doubts(labels, class_names):
+    by_split = {name: division.labelled.images.labels[division.rows[name]] for name in SPLITS}
+    for line in coverage_doubts(by_split, class_names):
         print(f"warning: {line}; take more images for that split, or another --seed")
     if large > LARGE:
         print(

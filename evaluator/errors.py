@@ -1,4 +1,4 @@
-"""Exceptions the judge raises. Each message says what came, what was expected, what to do."""
+"""Exceptions of the evaluator. Each message says what came, what was expected, what to do."""
 
 import errno
 import sys
@@ -35,7 +35,7 @@ class ExplainedError(ValueError):
     @property
     def spoken(self) -> str:
         """The lines a command prints: the error, and where to read more."""
-        return f"error: {self.message}\n{more(self.code)}"
+        return f"error: {self.message}\n{see_also(self.code)}"
 
 
 class DatasetError(ExplainedError):
@@ -43,14 +43,14 @@ class DatasetError(ExplainedError):
 
 
 class ConfigurationError(ExplainedError):
-    """A flag, a setting or a file given to the judge cannot be used as it stands."""
+    """A flag, a setting or a file given to the evaluator cannot be used as it stands."""
 
 
 def spoken_of_the_disk(error: OSError) -> str:
     """The lines a command prints where a disk refuses; any other error of the system is a fault."""
     if error.errno not in REFUSALS:
         raise error
-    return f"error: {error}\n{more('cannot-write')}"
+    return f"error: {error}\n{see_also('cannot-write')}"
 
 
 def missing_requirement(command: str, error: ImportError) -> ConfigurationError:
@@ -64,6 +64,6 @@ def missing_requirement(command: str, error: ImportError) -> ConfigurationError:
     )
 
 
-def more(code: str) -> str:
+def see_also(code: str) -> str:
     """The line that leads to the entry of `code`: an error's, or a trial's status."""
-    return f"more: {PAGE}#{code}"
+    return f"see {PAGE}#{code}"

@@ -1,6 +1,8 @@
 """The organisers' archives unpack into a data set; dangerous ones do not unpack at all."""
 
+import errno
 import io
+import os
 import shutil
 import tarfile
 import zipfile
@@ -16,6 +18,7 @@ from evaluator.data.archive import unpack
 from evaluator.data.dataset import open_splits
 from evaluator.errors import DatasetError
 from tests.conftest import SIZES, write_split
+from tests.permissions import permissions
 
 
 @pytest.mark.parametrize("prefix", ["", "training-v0.2-rc4/", "./deep/down/", "data/training/"])
@@ -57,6 +60,31 @@ def empty_tar(path: Path) -> Path:
         return path
 
 
+def zip_of_windows(path: Path, *names: str) -> Path:
+    """A zip whose names have `\\` between folders, as .NET wrote them for years."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(zipfile.ZipInfo(name), b"" if name.endswith(("/", "\\")) else name)
+    return path
+
+
+def encrypted_zip(path: Path) -> Path:
+    zip_with(path, "a")
+    content = bytearray(path.read_bytes())
+    content[6] |= 1  # in the file's own header, and in the directory at the end
+    content[content.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(content)
+    return path
+
+
+def zip_of_another_method(path: Path) -> Path:
+    zip_with(path, "a")
+    content = bytearray(path.read_bytes())
+    content[8] = content[content.index(b"PK\1\2") + 10] = 9  # deflate64, as Windows makes it
+    path.write_bytes(content)
+    return path
+
+
 DANGEROUS = {
     "nothing in it": empty_tar,
     "hard link to nothing": lambda path: tar_with(path, "training/a", "b", tarfile.LNKTYPE),
@@ -64,7 +92,13 @@ DANGEROUS = {
     "parent": lambda path: tar_with(path, "training/../../escaped"),
     "absolute": lambda path: tar_with(path, "/tmp/escaped"),
     "link out": lambda path: tar_with(path, "training/link", "/etc/passwd"),
+    "link out of it": lambda path: tar_with(path, "training/link", "../../escaped"),
     "zip parent": lambda path: zip_with(path, "../escaped"),
+    "zip parent of Windows": lambda path: zip_of_windows(path, "a\\..\\..\\escaped"),
+    "zip drive": lambda path: zip_of_windows(path, "C:\\escaped"),
+    "zip share": lambda path: zip_of_windows(path, "\\\\server\\escaped"),
+    "zip parent, mixed": lambda path: zip_of_windows(path, "a/b", "..\\escaped"),
+    "tar parent of Windows": lambda path: tar_with(path, "..\\escaped"),
     "no archive": lambda path: (path.write_bytes(b"html error page"), path)[1],
     "missing": lambda path: path,
 }
@@ -76,10 +110,93 @@ def test_refused_and_nothing_unpacked(case: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(DatasetError) as refused:
         unpack([archive], out)
-    unsafe = case in ("parent", "absolute", "zip parent")
+    unsafe = any(word in case for word in ("parent", "absolute", "out", "drive", "share"))
     assert refused.value.code == ("archive-unsafe" if unsafe else "archive-unreadable")
     assert not out.exists(), "an empty folder would be taken for a data set"
     assert not (tmp_path / "escaped").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "made"),
+    [
+        (["training\\labels.csv", "training\\images\\a.png"],
+         ["training/images/a.png", "training/labels.csv"]),
+        (["training\\", "training\\labels.csv"], ["training/labels.csv"]),
+        (["training/", "training\\labels.csv"], ["training/labels.csv"]),
+        (["training/a\\b.png"], ["training/a\\b.png"]),  # part of a name elsewhere
+        (["labels.csv"], ["labels.csv"]),
+    ],
+)  # fmt: skip
+def test_unpack_reads_the_separators_of_windows(
+    names: list[str], made: list[str], tmp_path: Path
+) -> None:
+    out = unpack([zip_of_windows(tmp_path / "d.zip", *names)], tmp_path / "out") / "d"
+    files = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+    assert files == made
+    with tarfile.open(tmp_path / "t.tar", "w") as tar:
+        for name in names:
+            if not name.endswith(("/", "\\")):
+                tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    out = unpack([tmp_path / "t.tar"], tmp_path / "out") / "t"
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == made
+
+
+@pytest.mark.parametrize(
+    ("put", "words"),
+    [
+        (lambda path: path.write_bytes(b""), "is no archive: it is empty"),
+        (lambda path: path.write_bytes(b"\n<!DOCTYPE html>"), "it is a web page"),
+        (lambda path: path.write_bytes(b"7z\xbc\xaf\x27\x1c\0\4"), "it is a 7z archive"),
+        (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1"), "git lfs"),
+        (encrypted_zip, "is encrypted. Unpack it with its password"),
+        (zip_of_another_method, "is packed in a way that is not read here (That compression"),
+    ],
+)
+def test_unpack_says_what_an_unreadable_archive_is(
+    put: Callable[[Path], object], words: str, tmp_path: Path
+) -> None:
+    put(tmp_path / "d.zip")
+    with pytest.raises(DatasetError) as refused:
+        unpack([tmp_path / "d.zip"], tmp_path / "out")
+    assert refused.value.code == "archive-unreadable"
+    assert words in str(refused.value)
+    assert "download it again" not in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk, or your share of it, is full"),
+        (errno.EDQUOT, "the disk, or your share of it, is full"),
+        (errno.EROFS, "Give another place"),
+        (errno.EACCES, "Give another place"),
+        (errno.ENAMETOOLONG, "Give another place"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_unpack_blames_the_disk_that_refuses(
+    kind: str, number: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    make = zip_with if kind == "zip" else tar_with
+    archive = make(tmp_path / "training.x", "training/a")
+    monkeypatch.setattr(zipfile.ZipFile, "extract", refuse)
+    monkeypatch.setattr(tarfile.TarFile, "extractall", refuse)
+    with pytest.raises(DatasetError, match=f"training.x cannot be written .*{words}") as refused:
+        unpack([archive], tmp_path / "out")
+    assert refused.value.code == "cannot-write"
+    assert not (tmp_path / "out").exists()
+
+
+def test_unpack_says_that_an_archive_may_not_be_read(tmp_path: Path) -> None:
+    archive = zip_with(tmp_path / "d.zip", "a")
+    with permissions(archive, 0), pytest.raises(DatasetError, match="cannot be read") as refused:
+        unpack([archive], tmp_path / "out")
+    assert "Permission denied" in str(refused.value)
+    assert "download" not in str(refused.value)
 
 
 def test_an_archive_cut_short_leaves_nothing(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_a_net_that_lacks_its_weights_is_told_before_it_learns(
 
 def is_explained(printed: str) -> bool:
     """Whether the last line leads to where the words printed stand as a symptom."""
-    words, _, anchor = printed.strip().rpartition("\nmore: docs/troubleshooting.md#")
+    words, _, anchor = printed.strip().rpartition("\nsee docs/troubleshooting.md#")
     places = [anchor] if anchor != "messages-of-our-own-submission" else OWN
     return any(appears(shown, words) for place in places for shown in symptoms(entries()[place]))
 

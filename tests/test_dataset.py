@@ -60,6 +60,11 @@ def name_a_copy_as_windows_does(root: Path) -> None:
     edit("training/labels.csv", r"0004\.png", r"b\\0004.png")(root)
 
 
+def two_forms(root: Path) -> None:
+    """Of one name, which a person cannot tell apart."""
+    edit("training/labels.csv", "dark,bright", "\u00e9t\u00e9,e\u0301te\u0301")(root)
+
+
 REFUSALS: dict[str, tuple[Spoil, str]] = {
     "missing image": (
         lambda root: (root / "training/images/0003.png").unlink(),
@@ -158,6 +163,53 @@ REFUSALS: dict[str, tuple[Spoil, str]] = {
         lambda root: (root / "training/labels.csv").write_text("picture;dark\n0000.png;1\n"),
         r"line 1: no column `filename`; the columns are picture, dark\.",
     ),
+    "a class in two Unicode forms": (
+        two_forms,
+        r"line 1: the column '\u00e9t\u00e9' stands there twice, as columns 2 and 3 "
+        r"\(U\+00E9 t U\+00E9; e U\+0301 te U\+0301\)",
+    ),
+    "a column twice": (
+        edit("training/labels.csv", "dark,bright", "dark, dark "),
+        r"line 1: the column 'dark' stands there twice, as columns 2 and 3\.$",
+    ),
+    "classes that look alike": (
+        edit("unlabelled/labels.csv", "dark", "D\u0430rk"),  # with a Cyrillic a
+        r"lacks dark; has D\u0430rk besides",
+    ),
+    "classes that differ in a blank that does not show": (
+        edit("unlabelled/labels.csv", "dark", "Da\u200brk"),
+        r"'dark' and 'Da\\u200brk' look alike and are spelt in two ways \(dark; Da U\+200B rk\)",
+    ),
+    "a quote never closed": (
+        edit("training/labels.csv", r"0004\.png", '"0004.png'),
+        r"line 6: a quote is opened there and not closed .* up to line 25 became one cell",
+    ),
+    "a quote closed lines later": (
+        edit("training/labels.csv", r"0004\.png((.*\n){3})0007\.png", r'0004".png",\g<1>"0007.png'),
+        r"line 6: \d+ cells where the header has 4",
+    ),
+    "a quote before a label": (
+        edit("training/labels.csv", r"(0004\.png),\d", r'\1,"1'),
+        r"line 6: a quote is opened there",
+    ),
+    "a quote closed by another line's": (
+        edit("training/labels.csv", r"0004\.png((?:.*\n){2})0006\.png", r'"0004.png\1"0006.png'),
+        r"line 6: a quote is opened there and not closed .* up to line 8 became",
+    ),
+    "a quote in the header": (
+        edit("training/labels.csv", "filename", '"filename'),
+        r"labels\.csv, line 1: a quote is opened there and not closed .* up to line 25",
+    ),
+    "a quote before a class": (
+        edit("training/labels.csv", "striped", '"striped'),
+        r"labels\.csv, line 1: a quote is opened there",
+    ),
+    "a quote never closed in a long table": (
+        lambda root: (root / "training/labels.csv").write_text(
+            'filename,dark\n0000.png,1\n"0001.png,1\n' + 20000 * "0002.png,0\n"
+        ),
+        r"field limit \(131072\), in the row that begins on line 3\. Is a quote opened there",
+    ),
     "no such split": (
         lambda root: (root / "validation").rename(root / "elsewhere"),
         r"no labels\.csv for the split 'validation'",
@@ -237,6 +289,42 @@ def test_an_umlaut_is_found_however_it_is_encoded(
     name = unicodedata.normalize(in_table, image.name)
     csv.write_text(csv.read_text().replace("0000.png", name))
     assert read_split("training", csv).images == (image,)
+
+
+def test_folders_and_files_may_be_in_different_unicode_forms(tmp_path: Path) -> None:
+    csv = write_split(tmp_path, 1, seed=0) / "labels.csv"
+    image = tmp_path / "images" / "\u00e9te\u0301" / "e\u0301.png"
+    image.parent.mkdir()
+    (tmp_path / "images" / "0000.png").rename(image)
+    csv.write_text(csv.read_text().replace("0000.png", "e\u0301t\u00e9/\u00e9.png"))
+    assert read_split("training", csv).images == (image,)
+
+
+def test_two_files_of_one_name_in_two_unicode_forms_stay_two(tmp_path: Path) -> None:
+    csv = write_split(tmp_path, 2, seed=0) / "labels.csv"
+    names = ["\u00e9.png", "e\u0301.png"]
+    for number, name in enumerate(names):
+        (tmp_path / "images" / f"000{number}.png").rename(tmp_path / "images" / name)
+        csv.write_text(csv.read_text().replace(f"000{number}.png", name))
+    assert [path.name for path in read_split("training", csv).images] == names
+
+
+def test_a_class_is_the_same_in_every_unicode_form(make_data: Callable[[], Path]) -> None:
+    root = make_data()
+    forms = ("\u00c5\u00e9", "A\u030ae\u0301", "\u212b\u00e9")  # the last with the sign of a unit
+    for split, form in zip(SIZES, forms, strict=True):
+        edit(f"{split}/labels.csv", "dark", form)(root)
+    assert open_splits(root, progress=False).class_names == ("\u00c5\u00e9", "bright", "striped")
+
+
+def test_a_line_break_in_a_name_or_after_a_value_is_no_open_quote(tmp_path: Path) -> None:
+    csv = write_split(tmp_path, 2, seed=0) / "labels.csv"
+    (tmp_path / "images" / "0001.png").rename(tmp_path / "images" / "a\nb.png")
+    csv.write_text('filename,"very\ndark"\n0000.png,"1\n"\n"a\nb.png",0\n')
+    split = read_split("training", csv)
+    assert split.class_names == ("very\ndark",)
+    assert split.lines == (3, 5)
+    assert split.labels.tolist() == [[1], [0]]
 
 
 def test_folders_that_are_no_splits_are_not_called_so(make_data: Callable[[], Path]) -> None:
@@ -401,15 +489,16 @@ def test_images_of_one_name_in_two_folders_stay_with_their_labels(tmp_path: Path
 
 
 def test_all_splits_have_the_training_sets_commonest_size(
-    make_data: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+    make_data: Callable[[], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "evaluator")
     root = make_data()
     for path in (root / "unlabelled/images").iterdir():
         with Image.open(path) as image:
             image.resize((20, 24)).save(path)
     splits = open_splits(root, progress=False)
     assert splits.unlabelled.images.shape[1:] == splits.training.images.shape[1:] == (16, 16, 3)
-    assert "images of another size resized to 16 x 16" in capsys.readouterr().err
+    assert "images of another size resized to 16 x 16" in caplog.text
 
 
 @pytest.mark.parametrize("keep", [0, 60, 500])

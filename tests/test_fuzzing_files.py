@@ -228,8 +228,9 @@ def test_a_journal_cut_at_any_byte_loses_its_last_line_and_says_so(
     records: list[dict[str, Any]],
     data: DataObject,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.clear()
     path = tmp_path / "journal.jsonl"
     content = b"".join(json.dumps(record).encode() + b"\n" for record in records)
     length = data.draw(st.integers(0, len(content)))
@@ -237,7 +238,7 @@ def test_a_journal_cut_at_any_byte_loses_its_last_line_and_says_so(
     whole = content[: length + 1].count(b"\n")  # a line that lacks nothing but its end is whole
     assert json.dumps(opened(path)[0]) == json.dumps(records[:whole])
     torn = length > len(b"".join(content.splitlines(keepends=True)[:whole]))
-    assert ("dropped a torn last line" in capsys.readouterr().err) == torn
+    assert ("dropped a torn last line" in caplog.text) == torn
 
 
 @BOUNDED

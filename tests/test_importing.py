@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def coco(**changes: Any) -> dict[str, Any]:
         "images": [
             {"id": 7, "file_name": "dent/a.png"},
             {"id": 3, "file_name": "line 2\\b.png"},
-            {"id": 9, "file_name": "/mnt/upload/c.png"},
+            {"id": 9, "file_name": "/mnt/photos/good/c.png"},
         ],
         "categories": [{"id": 2, "name": "scratch"}, {"id": 1, "name": "dent"}],
         "annotations": [
@@ -82,20 +83,28 @@ def test_each_folder_is_a_class(photos: Path, capsys: pytest.CaptureFixture[str]
         f"next: python choose.py --labelled {labelled} --pool POOL --budget 200"
         " --strategy uherding --into BATCH",
     ]
-    assert told.err == "1 images lie in the folders of several classes and show all of them\n"
+    assert told.err == (
+        "1 images lie in the folders of several classes and show all of them: "
+        "dent/line 2/b.png and scratch/also-dented.png, ...\n"
+    )
     assert len(read_labelled([labelled], 8).images) == 4
 
 
-def test_without_a_word_good_is_a_class_and_an_empty_folder_too(photos: Path):
+def test_without_a_word_good_is_a_class_and_an_empty_folder_too(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+):
     (photos / "rust").mkdir()
     for unseen in (".hidden", "__MACOSX"):  # the latter stands in archives that a Mac packed
         picture(photos / unseen / "dent" / "._a.png", 5)
     assert imported(photos) == 0
     assert table(photos.parent / "labelled")[0] == ["filename", "dent", "good", "rust", "scratch"]
+    told = capsys.readouterr().err
+    assert "left out, as hidden or a system's own: .hidden, __MACOSX" in told
+    assert "notice: no image shows rust" in told
 
 
 def test_a_coco_file_with_its_images(photos: Path, capsys: pytest.CaptureFixture[str]):
-    """Paths from Windows and from other machines are found by name, where one is called so."""
+    """Paths from Windows and from other machines are found where the folders agree."""
     file = photos.parent / "export.JSON"
     file.write_text(json.dumps(coco()))
     assert imported(file, "--images", str(photos)) == 0
@@ -106,7 +115,8 @@ def test_a_coco_file_with_its_images(photos: Path, capsys: pytest.CaptureFixture
         ["good/c.png", "0", "0"],
     ]
     told = capsys.readouterr().err
-    assert "2 images were found by name alone: 'line 2\\\\b.png' as 'dent/line 2/b.png'" in told
+    assert "2 images were found by name, elsewhere than the table says: " in told
+    assert "'line 2\\\\b.png' as 'dent/line 2/b.png', ..." in told
     assert "1 of 3 images have no annotation and count as showing no class" in told
     assert f"2 images below {photos} are not in export.JSON and are left out" in told
     assert len(read_split("any", photos.parent / "labelled" / "labels.csv").images) == 3
@@ -115,22 +125,33 @@ def test_a_coco_file_with_its_images(photos: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("content", "code", "words"),
     [
-        ("[]", "bad-import", "is not a COCO file (TypeError"),
+        ("[]", "bad-import", "is not a COCO file (it is a list)"),
         ("{", "bad-import", "is not a COCO file (JSONDecodeError"),
         ("{\xff", "bad-import", "is not a COCO file (UnicodeDecodeError"),
         ({"categories": [], "annotations": []}, "bad-import", "`categories` is empty"),
-        ({"images": []}, "bad-import", "an annotation names image 7 and category 1"),
-        ({"images": [], "annotations": []}, "bad-import", "`images` is empty"),
-        ({"annotations": [{"image_id": 7}]}, "bad-import", "(KeyError: 'category_id')"),
-        ({"annotations": None}, "bad-import", "is not a COCO file (TypeError"),
-        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "bad-import", "twice"),
-        ({"categories": [{"id": n, "name": "a"} for n in (1, 2, 1)]}, "bad-import", "twice"),
+        ({"images": [{"id": 3, "file_name": "b.png"}]}, "bad-import",
+         "an annotation names image 7 and category 1"),
+        ({"images": []}, "bad-import", "`images` is empty"),
+        ({"annotations": [{"image_id": 7}]}, "bad-import",
+         "(entry 1 of `annotations` has no `category_id`)"),
+        ({"annotations": None}, "bad-import", "is not a COCO file (`annotations` is no list)"),
+        ({"annotations": [7]}, "bad-import", "(entry 1 of `annotations` is no object)"),
+        ({"annotations": []}, "no-annotations", "export tags from CVAT as `ImageNet 1.0`"),
+        ({"images": [{"id": 7, "file_name": None}]}, "bad-import",
+         "(entry 1 of `images` has `file_name` None)"),
+        ({"images": [{"id": [7], "file_name": "a.png"}]}, "bad-import", "has `id` [7])"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "bad-import",
+         "2 entries of `categories` are called 'a' (ids 1, 2)"),
+        ({"categories": [{"id": n, "name": "a"} for n in (1, 2, 1)]}, "bad-import",
+         "2 entries of `categories` have the id 1: 'a', 'a'"),
         ({"images": [{"id": 7, "file_name": "gone.png"}, {"id": 3, "file_name": "b.png"}]},
          "missing-image", "of 2 images, 1 are not below"),
         ({"images": [{"id": 7, "file_name": "x/a.png"}, {"id": 3, "file_name": "b.png"}]},
-         "missing-image", "the first is 'x/a.png'"),
-        ({"images": [{"id": 7, "file_name": "b.png"}, {"id": 3, "file_name": "x/b.png"}]},
-         "bad-import", "2 of its images can only be"),
+         "missing-image", "which is not where the table says; called alike is 'dent/a.png'"),
+        ({"images": [{"id": 7, "file_name": "b.png"}, {"id": 3, "file_name": "line 2/b.png"}]},
+         "bad-import", "b.png: 'b.png' (id 7), 'line 2/b.png' (id 3)"),
+        ({"images": [{"id": 7, "file_name": "a.png"}, {"id": 3, "file_name": "b.png"}]},
+         "missing-image", "'a.png', which may be any of 'dent/a.png', 'scratch/a.png'"),
     ],
 )  # fmt: skip
 def test_a_coco_file_that_is_none_is_told(
@@ -169,12 +190,14 @@ def test_classes_are_called_as_a_column_can_be(
         picture(folders / (name or " ") / f"{number}.png", number)
     pictures = [{"id": n, "file_name": f"{n}.png"} for n in (0, 1)]
     categories = [{"id": n, "name": name} for n, name in enumerate(names)]
-    file.write_text(json.dumps(coco(images=pictures, categories=categories, annotations=[])))
+    shown = [{"image_id": 0, "category_id": 0}]
+    file.write_text(json.dumps(coco(images=pictures, categories=categories, annotations=shown)))
     for source in (folders, file):
         code = imported(source, *(["--images", str(folders)] if source == file else []))
         if refused:
             assert code == 2
-            assert f"{source}: a class is called {refused}" in capsys.readouterr().err
+            told = capsys.readouterr().err
+            assert f"{source}: a class is called {refused}" in told
         else:
             labelled = read_labelled([tmp_path / "labelled"], 8)
             assert sorted(labelled.class_names) == sorted(name.strip() for name in names)
@@ -202,13 +225,17 @@ def test_folders_that_are_no_classes_are_told(photos: Path, capsys: pytest.Captu
 
 def test_a_name_that_is_no_text_is_told(photos: Path, capsys: pytest.CaptureFixture[str]):
     (photos / "dent" / "a.png").rename(photos / "dent" / os.fsdecode(b"\xff.png"))
+    assert imported(photos) == 0
+    assert "\\udcff.png': its name is not UTF-8" in capsys.readouterr().err
+    shutil.rmtree(photos.parent / "labelled")
+    (photos / "dent").rename(photos / os.fsdecode(b"\xff"))
     assert imported(photos) == 2
     assert "is not UTF-8; change it" in capsys.readouterr().err
     (photos.parent / "export.json").write_text(json.dumps(coco()))
     assert imported(photos.parent / "export.json", "--without", "good") == 2
     assert "--without is for class folders" in capsys.readouterr().err
     assert imported(photos, "--images", str(photos)) == 2
-    assert "--images is for a COCO file" in capsys.readouterr().err
+    assert "--images and --resized are for a COCO file" in capsys.readouterr().err
 
 
 def test_what_the_disk_refuses_leaves_nothing(

@@ -132,7 +132,7 @@ def test_a_failure_is_told_with_the_end_of_its_log_and_the_others_go_on(
     assert "broken (failed: 5:1 seed 0: crashed)" in printed
     assert "first 5:1 seed 0: quick macro-F1" in printed
     assert "to try again, use another --out" in printed
-    assert "more: docs/troubleshooting.md#crashed" in printed
+    assert "see docs/troubleshooting.md#crashed" in printed
 
 
 def test_a_report_that_cannot_be_written_takes_no_number_away(

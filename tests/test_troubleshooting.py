@@ -122,7 +122,7 @@ def test_the_anchor_of_a_code_is_the_code():
 def test_an_error_says_its_message_and_where_to_read_more(kind: type[errors.ExplainedError]):
     error = kind("missing-image", "the image a.png is missing.")
     assert str(error) == "the image a.png is missing."
-    lines = ["error: the image a.png is missing.", "more: docs/troubleshooting.md#missing-image"]
+    lines = ["error: the image a.png is missing.", "see docs/troubleshooting.md#missing-image"]
     assert error.spoken.splitlines() == lines
 
 
@@ -146,7 +146,7 @@ def test_both_commands_say_where_to_read_more(
 ):
     assert command() == 2
     printed = capsys.readouterr().err.splitlines()
-    assert printed[-1] == "more: docs/troubleshooting.md#missing-split"
+    assert printed[-1] == "see docs/troubleshooting.md#missing-split"
 
 
 @BOTH
@@ -165,7 +165,7 @@ def test_both_commands_say_what_a_disk_says(
     assert command() == 2
     assert capsys.readouterr().err.splitlines()[-2:] == [
         "error: [Errno 5] Input/output error",
-        "more: docs/troubleshooting.md#cannot-write",
+        "see docs/troubleshooting.md#cannot-write",
     ]
     monkeypatch.setattr(dataset, "find_splits", at_fault)
     with pytest.raises(FileNotFoundError):  # with its traceback

@@ -3,9 +3,9 @@
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import secrets
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,6 +25,8 @@ FORMAT = 3  # raise it when what is stored for the same files changes
 FOLDER = ".zewdpc-cache"
 _DIGEST = 16  # bytes
 ABANDONED = 6 * 3600.0  # seconds without a write after which nobody is decoding into a file
+
+logger = logging.getLogger(__name__)
 
 
 def cache_folder(root: Path) -> Path:
@@ -150,8 +152,9 @@ def _decode_all(
         images.flush()
     others = len(split.images) - sizes[(width, height)]
     if others:
-        line = f"{split.name}: {others} images of another size resized to {width} x {height}."
-        tqdm.write(line, file=sys.stderr)
+        logger.info(
+            "%s: %d images of another size resized to %d x %d.", split.name, others, width, height
+        )
     return digests
 
 

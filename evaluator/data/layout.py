@@ -10,7 +10,7 @@ import io
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from evaluator.data.listing import (
     visible_below,
     why_absent,
 )
+from evaluator.data.names import canonical, code_points, look_alike
 from evaluator.errors import DatasetError
 
 SPLITS = ("training", "unlabelled", "validation")
@@ -32,6 +33,15 @@ SPELLINGS = {
 }
 SEPARATORS = (",", ";", "\t")  # what a German Excel saves as CSV; what any saves as "Unicode text"
 ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of labels.csv, which spans several lines where a quoted cell has line breaks."""
+
+    line: int
+    last_line: int
+    cells: list[str]
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ def read_split(
         raise DatasetError("labels-unreadable", f"{labels_csv} is not on this disk ({why}).")
     try:
         text = _decoded(labels_csv.read_bytes())
-        rows = _without_blank_columns(list(_numbered_rows(text, _separator(text))))
+        rows = _without_blank_columns(list(_read_rows(text, _separator(text))))
     except FileNotFoundError as error:
         raise DatasetError(
             "labels-unreadable",
@@ -116,7 +126,10 @@ def read_split(
         raise DatasetError(
             "labels-unreadable", f"{labels_csv} is empty; its first line must name the columns."
         )
-    header = columns_named(rows[0][1])
+    header = columns_named(rows[0].cells)
+    if rows[0].last_line > rows[0].line and ("filename" not in header or len(rows) == 1):
+        raise _unclosed_quote(labels_csv, rows[0])
+    _refuse_repeated(labels_csv, rows[0].cells)
     columns = _class_columns(name, labels_csv, header, class_names)
     folder = _images_folder(labels_csv)
     names, lines, labels = _parse_rows(labels_csv, folder, header, columns, rows[1:], half_filled)
@@ -157,33 +170,64 @@ def _separator(text: str) -> str:
     """What the cells of `text` stand between: where in doubt, what makes most columns of line 1."""
 
     def fit(separator: str) -> tuple[bool, int]:
-        _, header = next(_numbered_rows(text, separator), (1, []))
-        return "filename" in columns_named(header), len(header)
+        header = next(_read_rows(text, separator), _Row(1, 1, []))
+        return "filename" in columns_named(header.cells), len(header.cells)
 
     return max(SEPARATORS, key=fit)  # the first of those that fit alike
 
 
-def _numbered_rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, each with the number of its line."""
+def _read_rows(text: str, separator: str) -> Iterator[_Row]:
+    """The rows that are not blank. Raises csv.Error naming the line that a row begins on."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    return ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:  # a cell of more than 128 KiB
+            raise csv.Error(
+                f"{error}, in the row that begins on line {line}. Is a quote opened there and not "
+                "closed?"
+            ) from error
+        if cells is None:
+            return
+        if any(cell.strip() for cell in cells):
+            yield _Row(line, reader.line_num, cells)
 
 
-def _without_blank_columns(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+def _without_blank_columns(rows: list[_Row]) -> list[_Row]:
     """Without the last columns, if they have no name and no value: a spreadsheet's leavings."""
-    width = len(rows[0][1]) if rows else 0
+    width = len(rows[0].cells) if rows else 0
     named = width
-    while named and not rows[0][1][named - 1].strip():
+    while named and not rows[0].cells[named - 1].strip():
         named -= 1
-    if any(cell.strip() for _, row in rows for cell in row[named:width]):
+    if any(cell.strip() for row in rows for cell in row.cells[named:width]):
         return rows
-    return [(line, row[:named] + row[width:]) for line, row in rows]
+    return [replace(row, cells=row.cells[:named] + row.cells[width:]) for row in rows]
 
 
 def columns_named(header: Sequence[str]) -> list[str]:
-    """The names of the columns, `filename` in lower case however it is spelt."""
-    names = [column.strip() for column in header]
+    """The names of the columns in one Unicode form, `filename` in lower case however it is spelt.
+
+    A class that a Mac wrote in one folder and Windows in another is one class.
+    """
+    names = [canonical(column.strip()) for column in header]
     return ["filename" if name.lower() == "filename" else name for name in names]
+
+
+def _refuse_repeated(labels_csv: Path, cells: Sequence[str]) -> None:
+    """Raise DatasetError where two columns have one name, also in two Unicode forms."""
+    first: dict[str, int] = {}
+    for column, name in enumerate(columns_named(cells)):
+        other = first.setdefault(name, column)
+        if name and other != column:
+            one, two = cells[other].strip(), cells[column].strip()
+            forms = canonical(one) == canonical(two) and one != two
+            spelt = f" ({code_points(one)}; {code_points(two)})" if forms else ""
+            raise DatasetError(
+                "labels-columns",
+                f"{labels_csv}, line 1: the column {name!r} stands there twice, as columns "
+                f"{other + 1} and {column + 1}{spelt}.",
+            )
 
 
 def _class_columns(
@@ -200,11 +244,6 @@ def _class_columns(
             "labels-columns",
             f"{where}: column {header.index('') + 1} has no name. If it is an index that was "
             "written along, remove it.",
-        )
-    if len(set(header)) != len(header):
-        twice = sorted({column for column in header if header.count(column) > 1})
-        raise DatasetError(
-            "labels-columns", f"{where}: the column {twice[0]!r} stands there twice."
         )
     found = [column for column in header if column != "filename"]
     if not found:
@@ -227,9 +266,19 @@ def _class_columns(
                 )
                 if part
             )
-            + ". Every labels.csv must have the same classes.",
+            + f". Every labels.csv must have the same classes.{_look_alikes(missing, extra)}",
         )
     return {name: header.index(name) for name in wanted}
+
+
+def _look_alikes(missing: Sequence[str], extra: Sequence[str]) -> str:
+    """Which names differ in what is hard to see: case, and signs that look alike or do not show."""
+    pairs = ((one, other) for one in missing for other in extra if look_alike(one, other))
+    return "".join(
+        f" {one!r} and {other!r} look alike and are spelt in two ways ({code_points(one)}; "
+        f"{code_points(other)})."
+        for one, other in pairs
+    )
 
 
 def _images_folder(labels_csv: Path) -> Path:
@@ -247,7 +296,7 @@ def _parse_rows(
     folder: Path,
     header: list[str],
     columns: dict[str, int],
-    rows: list[tuple[int, list[str]]],
+    rows: list[_Row],
     half_filled: bool,
 ) -> tuple[list[str], list[int], list[list[int]]]:
     """Names, lines and labels; no labels in a line without any, where that is allowed."""
@@ -257,13 +306,17 @@ def _parse_rows(
         )
     seen: dict[str, int] = {}
     labels: list[list[int]] = []
-    for line, row in rows:
+    filename = header.index("filename")
+    for row in rows:
+        line, cells = row.line, row.cells
         where = f"{labels_csv}, line {line}"
-        if len(row) != len(header):
+        if row.last_line > line and not _may_span_lines(folder, cells, filename):
+            raise _unclosed_quote(labels_csv, row)
+        if len(cells) != len(header):
             raise DatasetError(
-                "labels-row", f"{where}: {len(row)} cells where the header has {len(header)}."
+                "labels-row", f"{where}: {len(cells)} cells where the header has {len(header)}."
             )
-        name = _as_on_disk(folder, row[header.index("filename")])
+        name = _as_on_disk(folder, cells[filename])
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
             raise DatasetError("labels-row", f"{where}: {name!r} is no file name inside images/.")
         name = Path(name).as_posix()  # "./a.png" and "a.png" are one image
@@ -272,7 +325,7 @@ def _parse_rows(
                 "duplicate-image", f"{where}: {name} stands on line {seen[name]} already."
             )
         seen[name] = line
-        values = [row[column].strip() for column in columns.values()]
+        values = [cells[column].strip() for column in columns.values()]
         if half_filled and not any(values):
             labels.append([])
             continue
@@ -285,8 +338,23 @@ def _parse_rows(
     return list(seen), list(seen.values()), labels
 
 
+def _may_span_lines(folder: Path, cells: Sequence[str], filename: int) -> bool:
+    """Whether only a name has a line break in it, and a file is called so."""
+    broken = [column for column, cell in enumerate(cells) if len(cell.strip().splitlines()) > 1]
+    return not broken or (broken == [filename] and _is_file(folder / cells[filename]))
+
+
+def _unclosed_quote(labels_csv: Path, row: _Row) -> DatasetError:
+    return DatasetError(
+        "labels-row",
+        f"{labels_csv}, line {row.line}: a quote is opened there and not closed on that line, so "
+        f"that everything up to line {row.last_line} became one cell. Close it; a quote within a "
+        "name is written twice.",
+    )
+
+
 def _as_on_disk(folder: Path, name: str) -> str:
-    """The name as its file has it: with spaces around it or none, umlauts of one sign or of two.
+    """The name as its file has it: with spaces around it or none, in whichever Unicode form.
 
     Where there is no such file, the name without spaces around it.
     """
@@ -294,7 +362,22 @@ def _as_on_disk(folder: Path, name: str) -> str:
     if name == bare and name.isascii():
         return name
     spellings = (name, bare, *(unicodedata.normalize(form, bare) for form in ("NFC", "NFD")))
-    return next((one for one in spellings if _is_file(folder / one)), bare)
+    return next((one for one in spellings if _is_file(folder / one)), _in_any_form(folder, bare))
+
+
+def _in_any_form(folder: Path, name: str) -> str:
+    """The name with each of its folders, and the file, in the Unicode form that it has on disk."""
+    found = Path()
+    for part in Path(name).parts:
+        try:
+            here = [path.name for path in (folder / found).iterdir()]
+        except (OSError, ValueError):  # the folder before was not found
+            return name
+        alike = [other for other in here if canonical(other) == canonical(part)]
+        if len(alike) != 1:
+            return name
+        found /= alike[0]
+    return found.as_posix()
 
 
 def _is_file(path: Path) -> bool:

@@ -11,13 +11,24 @@ from pathlib import Path
 
 from evaluator.errors import DatasetError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-SYSTEM_FOLDERS = frozenset(  # of archives, disks, network storage and Windows: nobody's images
+IMAGE_SUFFIXES = frozenset(
     {
-        *("__MACOSX", "lost+found", "@eaDir", "#recycle", "#snapshot", "@Recycle"),
-        *("$RECYCLE.BIN", "RECYCLER", "System Volume Information"),
+        *(".png", ".bmp", ".dib", ".tif", ".tiff", ".webp"),
+        *(".jpg", ".jpeg", ".jpe", ".jif", ".jfif", ".jfi"),  # browsers save JPEG as .jfif
     }
 )
+SYSTEM_FOLDERS = frozenset(  # of archives, disks, network storage and Windows: nobody's images
+    {
+        *("__MACOSX", "__pycache__", "lost+found", "LOST.DIR", "RECYCLER", "RECYCLED"),
+        *("@eaDir", "#recycle", "#snapshot", "@tmp", "@Recycle", "@Recently-Snapshot", "@__thumb"),
+        *("$RECYCLE.BIN", "System Volume Information", "$Extend", "~snapshot", "_gsdata_"),
+        *("Network Trash Folder", "Temporary Items", "TheVolumeSettingsFolder"),
+    }
+)
+SYSTEM_FILES = frozenset({"Thumbs.db", "ehthumbs.db", "desktop.ini", "Picasa.ini", "Icon\r"})
+IN_CAPITALS = frozenset({"RECYCLER", "RECYCLED"})  # else somebody's class, where waste is sorted
+ANY_CASE = {name.casefold() for name in (SYSTEM_FOLDERS | SYSTEM_FILES) - IN_CAPITALS}
+CHECKED_DISK = re.compile(r"found\.\d{3}", re.IGNORECASE)  # what Windows found on a damaged disk
 PLACEHOLDERS = {  # suffix of a file that stands where an image or a folder will be -> what it is
     ".dvc": "a DVC file; `dvc pull` fetches its content",
     ".icloud": "its content is in iCloud; open its folder on a Mac to load it",
@@ -126,7 +137,8 @@ def folders_below(root: Path, links: bool = True) -> Iterator[tuple[Path, list[s
 
 def is_visible(name: str) -> bool:
     """Whether a file or folder is one that a person put there, by its name."""
-    return not name.startswith(".") and name not in SYSTEM_FOLDERS
+    systems = name in IN_CAPITALS or name.casefold() in ANY_CASE
+    return not (name.startswith(".") or systems or CHECKED_DISK.fullmatch(name))
 
 
 def is_folder(path: Path) -> bool:

@@ -14,6 +14,8 @@ def trouble_of(file: Path) -> str:
     """Why nothing can be done with an image, as far as its name, beginning and end tell."""
     try:
         str(file).encode()
+        if not file.stat().st_size:
+            return "it is empty"
         with Image.open(file) as image:
             if not _seems_whole(file, image):
                 image.load()  # cut short, or something stands behind the picture

@@ -40,6 +40,7 @@ from evaluator.training.inputs import check_images
 from evaluator.training.pipelines import PIPELINE_GROUPS, PIPELINES, Pipeline, pipeline_named
 from evaluator.training.scoring import Scorer
 from evaluator.worker.bubblewrap import require
+from evaluator.worker.gpu_memory import GB
 from evaluator.worker.in_process import make_runner
 from evaluator.worker.outcome import Limits
 
@@ -86,14 +87,13 @@ def _evaluate(flags: argparse.Namespace, words: Sequence[str]) -> int:
     baseline = choose_baseline([s or "submission" for s in strategies], flags.baseline)
     pipelines = _pipelines(flags)
     pairs = parse_pairs(flags.pairs) if flags.pairs else ROUND_PAIRS[flags.round]
-    memory = int(flags.memory * 2**30)
     variants = [{"strategy": strategy, "seed": 0} for strategy in strategies]
-    limits = Limits(memory)
+    limits = Limits(int(flags.memory * 2**30), flags.gpu_memory * GB)
     make_runner(flags.runner, limits, _all_there_is_to_hide(flags)).preflight(
         flags.submission, variants
     )
     splits = _open_data(flags)
-    conditions = f"round {flags.round}, {flags.memory:g} GiB"
+    conditions = f"round {flags.round}, {flags.memory:g} GiB" + gpu_condition(flags)
     share = len(splits.unlabelled) / POOL
     if flags.scale_to_data and share < 1:
         pairs = scaled_pairs(pairs, share)
@@ -260,6 +260,16 @@ def _strategies(flags: argparse.Namespace) -> tuple[str | None, ...]:
             "only; --list shows them.",
         )
     return names
+
+
+def gpu_condition(flags: argparse.Namespace) -> str:
+    """What is added to a trial's conditions where a submission may use a GPU, in limited memory.
+
+    `--runner local` has no process of its own to limit.
+    """
+    on_gpu = flags.gpus_per_trial > 0 if flags.engine == "ray" else torch.cuda.is_available()
+    limited = on_gpu and flags.runner != "local"
+    return f", {flags.gpu_memory:g} GB of a GPU" if limited else ""
 
 
 def _pipelines(flags: argparse.Namespace) -> tuple[Pipeline, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from evaluator.analysis.results import TrialResult
-from evaluator.errors import more
+from evaluator.errors import see_also
 from evaluator.experiment.plan import Plan
 from evaluator.experiment.run_trial import OWN, Purchase, buy, log_of
 from evaluator.records.journal import Journal, Record
@@ -164,14 +164,15 @@ class Evaluation:
                 yield (
                     f"{trial.title}: {purchase['status']}, {purchase.get('reason')}\n"
                     f"    its output: {log_of(trial, self.out)}; to try again, use another --out "
-                    f"or remove its line from {self.purchases.path}\n    {more(purchase['status'])}"
+                    f"or remove its line from {self.purchases.path}\n"
+                    f"    {see_also(purchase['status'])}"
                 )
             for (pipeline, seed), record in self._result(trial).scores.items():
                 if record and record["macro_f1"] is None:
                     yield (
                         f"{trial.title}: training {pipeline} (seed {seed}) failed: "
                         f"{record.get('reason')}\n    to try again, use another --out or remove "
-                        f"its line from {self.scores.path}\n    {more(record['status'])}"
+                        f"its line from {self.scores.path}\n    {see_also(record['status'])}"
                     )
 
     def _buy(self, trial: Trial, bar: "tqdm[Any]") -> Purchase:

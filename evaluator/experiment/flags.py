@@ -138,6 +138,13 @@ def parser() -> argparse.ArgumentParser:
     score.add_argument(
         "--memory", type=_gibibytes, default=16.0, metavar="GIB", help="of a submission (16)"
     )
+    score.add_argument(
+        "--gpu-memory",
+        type=_gigabytes,
+        default=16.0,
+        metavar="GB",
+        help="that a submission has of each GPU, as of the platform's T4 (16)",
+    )
     out = p.add_argument_group("where, and where to")
     out.add_argument(
         "--engine",
@@ -164,12 +171,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _gibibytes(text: str) -> float:
+    return _size(text, "GiB")
+
+
+def _gigabytes(text: str) -> float:
+    return _size(text, "GB")
+
+
+def _size(text: str, unit: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of GiB above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} above 0")
     return number
 
 

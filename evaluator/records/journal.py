@@ -2,18 +2,18 @@
 
 import fcntl
 import json
-import sys
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from evaluator.errors import ConfigurationError
 
 Record = dict[str, Any]
-COMMANDS = "commands.jsonl"  # what was typed, and what it judged by
+COMMANDS = "commands.jsonl"  # what was typed, and what it was evaluated with
+
+logger = logging.getLogger(__name__)
 
 
 def read_records(path: Path, key: Sequence[str] = (), needed: Sequence[str] = ()) -> list[Record]:
@@ -102,8 +102,9 @@ def _read(path: Path, key: Sequence[str], needed: Sequence[str]) -> Iterator[Rec
         with path.open("ab") as file:
             file.write(b"\n")
     if torn:
-        notice = f"{path}: dropped a torn last line of {len(torn)} bytes (the run was killed)."
-        tqdm.write(notice, file=sys.stderr)
+        logger.warning(
+            "%s: dropped a torn last line of %d bytes (the run was killed).", path, len(torn)
+        )
         with path.open("rb+") as file:
             file.truncate(len(whole))
     yield from _parsed(path, whole, key, needed)

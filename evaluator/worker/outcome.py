@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from evaluator.records.trial import Status
+from evaluator.worker.gpu_memory import GB
 from evaluator.worker.protocol import Message
 
 Progress = Callable[[str, float], None]  # called with a phase and the share of it that is done
@@ -28,6 +29,7 @@ class Limits:
     """
 
     memory: int = 16 * 2**30  # bytes, private memory of all processes together
+    gpu_memory: float = 16 * GB  # bytes that torch may allocate of each GPU, by process
     cpus: int = 4
     processes: int = 512  # alive at one time
     start_up: float = 300.0  # seconds

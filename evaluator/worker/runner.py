@@ -191,7 +191,12 @@ class SubprocessRunner:
         """A worker process that does `job`, and the connection to it; both end with the block."""
         log.parent.mkdir(parents=True, exist_ok=True)
         most_tasks = task_limit(TASKS_PER_PROCESS * self.limits.processes)
-        job = {**job, "cpus": self.limits.cpus, "most_tasks": most_tasks}
+        job = {
+            **job,
+            "cpus": self.limits.cpus,
+            "gpu_memory": self.limits.gpu_memory,
+            "most_tasks": most_tasks,
+        }
         ours, theirs = socket.socketpair()
         with scratch_folder() as scratch, ours, theirs, CappedLog(log) as output:
             job_file = scratch / JOB_FILE

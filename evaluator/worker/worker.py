@@ -34,6 +34,7 @@ from evaluator.data.cache import load_images
 from evaluator.data.dataset import ZEWDPCBaseDataset, ZEWDPCProtectedDataset
 from evaluator.errors import OutOfBudgetError, ZEWDPCRuntimeError
 from evaluator.worker.contract import bind, describe
+from evaluator.worker.gpu_memory import limit_gpu_memory
 from evaluator.worker.process_tree import die_with_parent
 from evaluator.worker.protocol import Channel, Message
 
@@ -312,6 +313,7 @@ def main() -> None:
     client = EvaluatorClient(Channel(socket.socket(fileno=int(sys.argv[1]))))
     job = json.loads(Path(sys.argv[2]).read_text())
     limit_tasks(job["most_tasks"])
+    limit_gpu_memory(job["gpu_memory"], _print)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     try:

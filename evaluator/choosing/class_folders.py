@@ -1,0 +1,202 @@
+"""One folder for each class: which folders are classes, and which image shows which of them.
+
+A folder that stands among class folders and is none would become a class that some images show:
+a split, masks, what a system or an earlier import left. What can only be that is refused, what may
+be is said.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from evaluator.choosing.importing import Imported, class_columns, sound_images
+from evaluator.choosing.pictures import contents_of, say
+from evaluator.data.listing import Listing, folders_below, is_folder, is_visible, list_images
+from evaluator.data.names import canonical
+from evaluator.errors import DatasetError
+
+SPLIT = re.compile(  # with what may stand beside: train2017, seg_train, testing_set, trainA
+    r"(?:(?P<training>train(?:ing)?|trn)|(?P<validation>val(?:id(?:ation)?)?|dev)"
+    r"|(?P<test>test(?:ing)?|tst|eval(?:uation)?|holdout)|(?P<pool>unlabell?ed))"
+    r"(?:set|data|images|imgs|[ab])?"
+)
+BESIDE_A_SPLIT = frozenset({"set", "data", "dataset", "images", "image", "imgs", "seg", "split"})
+NO_CLASSES = frozenset(  # where data sets keep images, masks and boxes of all classes
+    {
+        *("images", "imgs", "jpegimages", "imagesets", "annotations"),
+        *("ground truth", "groundtruth", "segmentationclass", "segmentationobject"),
+    }
+)
+PERHAPS_MASKS = frozenset({"mask", "masks", "gt", "segmentation", "segmentations", "label"})
+PERHAPS_MASKS |= {"labels"}
+
+
+def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
+    """What the folders in `root` hold, each called like the class that its images show.
+
+    The images in folders called `without` show no class. An image that lies in several folders,
+    the same to the byte, is one image and shows all of their classes. Folders whose names are one
+    in two Unicode forms are one class. Raises DatasetError where `root` holds no such folders,
+    images beside them, folders that are splits, masks or labelled folders, names that no column can
+    have, or an image both with and without a class.
+    """
+    if not is_folder(root):
+        raise DatasetError(
+            "bad-import",
+            f"{root} is neither a folder with one folder for each class nor a COCO file (.json).",
+        )
+    below = list_images(root)
+    below.refuse_absent()
+    folders = [path for path in sorted(root.iterdir()) if is_folder(path)]
+    homes = [path for path in folders if is_visible(path.name)]
+    _refuse_labelled_folders(root)
+    _refuse_what_is_no_class(root, homes)
+    if put_aside := [path.name for path in folders if not is_visible(path.name)]:
+        say(f"left out, as hidden or a system's own: {', '.join(put_aside)}")
+    names = list(dict.fromkeys(canonical(home.name) for home in homes))
+    if len(names) < len(homes):
+        say(f"{len(homes) - len(names)} folders are called like another in another Unicode form")
+    none_shown = {canonical(name) for name in without}
+    if unknown := sorted(none_shown.difference(names)):
+        raise DatasetError(
+            "bad-import", f"--without {unknown[0]}: {root} has the folders {', '.join(names)}."
+        )
+    classes = [name for name in names if name not in none_shown]
+    beside = [file for file in below.images if file.parent == root]
+    # Each on its own: two of them may be links to one folder.
+    listings = {home: list_images(home) for home in homes}
+    files = [file for listing in listings.values() for file in listing.images]
+    if beside or not classes or not files:
+        raise DatasetError(
+            "bad-import",
+            f"{root} must hold one folder for each class, with the images that show it; it has "
+            f"{len(classes)} such folders with {len(files)} images, and {len(beside)} images "
+            "beside them.",
+        )
+    _refuse_unread_classes(listings)
+    _doubt_the_level(root, listings, alone=len(names) == 1)
+    class_names = class_columns(root, classes)
+    if below.others:
+        say(below.others_in_words)
+    files = sound_images(files)
+    alike = defaultdict[Hashable, list[Path]](list)
+    for file, content in zip(files, contents_of(files), strict=True):
+        alike[content].append(file)
+    kept = tuple(copies[0] for copies in alike.values())
+    labels = np.zeros((len(kept), len(classes)), np.uint8)
+    several = list[Sequence[Path]]()
+    for row, copies in enumerate(alike.values()):
+        shown = {canonical(copy.relative_to(root).parts[0]) for copy in copies}
+        if shown & none_shown and shown - none_shown:
+            raise DatasetError(
+                "labels-disagree",
+                f"{' and '.join(map(str, copies))} are the same image, and one says that it shows "
+                "no class. Remove one.",
+            )
+        labels[row] = [name in shown for name in classes]
+        if labels[row].sum() > 1:
+            several.append(copies)
+    if several:
+        say(
+            f"{len(several)} images lie in the folders of several classes and show all of them: "
+            f"{' and '.join(file.relative_to(root).as_posix() for file in several[0])}, ..."
+        )
+    return Imported(
+        kept, tuple(file.relative_to(root).as_posix() for file in kept), class_names, labels
+    )
+
+
+def _refuse_labelled_folders(root: Path) -> None:
+    """Raise DatasetError where labels stand in a table, and not in the names of folders."""
+    for folder, names in folders_below(root):
+        if "labels.csv" in names and "images" in names:
+            raise DatasetError(
+                "no-class-folder",
+                f"{folder} holds labels.csv and images/: it is a labelled folder, perhaps of an "
+                "earlier import or a batch of choose.py, and no class. Move it out of "
+                f"{root}, or give it to --labelled as it is.",
+            )
+
+
+def _refuse_what_is_no_class(root: Path, homes: Sequence[Path]) -> None:
+    """Raise DatasetError for splits, and for folders that hold all classes or their masks."""
+    splits = {home.name: split for home in homes if (split := _split_of(home.name))}
+    if homes and (len(set(splits.values())) > 1 or len(splits) == len(homes)):
+        first = next((name for name in splits if splits[name] == "training"), min(splits))
+        raise DatasetError(
+            "no-class-folder",
+            f"{root} holds {', '.join(splits)}: splits, and no classes. Give one of them, such as "
+            f"{root / first}, whose folders are classes (of MVTec's layout: test, with --without "
+            "good), and keep what is for testing apart. Rename a class that is called so.",
+        )
+    for folder, names in folders_below(root):
+        for name in names:
+            if _plain(name) in NO_CLASSES and folder == root and is_folder(folder / name):
+                raise _no_class(folder / name)
+            if _plain(name) in ("ground truth", "groundtruth") and is_folder(folder / name):
+                raise _no_class(folder / name)
+
+
+def _no_class(folder: Path) -> DatasetError:
+    return DatasetError(
+        "no-class-folder",
+        f"{folder} is called like a folder of images, masks or annotations of all classes, and "
+        "would be read as a class. Give the folder that holds class folders, and move masks away; "
+        "rename a class that is called so.",
+    )
+
+
+def _refuse_unread_classes(listings: Mapping[Path, Listing]) -> None:
+    """Raise DatasetError where a class has files and none is read: it would be shown nowhere."""
+    for home, listing in listings.items():
+        if listing.others and not listing.images:
+            raise DatasetError(
+                "no-class-folder",
+                f"{home} holds no image that is read; {listing.others_in_words}. Convert them to "
+                "PNG or JPEG, or move the folder away if it is no class.",
+            )
+
+
+def _doubt_the_level(root: Path, listings: Mapping[Path, Listing], *, alone: bool) -> None:
+    """Say, or refuse where nothing could be learned, what looks as if classes lay deeper."""
+    inner = {
+        home: {file.relative_to(home).parts[0] for file in listing.images if file.parent != home}
+        for home, listing in listings.items()
+        if listing.images and all(file.parent != home for file in listing.images)
+    }
+    if alone and len(inner) == 1 and len(*inner.values()) > 1:
+        ((home, deeper),) = inner.items()
+        raise DatasetError(
+            "no-class-folder",
+            f"{root} holds one folder, {home.name}, so that every image would show the one class. "
+            f"Its own folders are {', '.join(sorted(deeper))}: if these are classes, give {home}.",
+        )
+    if len(inner) == len(listings) > 1 and len({frozenset(names) for names in inner.values()}) == 1:
+        deeper = next(iter(inner.values()))
+        say(
+            f"notice: each of {', '.join(home.name for home in inner)} holds the folders "
+            f"{', '.join(sorted(deeper))}. If these are the classes, give one of those above."
+        )
+    for home in listings:
+        if _split_of(home.name) or _plain(home.name) in PERHAPS_MASKS:
+            say(
+                f"notice: {home.name} is read as a class. If it is a split, or holds masks, move "
+                "it away."
+            )
+
+
+def _split_of(name: str) -> str:
+    """Which split a folder is called like; empty where none."""
+    words = _plain(name).split()
+    found = [match for word in words if (match := SPLIT.fullmatch(word))]
+    if len(found) != 1 or not BESIDE_A_SPLIT.issuperset({*words} - {found[0][0]}):
+        return ""
+    return str(found[0].lastgroup)
+
+
+def _plain(name: str) -> str:
+    """In lower case, without numbers and signs: `Train_2017` is `train`."""
+    return " ".join(re.sub(r"[\W\d_]+", " ", name.casefold()).split())

@@ -1,0 +1,28 @@
+"""Names in Unicode: which two spellings are one name, and how names that look alike differ."""
+
+import unicodedata
+
+
+def canonical(name: str) -> str:
+    """The one form of all canonically equivalent spellings (NFC).
+
+    An é is one sign or an e and an accent, as a Mac writes it. Signs that merely look alike, such
+    as a ligature and its letters or the micro sign and a mu, stay different names.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def look_alike(one: str, other: str) -> bool:
+    """Whether a person may take two names for one: by case, width, or signs that do not show."""
+    return _as_seen(one) == _as_seen(other)
+
+
+def code_points(name: str) -> str:
+    """`s\N{COMBINING DIAERESIS}` as `s U+0308`: what is in a name, where it does not show."""
+    shown = (sign if " " < sign < "\x7f" else f" U+{ord(sign):04X} " for sign in name)
+    return " ".join("".join(shown).split())
+
+
+def _as_seen(name: str) -> str:
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(sign for sign in folded if unicodedata.category(sign) not in ("Cf", "Zs", "Cc"))
