@@ -34,6 +34,7 @@ CONFIG = Path(__file__).with_name("submission.toml")
 POOL_READING_SHARE = 0.25  # of the time left goes into reading the pool's images, by plan ...
 POOL_READING_OVERRUN = 1.5  # ... and at most this many times as much
 SECONDS_IF_NOT_GIVEN = 15 * 60.0  # round 2's shortest compute budget, where no time is named
+LATE_FIT_SECONDS = 30.0  # of the prediction phase, whose limit nobody states
 UNREAD_BLOCK = 64  # images read together when what was read does not fill the budget
 
 
@@ -171,6 +172,7 @@ class ZEWDPCRun(ZEWDPCBaseRun):
                 self._labelled.images,
                 self._labelled.labels,
                 epochs=epochs,
+                deadline=time.monotonic() + LATE_FIT_SECONDS,
                 reference=self._labelled.reference,
             )
             self._labelled.fitted = len(self._labelled)

@@ -351,6 +351,21 @@ def test_phases_without_a_time_are_bounded_by_epochs_and_by_seconds(
     assert time.monotonic() - began < 5.0
 
 
+@pytest.mark.parametrize("seconds", [0.0, 2.0])
+def test_prediction_phase_bounds_a_fit_that_there_was_no_time_for(
+    seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "LATE_FIT_SECONDS", seconds)
+    path = config(tmp_path)
+    path.write_text(path.read_text().replace("refit_epochs = 2", "refit_epochs = 1000000"))
+    submission, training = run.ZEWDPCRun("entropy", 0, path), train()
+    submission.pre_training_phase(training, 0.0)
+    submission.purchase_phase(pool(), training, 20, 0.0)
+    began = time.monotonic()
+    assert submission.prediction_phase(Sheets(5, 2, labelled=True)).shape == (5, N_CLASSES)
+    assert time.monotonic() - began < seconds + 5.0
+
+
 def test_two_spellings_that_disagree_are_refused(tmp_path: Path) -> None:
     submission = run.ZEWDPCRun(config=config(tmp_path))
     with pytest.raises(TypeError, match="20 and 30"):
