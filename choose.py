@@ -38,13 +38,12 @@ try:
     import numpy as np
     import torch
     from numpy.typing import NDArray
-    from PIL import Image
     from tabulate import tabulate
 
     from evaluator.atomic_io import ensure_absent, ensure_writable
     from evaluator.choosing.folder import Choice, hand_on
     from evaluator.choosing.pictures import Images, Labelled, read_labelled, read_pool, say
-    from evaluator.data.doubts import nearly_black
+    from evaluator.data.decoding import BROKEN, open_image
     from evaluator.data.listing import is_folder
     from models.calibration import best_thresholds
     from models.networks import SMALL, find_weights, how_to_fetch
@@ -57,7 +56,6 @@ PRE_TRAINING_SHARE = 0.7  # of --minutes: nothing is trained after the choice
 COUNTED_LABELS = re.compile(r" with_a_positive=\d+ positives_per_class=\[[^]]*\]")  # unknown here
 SPARE_PIXELS = 2  # images are read at so many times the learner's size, which it shrinks itself
 LOTS, LUCK = 100, 0.95  # random rankings, and the share of them that a learner must beat
-LOOKED_AT = 30  # images of either folder, where all of them are dark
 HARD_SHRINKING = 4  # how many times larger an image is, whose small defects may not survive
 
 
@@ -179,7 +177,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"--budget {flags.budget}: {flags.budget} labels are more than the {len(pool)} "
                 "images to choose from. Choose a smaller budget.",
             )
-        _warn_of_darkness(labelled.images, pool)
         _warn_of_shrinking([*labelled.images.files[:1], *pool.files[:3]], seen)
         warn_of_a_fresh_start(buyer)
         choice = choose(buyer, labelled, pool, flags.budget, flags.minutes)
@@ -248,21 +245,15 @@ def _warn_of_shrinking(files: Sequence[Path], seen: int) -> None:
     longest = 0
     for file in files:
         try:
-            with Image.open(file) as image:
+            with open_image(file) as image:
                 longest = max(longest, *image.size)
-        except (OSError, Image.DecompressionBombError):
+        except BROKEN:
             continue  # whoever decodes it says so
     if longest > HARD_SHRINKING * seen:
         say(
             f"notice: images of {longest} pixels are seen with {seen}: small defects may vanish. "
             "Cut them into tiles, or raise image_size under [learner] in submission.toml."
         )
-
-
-def _warn_of_darkness(labelled: Images, pool: Images) -> None:
-    for name, images in (("labelled", labelled), ("pool", pool)):
-        if words := nearly_black(len(images), images.in_proportion, LOOKED_AT):
-            say(f"notice: {name}: {words}.")
 
 
 def warn_of_a_fresh_start(buyer: ZEWDPCRun) -> None:

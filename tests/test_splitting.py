@@ -180,7 +180,7 @@ def test_an_image_that_may_not_be_read_is_named(
 
     monkeypatch.setattr(Path, "read_bytes", refused)
     assert split(folder) == 2
-    assert f"The image {shut} cannot be read ([Errno 13]" in capsys.readouterr().err
+    assert f"The image {shut} cannot be read (Permission denied)" in capsys.readouterr().err
 
 
 def test_the_next_command_can_be_pasted(folder: Path, capsys: pytest.CaptureFixture[str]):

@@ -74,9 +74,8 @@ def data_checks(data: Path) -> list[Check]:
 
 
 def _data_check(root: Path) -> Check:
-    from PIL import Image  # what follows may be missing where the doctor is asked
-
-    from evaluator.data.decoding import BROKEN
+    # What follows needs what may be missing where the doctor is asked.
+    from evaluator.data.decoding import BROKEN, open_image
     from evaluator.data.layout import find_splits, read_split
     from evaluator.errors import DatasetError
 
@@ -90,7 +89,7 @@ def _data_check(root: Path) -> Check:
         splits = [training, *(read_split(*split, training.class_names) for split in files.items())]
         for split in splits:
             try:
-                with Image.open(split.images[0]) as image:
+                with open_image(split.images[0]) as image:
                     image.load()
                     sizes.add(f"{image.width} x {image.height}")
             except BROKEN as error:

@@ -1,7 +1,6 @@
 """Labels that one has already, from wherever they came, as a labelled folder."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +9,9 @@ from numpy.typing import NDArray
 
 from evaluator.atomic_io import atomic_directory
 from evaluator.choosing.folder import write_labelled
-from evaluator.choosing.pictures import NAMED, SEVERAL, copy_image, say
+from evaluator.choosing.pictures import copy_image, examine_all, first_of, say
 from evaluator.data.class_coverage import absent_classes
 from evaluator.data.layout import columns_named
-from evaluator.data.soundness import trouble_of
 from evaluator.errors import DatasetError
 
 
@@ -68,12 +66,10 @@ def class_columns(source: Path, names: Sequence[str]) -> tuple[str, ...]:
 
 def sound_images(files: Sequence[Path]) -> list[Path]:
     """Those that can be used; the others are named. Raises DatasetError where none can be."""
-    with ThreadPoolExecutor(SEVERAL) as threads:
-        troubles = dict(zip(files, threads.map(trouble_of, files), strict=True))
-    bad = {file: trouble for file, trouble in troubles.items() if trouble}
-    named = "; ".join(f"{str(file)!r}: {bad[file]}" for file in list(bad)[:NAMED])
+    examined = examine_all("images", files)
+    bad = {file: one.damage for file, one in examined.items() if one.damage}
     if len(bad) == len(files):
-        raise DatasetError("unreadable-image", f"None of the images can be used ({named}).")
+        raise DatasetError("unreadable-image", f"None of the images can be used ({first_of(bad)}).")
     if bad:
-        say(f"{len(bad)} of {len(files)} images cannot be used and are left out ({named})")
+        say(f"{len(bad)} of {len(files)} images cannot be used and are left out ({first_of(bad)})")
     return [file for file in files if file not in bad]

@@ -3,7 +3,7 @@
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from tqdm import tqdm
 
-from evaluator.data.decoding import BROKEN, to_rgb
+from evaluator.data.decoding import BROKEN, decode, open_image
 from evaluator.data.layout import SplitFiles, read_split
 from evaluator.data.listing import IMAGE_SUFFIXES, is_folder, list_images
-from evaluator.data.soundness import trouble_of
+from evaluator.data.remarks import remarks_in_words
+from evaluator.data.soundness import Examined, examine, in_words
 from evaluator.errors import DatasetError
 
 SEVERAL = 8  # threads that read files
@@ -60,9 +62,9 @@ class Images:
 
     def _upright(self, idx: int) -> Image.Image:
         try:
-            with Image.open(self.files[idx]) as image:
+            with open_image(self.files[idx]) as image:
                 image.draft("RGB", (self.side, self.side))  # a JPEG is decoded no larger
-                return to_rgb(image)
+                return decode(image).rgb
         except BROKEN as error:
             raise _unreadable(self.files[idx], error) from error
 
@@ -86,8 +88,8 @@ def read_labelled(folders: Sequence[Path], side: int) -> Labelled:
     """What all `folders` hold; the names of the classes must be the same in each.
 
     Images that are the same to the byte count once. Raises DatasetError with file and line where a
-    folder is not what it must be, where such images have different labels, and where no image is
-    labelled.
+    folder is not what it must be, where such images have different labels, where no image is
+    labelled, and where one cannot be used.
     """
     tables = [_table(folder) for folder in folders]
     parts: list[SplitFiles] = []
@@ -119,6 +121,14 @@ def read_labelled(folders: Sequence[Path], side: int) -> Labelled:
     if len(rows) < len(files):
         say(f"{len(files) - len(rows)} of {len(files)} labelled images stand twice and count once")
     images = Images(tuple(files[row] for row in rows), labels[rows], side)
+    examined = examine_all("labelled", images.files)
+    if bad := {file: one.damage for file, one in examined.items() if one.damage}:
+        raise DatasetError(
+            "unreadable-image",
+            f"{len(bad)} of {len(files)} labelled images cannot be used ({first_of(bad)}). "
+            "Replace them, or remove their files and lines.",
+        )
+    _say_remarks("labelled", examined.values())
     pending = tuple(file for part in parts for file in part.pending)
     drawn = sum(row < len(parts[0].images) for row in rows) or len(rows)
     return Labelled(images, drawn, parts[0].class_names, pending)
@@ -164,21 +174,19 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
             fresh.setdefault(content, file)
     if left_out := len(files) - len(fresh):
         say(f"{left_out} of {len(files)} images are labelled already, excluded or duplicates")
-    with ThreadPoolExecutor(SEVERAL) as threads:
-        troubles = dict(zip(fresh, threads.map(trouble_of, fresh.values()), strict=True))
-    bad = {content: trouble for content, trouble in troubles.items() if trouble}
-    if bad:
-        named = "; ".join(f"{str(fresh[one])!r}: {bad[one]}" for one in list(bad)[:NAMED])
-        say(f"{len(bad)} of {len(files)} images cannot be used and are left out ({named})")
-        fresh = {content: file for content, file in fresh.items() if content not in bad}
-    if not fresh:
+    examined = examine_all("pool", list(fresh.values()))
+    if bad := {file: one.damage for file, one in examined.items() if one.damage}:
+        say(f"{len(bad)} of {len(files)} images cannot be used and are left out ({first_of(bad)})")
+    _say_remarks("pool", examined.values())
+    usable = tuple(file for file in fresh.values() if file not in bad)
+    if not usable:
         raise DatasetError(
             "empty-pool",
             f"{folder} holds {len(files)} images, and none that can be chosen: all are labelled "
             "already, excluded or broken. Give the folder with the images to choose from.",
         )
-    nobody_knows = np.zeros((len(fresh), len(labelled.class_names)), np.uint8)
-    return Images(tuple(fresh.values()), nobody_knows, labelled.images.side)
+    nobody_knows = np.zeros((len(usable), len(labelled.class_names)), np.uint8)
+    return Images(usable, nobody_knows, labelled.images.side)
 
 
 def _excluded_files(folder: Path) -> tuple[Path, ...]:
@@ -201,6 +209,25 @@ def _excluded_files(folder: Path) -> tuple[Path, ...]:
     if listing.others:
         say(f"--exclude {folder}: {listing.others_in_words}")
     return listing.images
+
+
+def examine_all(name: str, files: Sequence[Path]) -> dict[Path, Examined]:
+    """What reading each file to its end has shown."""
+    with ThreadPoolExecutor(SEVERAL) as threads:
+        bar = tqdm(threads.map(examine, files), f"reading {name}", len(files), disable=None)
+        return dict(zip(files, bar, strict=True))
+
+
+def _say_remarks(name: str, examined: Iterable[Examined]) -> None:
+    remarks = np.array([one.remarks for one in examined if not one.damage], np.uint8)
+    for line in remarks_in_words(remarks):
+        say(f"notice: {name}: {line}.")
+
+
+def first_of(bad: dict[Path, str]) -> str:
+    """The first of the files that cannot be used, and why."""
+    named = [f"{str(file)!r}: {damage}" for file, damage in list(bad.items())[:NAMED]]
+    return "; ".join(named + ["..."] * (len(bad) > NAMED))
 
 
 def say(line: str) -> None:
@@ -238,5 +265,5 @@ def copy_image(file: Path, target: Path) -> None:
 def _unreadable(file: Path, error: Exception) -> DatasetError:
     return DatasetError(
         "unreadable-image",
-        f"The image {file} cannot be read ({error}). Replace it or move it away.",
+        f"The image {file} cannot be read ({in_words(file, error)}). Replace it or move it away.",
     )

@@ -17,13 +17,16 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from evaluator.data.decoding import BROKEN, orientation, to_rgb
+from evaluator.data.decoding import BROKEN, decode, open_image, orientation
 from evaluator.data.layout import SplitFiles
+from evaluator.data.remarks import Remark
+from evaluator.data.soundness import hidden_damage, in_words
 from evaluator.errors import DatasetError
 
-FORMAT = 3  # raise it when what is stored for the same files changes
+FORMAT = 4  # raise it when what is stored for the same files changes
 FOLDER = ".zewdpc-cache"
 _DIGEST = 16  # bytes
+_RECORD = np.dtype([("digest", f"V{_DIGEST}"), ("remarks", np.uint8)])  # of one image
 ABANDONED = 6 * 3600.0  # seconds without a write after which nobody is decoding into a file
 
 logger = logging.getLogger(__name__)
@@ -64,13 +67,13 @@ def cached_images(
         half_made = folder / f".{split.name}-{secrets.token_hex(8)}.npy"
         workers = workers or len(os.sched_getaffinity(0))
         try:
-            digests = _decode_all(split, half_made, size, workers, progress)
-            _digests_of(half_made).write_bytes(b"".join(digests))
-            _digests_of(half_made).replace(_digests_of(path))
+            records = _decode_all(split, half_made, size, workers, progress)
+            records.tofile(_records_of(half_made))
+            _records_of(half_made).replace(_records_of(path))
             half_made.replace(path)
         finally:
             half_made.unlink(missing_ok=True)
-            _digests_of(half_made).unlink(missing_ok=True)
+            _records_of(half_made).unlink(missing_ok=True)
     _tidy(split, folder, path)
     return path
 
@@ -91,11 +94,16 @@ def load_images(path: Path) -> np.ndarray:
 
 def image_digests(path: Path) -> np.ndarray:
     """A digest (N,) of the pixels of each of the decoded images at `path`; one is a few bytes."""
-    return np.fromfile(_digests_of(path), f"V{_DIGEST}")
+    return np.ascontiguousarray(np.fromfile(_records_of(path), _RECORD)["digest"])
 
 
-def _digests_of(path: Path) -> Path:
-    return path.with_suffix(".digests")
+def image_remarks(path: Path) -> np.ndarray:
+    """The remarks (N,) uint8, flags of Remark, on each of the decoded images at `path`."""
+    return np.ascontiguousarray(np.fromfile(_records_of(path), _RECORD)["remarks"])
+
+
+def _records_of(path: Path) -> Path:
+    return path.with_suffix(".records")
 
 
 def _files_digest(split: SplitFiles, size: tuple[int, int] | None) -> str:
@@ -125,7 +133,8 @@ def _tidy(split: SplitFiles, folder: Path, newest: Path) -> None:
             with suppress(OSError), path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink(missing_ok=True)
-                _digests_of(path).unlink(missing_ok=True)
+                _records_of(path).unlink(missing_ok=True)
+                path.with_suffix(".digests").unlink(missing_ok=True)  # of an older version
     for half in folder.glob(f".{split.name}-*"):
         with suppress(FileNotFoundError):  # somebody else's, and finished just now
             if time.time() - half.stat().st_mtime > ABANDONED:
@@ -134,28 +143,30 @@ def _tidy(split: SplitFiles, folder: Path, newest: Path) -> None:
 
 def _decode_all(
     split: SplitFiles, target: Path, size: tuple[int, int] | None, workers: int, progress: bool
-) -> list[bytes]:
-    """Write the images to `target`; a digest of each."""
+) -> np.ndarray:
+    """Write the images to `target`; a record (N,) of each."""
     # Pillow's decoders release the interpreter lock, so threads are enough and need no pickling.
     with ThreadPoolExecutor(workers) as threads:
         sizes = Counter(threads.map(lambda row: _size(split, row), range(len(split.images))))
         width, height = size or sizes.most_common(1)[0][0]
         images = _room_for(split, target, (len(split.images), height, width, 3))
 
-        def decode(row: int) -> bytes:
-            images[row] = _decode(split, row, (width, height))
-            return hashlib.blake2b(images[row], digest_size=_DIGEST).digest()
+        def fill(row: int) -> tuple[bytes, Remark]:
+            images[row], remarks = _decode(split, row, (width, height))
+            return hashlib.blake2b(
+                images[row], digest_size=_RECORD["digest"].itemsize
+            ).digest(), remarks
 
-        rows = threads.map(decode, range(len(split.images)))
+        rows = threads.map(fill, range(len(split.images)))
         bar = tqdm(rows, f"decoding {split.name}", len(split.images), disable=not progress or None)
-        digests = list(bar)
+        records = np.array(list(bar), _RECORD)
         images.flush()
     others = len(split.images) - sizes[(width, height)]
     if others:
         logger.info(
             "%s: %d images of another size resized to %d x %d.", split.name, others, width, height
         )
-    return digests
+    return records
 
 
 def _room_for(split: SplitFiles, target: Path, shape: tuple[int, ...]) -> np.memmap:
@@ -180,9 +191,9 @@ def _room_for(split: SplitFiles, target: Path, shape: tuple[int, ...]) -> np.mem
 
 def _open(split: SplitFiles, row: int) -> Image.Image:
     try:
-        return Image.open(split.images[row])
+        return open_image(split.images[row])
     except BROKEN as error:
-        raise _unreadable(split, row, error) from error
+        raise _unreadable(split, row, in_words(split.images[row], error)) from error
 
 
 def _size(split: SplitFiles, row: int) -> tuple[int, int]:
@@ -191,20 +202,25 @@ def _size(split: SplitFiles, row: int) -> tuple[int, int]:
         return (image.height, image.width) if orientation(image) >= 5 else image.size
 
 
-def _decode(split: SplitFiles, row: int, size: tuple[int, int]) -> np.ndarray:
+def _decode(split: SplitFiles, row: int, size: tuple[int, int]) -> tuple[np.ndarray, Remark]:
+    file = split.images[row]
     with _open(split, row) as image:
         try:
-            rgb = to_rgb(image)
+            if damage := hidden_damage(file, image):
+                raise _unreadable(split, row, damage)
+            rgb, remarks = decode(image)
         except BROKEN as error:
-            raise _unreadable(split, row, error) from error
+            if isinstance(error, DatasetError):
+                raise
+            raise _unreadable(split, row, in_words(file, error)) from error
         if rgb.size != size:
             rgb = rgb.resize(size, Image.Resampling.BILINEAR)
-        return np.asarray(rgb)
+        return np.asarray(rgb), remarks
 
 
-def _unreadable(split: SplitFiles, row: int, error: Exception) -> DatasetError:
+def _unreadable(split: SplitFiles, row: int, why: str) -> DatasetError:
     return DatasetError(
         "unreadable-image",
         f"{split.labels_csv}, line {split.lines[row]}: the image {split.images[row]} cannot be "
-        f"read ({error}). Replace it or remove its line and file.",
+        f"read ({why}). Replace it or remove its line and file.",
     )

@@ -1,39 +1,95 @@
 """Whether an image file is sound, told before it is needed."""
 
-import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, TiffImagePlugin
+from PIL import Image
+from PIL.TiffImagePlugin import (
+    COMPRESSION,
+    JPEGTABLES,
+    STRIPBYTECOUNTS,
+    STRIPOFFSETS,
+    TILEBYTECOUNTS,
+    TILEOFFSETS,
+    TiffImageFile,
+)
 
-from evaluator.data.decoding import BROKEN
+from evaluator.data import jpeg
+from evaluator.data.decoding import BROKEN, decode, is_dark, open_image
+from evaluator.data.remarks import Remark
 
-ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}  # of files that are whole, most often
+JPEG_INSIDE, DEFLATED = 7, {8, 32946}  # compressions of a TIFF
 
 
-def trouble_of(file: Path) -> str:
-    """Why nothing can be done with an image, as far as its name, beginning and end tell."""
+@dataclass(frozen=True)
+class Examined:
+    """What is wrong with an image file, in words, or empty; and what is to be said of it."""
+
+    damage: str
+    remarks: Remark = Remark.NONE
+
+
+def examine(file: Path) -> Examined:
+    """Read an image file to its end, to know now whether it can be used later.
+
+    A JPEG is read at an eighth of its size: it has neither transparency nor values out of range.
+    """
     try:
         str(file).encode()
-        if not file.stat().st_size:
-            return "it is empty"
-        with Image.open(file) as image:
-            if not _seems_whole(file, image):
-                image.load()  # cut short, or something stands behind the picture
-            return ""
+        with open_image(file) as image:
+            if image.format in jpeg.FORMATS:
+                damage, small = jpeg.check(file.read_bytes())
+                dark = not damage and is_dark(small, deep=False)
+                return Examined(damage, Remark.DARK if dark else Remark.NONE)
+            if damage := hidden_damage(file, image):
+                return Examined(damage)
+            return Examined("", decode(image).remarks)
     except UnicodeEncodeError:
-        return "its name is not UTF-8"
+        return Examined("its name is not UTF-8")
     except BROKEN as error:
-        return type(error).__name__ if str(file) in str(error) else str(error)
+        return Examined(in_words(file, error))
 
 
-def _seems_whole(file: Path, image: Image.Image) -> bool:
-    """Whether nothing is missing at the end, as far as the format says where that is."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):  # strips or tiles: offsets, and bytes
-        parts = [image.tag_v2.get(tag) or () for tag in (273, 279, 324, 325)]
-        ends = [*map(sum, zip(*parts[:2], strict=False)), *map(sum, zip(*parts[2:], strict=False))]
-        return max(ends, default=0) <= file.stat().st_size
-    if end := ENDS.get(image.format or ""):
-        with file.open("rb") as opened:
-            opened.seek(-len(end), os.SEEK_END)
-            return opened.read() == end
-    return image.format != "BMP"  # which is loaded as fast as it is read
+def in_words(file: Path, error: Exception) -> str:
+    """Why Pillow could not read `file`, without its name, which stands beside."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__ if str(file) in str(error) else str(error)
+
+
+def hidden_damage(file: Path, image: Image.Image) -> str:
+    """In words, what is wrong with an opened image's data that decoding lets pass; else empty."""
+    if image.format in jpeg.FORMATS:
+        return jpeg.check(file.read_bytes()).damage
+    if isinstance(image, TiffImageFile):
+        return next(filter(None, _of_parts(file, image)), "")
+    return ""
+
+
+def _of_parts(file: Path, image: TiffImageFile) -> Iterator[str]:
+    """What is wrong with each strip or tile of a TIFF."""
+    tags = image.tag_v2
+    compression = tags.get(COMPRESSION)
+    if compression != JPEG_INSIDE and compression not in DEFLATED:
+        return
+    tables = tags.get(JPEGTABLES, b"")[:-2]  # without the marker at the end
+    starts = tags.get(STRIPOFFSETS) or tags.get(TILEOFFSETS) or ()
+    lengths = tags.get(STRIPBYTECOUNTS) or tags.get(TILEBYTECOUNTS) or ()
+    with file.open("rb") as opened:
+        for start, length in zip(starts, lengths, strict=False):
+            opened.seek(start)
+            part = opened.read(length)
+            if compression == JPEG_INSIDE:
+                yield jpeg.check(tables + part[2:] if tables else part).damage
+            else:
+                yield _of_deflated(part)
+
+
+def _of_deflated(part: bytes) -> str:
+    try:
+        zlib.decompress(part)
+    except zlib.error as error:
+        return f"its data are damaged ({error})"
+    return ""
