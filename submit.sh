@@ -34,6 +34,9 @@ case $found in
 esac
 
 commit=$(git rev-parse HEAD)
+earlier=$(git tag --points-at "$commit" --list 'submission-*' | head -n 1)
+[[ -z $earlier ]] || fail "this commit was submitted as $earlier, and the host evaluates a commit once." \
+    "Commit what you changed first, or git commit --allow-empty to have the same evaluated again."
 "$PYTHON" -m evaluator package || fail "nothing was pushed: fix what is marked FAIL above."
 git tag --annotate --message "Submission $name" "$tag" "$commit"
 if ! git push aicrowd "refs/tags/$tag"; then

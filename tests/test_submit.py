@@ -67,6 +67,15 @@ def test_an_annotated_tag_is_pushed_once(sides: Sides) -> None:
     assert "exists at the remote already" in from_afar.stderr
 
 
+def test_a_commit_is_submitted_once(sides: Sides) -> None:
+    git(sides.ours, "tag", "submission-first")
+    git(sides.ours, "tag", "no-submission")
+    done = sides.submit("second")
+    assert done.returncode == 1
+    assert "this commit was submitted as submission-first" in done.stderr
+    assert sides.tags() == ("no-submission\nsubmission-first", "")
+
+
 def lose_the_remote(sides: Sides) -> None:
     git(sides.ours, "remote", "remove", "aicrowd")
 
