@@ -3,14 +3,14 @@
     python benchmarks/purchase.py --quick                  # minutes on two cores
     python benchmarks/purchase.py --data data/pcb_boards   # the challenge's budgets on real images
 
-Runs the submission as it is, with a stopwatch round what it calls; an activity's seconds are its
-own, without those of activities it started. One table, a row for each strategy and budget:
+Runs the submission as it is, and listens to its events; an activity's seconds are its own, without
+those of activities it started. One table, a row for each strategy and budget:
 
-start-up         a child process of the judge's, from its start to the first phase
+start-up         a worker process of the evaluator's, from its start to the first phase
 decode           images of the training set and of the pool into memory, at the learner's size
 pre-training     the first fit, and measuring this machine's speed before it
 pool inference   the learner's look at the pool; one pass gives probabilities and embeddings
-embedding        its look at what is labelled, for strategies that ask for its embeddings
+embedding        inference on what is labelled, for strategies that ask for its embeddings
 selection        the strategy's choice
 retraining       every later fit
 rest             planning, buying, copying
@@ -20,16 +20,14 @@ and the epochs of every fit, by which the plan that was made can be told.
 
 import argparse
 import contextlib
-import io
-import re
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import patch
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -37,7 +35,6 @@ import torch
 from torch import Tensor
 
 import run
-from benchmarks.stopwatch import Stopwatch
 from benchmarks.tables import hardware, print_table
 from core.precision import autocast
 from evaluator.data.dataset import (
@@ -50,75 +47,82 @@ from evaluator.records.trial import Pair
 from evaluator.synthetic import RECIPES, generate
 from evaluator.worker.runner import SubprocessRunner, TrialInputs
 from evaluator.worker.vault import LabelVault
-from models.image_bank import ImageBank, fitting_size
-from models.learner import INFERENCE_BATCHES, Learner
+from models.image_bank import ImageBank
+from models.learner import Learner
+from models.member import INFERENCE_BATCHES
 from models.settings import DTYPES
-from models.speed import measure_speed
-from strategies.registry import ConfiguredStrategy
+from strategies.events import Event
 
 PHASES = ("decode", "pre-training", "pool inference", "embedding", "selection", "retraining")
 GOALS = "goals: start-up under 8 s, selection under 5 %, pool inference at least 90 % of its limit"
 SAMPLE = 2048  # images of the pool looked at for the comparison with the limit
 TURNS = 5
-FIT = re.compile(r"^buyer \| fit \| epochs=(\S+)", re.MULTILINE)  # in the submission's log
 QUICK = {"size": 64, "images": 2000, "labels": [124], "minutes": 2.0}
 
 
-@contextlib.contextmanager
-def stopwatch_round_the_buyer(watch: Stopwatch) -> Iterator[None]:
-    """Every call of the submission to what takes time is booked, whoever makes it."""
+class Listener:
+    """Adds up the seconds of a purchase by activity, as its events tell them."""
 
-    def training() -> str:
-        return "pre-training" if "pre-training phase" in watch else "retraining"
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.epochs: list[float] = []  # of every fit
+        self._labelled_seconds = 0.0  # of inference that the next choice asked for
 
-    def looking() -> str:
-        return "embedding" if "selection" in watch else "pool inference"
-
-    read = ImageBank.from_dataset.__func__  # type: ignore[attr-defined]
-    with (
-        patch.object(ImageBank, "from_dataset", classmethod(watch.round(read, lambda: "decode"))),
-        patch.object(run, "fitting_size", watch.round(fitting_size, lambda: "decode")),
-        patch.object(run, "measure_speed", watch.round(measure_speed, lambda: "pre-training")),
-        patch.object(Learner, "fit", watch.round(Learner.fit, training)),
-        patch.object(
-            ConfiguredStrategy,
-            "select",
-            watch.round(ConfiguredStrategy.select, lambda: "selection"),
-        ),
-        patch.object(Learner, "look", watch.round(Learner.look, looking)),
-    ):
-        yield
+    def __call__(self, event: Event) -> None:
+        facts = event.facts
+        if event.name == "read":
+            self.seconds["decode"] += facts["images"] * facts["read"]
+            self.seconds["pre-training"] += facts["seconds"]
+        elif event.name == "pool":
+            self.seconds["decode"] += facts["seconds"]
+        elif event.name == "fit":
+            phase = "retraining" if "pool inference" in self.seconds else "pre-training"
+            self.seconds[phase] += facts["seconds"]
+            self.epochs.append(facts["epochs"])
+        elif event.name == "look":
+            self.seconds["pool inference"] += facts["seconds"]
+        elif event.name == "look_at_labelled":
+            self.seconds["embedding"] += facts["seconds"]
+            self._labelled_seconds += facts["seconds"]
+        elif event.name == "choice":
+            self.seconds["selection"] += facts["seconds"] - self._labelled_seconds
+            self._labelled_seconds = 0.0
 
 
 def purchase(
-    splits: Splits, strategy: str, pair: Pair, device: str
+    splits: Splits, strategy: str, pair: Pair, device: str, folder: Path
 ) -> tuple[dict[str, float], str, Learner]:
     """Seconds by activity of one purchase, the whole included, the epochs of its fits, and the
     learner that made it."""
     vault = LabelVault(splits.unlabelled.labels, pair.budget)
     vault.open = True
     pool = ZEWDPCProtectedDataset(splits.unlabelled.images, splits.class_names, vault.purchase)
-    watch, log = Stopwatch(), io.StringIO()
-    with stopwatch_round_the_buyer(watch), contextlib.redirect_stdout(log):
-        submission = run.ZEWDPCRun(strategy)
-        submission.learner_settings = replace(submission.learner_settings, device=device)
-        started = time.perf_counter()
-        with watch("pre-training phase"):
-            submission.pre_training_phase(splits.training, pair.minutes * 60)
-        left = pair.minutes * 60 - (time.perf_counter() - started)
-        with watch("purchase phase"):
-            submission.purchase_phase(pool, splits.training, pair.budget, left)
-        whole = time.perf_counter() - started
+    config, listener = folder / "submission.toml", Listener()
+    text = run.CONFIG.read_text()
+    config.write_text(text.replace('device = "auto"', f'device = "{device}"'))
+    learners: list[Learner] = []
+
+    def new_learner(*arguments: Any) -> Learner:
+        learners.append(Learner(*arguments))
+        return learners[-1]
+
+    submission = run.ZEWDPCRun(strategy, config=config, on_event=listener, new_learner=new_learner)
+    started = time.perf_counter()
+    submission.pre_training_phase(splits.training, pair.minutes * 60)
+    left = pair.minutes * 60 - (time.perf_counter() - started)
+    submission.purchase_phase(pool, splits.training, pair.budget, left)
+    whole = time.perf_counter() - started
     if len(vault.purchased) != pair.budget:
         raise RuntimeError(f"{strategy} bought {len(vault.purchased)} of {pair.budget} labels.")
-    looks = submission.strategy.plan != "one"
-    if (looks and "pool inference" not in watch.seconds) or not submission._learner.members_:
+    (learner,) = learners
+    looks = submission.config.strategy.looks
+    if (looks and "pool inference" not in listener.seconds) or not learner.members_:
         raise RuntimeError(
             f"{strategy} found no time to learn and to look in {pair.minutes:g} minutes here; give "
             "more --minutes."
         )
-    epochs = ", ".join(FIT.findall(log.getvalue()))
-    return {**watch.seconds, "whole": whole}, epochs, submission._learner
+    epochs = ", ".join(f"{epochs:.4g}" for epochs in listener.epochs)
+    return {**listener.seconds, "whole": whole}, epochs, learner
 
 
 class StartedError(Exception):
@@ -167,7 +171,7 @@ def share_of_limit(learner: Learner, images: Tensor) -> tuple[float, float]:
         return batches * n
 
     def look() -> float:
-        learner.look(images)
+        learner.infer(images)
         return len(images)
 
     turns: list[list[float]] = []
@@ -189,7 +193,8 @@ def share_of_limit(learner: Learner, images: Tensor) -> tuple[float, float]:
 def row(splits: Splits, strategy: str, pair: Pair, device: str) -> list[str]:
     """One line of the table."""
     waited = start_up(splits, strategy)
-    seconds, epochs, learner = purchase(splits, strategy, pair, device)
+    with tempfile.TemporaryDirectory() as folder:
+        seconds, epochs, learner = purchase(splits, strategy, pair, device, Path(folder))
     bank = ImageBank.from_dataset(
         splits.unlabelled,
         min(learner.resolved.image_size, splits.unlabelled.images.shape[1]),
@@ -219,8 +224,8 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", default=["entropy", "badge", "uherding"])
     parser.add_argument("--labels", type=int, nargs="+", default=[621, 1889])
     parser.add_argument("--minutes", type=float, default=17, help="compute budget")
-    parser.add_argument("--data", type=Path, help="a data set (default: painted sheets)")
-    parser.add_argument("--size", type=int, default=256, help="pixels of the painted sheets")
+    parser.add_argument("--data", type=Path, help="a data set (default: generated images)")
+    parser.add_argument("--size", type=int, default=256, help="pixels of the generated images")
     parser.add_argument("--images", type=int, default=10_000, help="in the pool")
     parser.add_argument("--device", default="auto", help="of the learner")
     parser.add_argument("--quick", action="store_true", help="2,000 sheets of 64 px, 124 labels")

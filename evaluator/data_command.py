@@ -133,7 +133,7 @@ def _import(flags: argparse.Namespace) -> int:
     folder = shlex.quote(str(flags.out))
     print(
         f"next: python choose.py --labelled {folder} --pool POOL --budget 200 "
-        "--strategy uherding --into BATCH"
+        "--strategy uherding --out BATCH"
     )
     return 0
 

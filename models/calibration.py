@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+N_PERMUTATIONS, NULL_QUANTILE = 100, 0.95  # random rankings, and the share that must be beaten
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -83,3 +85,20 @@ def best_thresholds(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tens
         thresholds[c] = (ranked[best] + below) / 2
         f1[c] = scores[best]
     return thresholds, f1
+
+
+def is_near_chance(f1: Tensor, labels: Tensor) -> bool:
+    """Whether in most classes a random ranking would reach the learner's F1.
+
+    f1 : (C,), out of fold, at the best threshold, which is at least what "yes" to every image
+        scores. A random ranking has that, too, most of all in a rare class: so its distribution is
+        drawn, and not worked out.
+    labels : (N, C) of the images that it was measured on.
+    """
+    rng = torch.Generator().manual_seed(0)
+    null = [
+        best_thresholds(torch.rand(labels.shape, generator=rng), labels)[1]
+        for _ in range(N_PERMUTATIONS)
+    ]
+    null_f1 = torch.stack(null).quantile(NULL_QUANTILE, dim=0)  # (C,)
+    return bool((f1 <= null_f1).float().mean() > 0.5)

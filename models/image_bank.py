@@ -125,12 +125,12 @@ def as_label(label: Any, where: str) -> Tensor:
     """One label as float32 (C,) of 0/1; anything else is refused, naming `where`."""
     if label is None:
         raise ValueError(f"{where} has no label, but labelled images are needed here.")
-    value = torch.as_tensor(np.asarray(label, dtype=np.float32)).reshape(-1)
-    if not bool(((value == 0) | (value == 1)).all()):
+    value = np.asarray(label, dtype=np.float32).reshape(-1)
+    if not ((value == 0) | (value == 1)).all():
         raise ValueError(
             f"{where} has the label {value.tolist()}; expected one 0 or 1 for each class."
         )
-    return value
+    return torch.from_numpy(value.copy())
 
 
 def _as_bytes(array: Array) -> Array:

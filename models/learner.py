@@ -1,11 +1,12 @@
-"""The learner: a few nets that share the labelled images so that each can be checked honestly.
+"""The learner: an ensemble whose members are trained on different folds of the labelled images.
 
-Every member holds out its own share of what is labelled. That makes three things out of one
-training: predictions (the members' mean), a committee (their spread), and an out-of-fold
-prediction for every labelled image, from which temperature, thresholds and F1 are measured
-without ever asking a label twice. With K members a fit costs K - 1 passes per epoch.
+Every member holds out its own fold. So one training gives three things: predictions (the members'
+mean), a committee (their spread), and an out-of-fold prediction for every labelled image, on which
+temperature, thresholds and F1 are measured at no cost in labels. With K members a fit costs K - 1
+passes per epoch.
 """
 
+import logging
 import math
 import time
 from dataclasses import replace
@@ -20,17 +21,23 @@ from core.random_streams import stream
 from models.calibration import best_thresholds, calibrate, uncalibrated
 from models.folds import extend_folds
 from models.image_bank import Clock
+from models.member import INFERENCE_BATCHES, EnsembleMember, HostCopy
 from models.networks import SMALL, build_network, find_weights
 from models.settings import DTYPES, LearnerSettings
-from models.training import DeadlineReached, Fetch, Trainee
+from models.speed import Speed, measure_speed
 
-INFERENCE_BATCHES = 4  # an inference batch is this many training batches long
+LOG = logging.getLogger("buyer.learner")
+
 HELD_OUT_FOLDS = 5  # a lone member holds out one of these
 SYNCHRONISE_EVERY = 8  # steps after which the clock waits for the device
 
 
-class Sight(NamedTuple):
-    """Images through the learner's eyes, on the CPU."""
+class DeadlineReachedError(Exception):
+    """The clock passed the deadline before there was a result."""
+
+
+class Predictions(NamedTuple):
+    """What the learner makes of images in one inference pass, on the CPU."""
 
     probabilities: Tensor  # (N, C), calibrated
     embeddings: Tensor  # (N, D), the first member's pooled features
@@ -50,7 +57,7 @@ class Learner:
     ------
     calibration_ : temperature, bias, thresholds and F1 per class, from out-of-fold predictions.
     labelled_probabilities_ : (L, C), out-of-fold.
-    measured_rows_ : rows of what is labelled that calibration, thresholds and F1 are measured on.
+    calibration_rows_ : labelled rows that calibration, thresholds and F1 were measured on.
     epochs_ : epochs that the last fit finished, a fraction where a deadline cut it short.
     """
 
@@ -59,10 +66,10 @@ class Learner:
         self.seed = seed
         self.clock = clock
         self.resolved = settings.resolved()
-        self.members_: list[Trainee] = []
+        self.members_: list[EnsembleMember] = []
         self.calibration_ = uncalibrated(1, settings.positive_weight)
         self.folds_ = torch.empty(0, dtype=torch.long)
-        self.measured_rows_ = torch.empty(0, dtype=torch.long)
+        self.calibration_rows_ = torch.empty(0, dtype=torch.long)
         self._holds_out = True  # whether members of the last fit left anything unseen
         self.fits_ = 0
         self.batch_size_ = self.resolved.batch_size
@@ -82,72 +89,76 @@ class Learner:
         *,
         epochs: int,
         deadline: float | None = None,
-        reference: int | None = None,
+        n_calibration: int | None = None,
     ) -> "Learner":
         """Train on `images` uint8 (L, 3, S, S) with `labels` (L, C) of 0/1.
 
         Between fits, rows are only ever appended. The learning rate comes down with the steps
         done or with the time gone, whichever is further, so that a fit cut off at `deadline`
-        (on the clock) has cooled down too. The first `reference` rows are those drawn like the
+        (on the clock) has cooled down too. The first `n_calibration` rows are those drawn like the
         pool (all, if None): thresholds and calibration are measured on them, because what was
         bought is richer in rare classes than what is to come. A class that none of them shows has
         its threshold and F1 from all.
         """
         _check_labelled(images, labels)
         started = self.clock()
-        knew_all = bool(self.members_) and not self._holds_out
-        rows = self._share_out(labels)
-        if knew_all and self._holds_out:
-            self.members_ = []  # they know by heart what they are to be checked on
+        trained_on_all = bool(self.members_) and not self._holds_out
+        rows = self._training_rows(labels)
+        if trained_on_all and self._holds_out:
+            self.members_ = []  # trained on what they would now be validated on
         self.start_members(labels.shape[1], images.shape[-1])
-        images, labels = self._onto_device(images), self._onto_device(labels)
+        images, labels = self._to_device(images), self._to_device(labels)
         seen = self._train(images, labels, rows, epochs, started, deadline)
         self.synchronise()
         self.epochs_ = seen / sum(len(r) for r in rows)
-        self._measure(images, labels.cpu(), rows, reference)
+        self._measure(images, labels.cpu(), rows, n_calibration)
         self.fits_ += 1
         return self
 
-    def look(self, images: Tensor, deadline: float | None = None) -> Sight:
+    def infer(self, images: Tensor, deadline: float | None = None) -> Predictions:
         """Probabilities, embeddings and committee of uint8 (N, 3, S, S), in one pass.
 
-        Raises DeadlineReached where the clock passes `deadline` first.
+        Raises DeadlineReachedError where the clock passes `deadline` first.
         """
-        logits, features = self._infer(self.members_, images, deadline)
+        logits, features = self._forward(self.members_, images, deadline)
         committee = self.calibration_.probabilities(logits)  # (K, N, C)
-        return Sight(committee.mean(0), features, committee)
+        return Predictions(committee.mean(0), features, committee)
+
+    def measure_speed(self, images: Tensor, labels: Tensor) -> Speed:
+        """What a fit and a look cost on this machine; see `models.speed.measure_speed`."""
+        return measure_speed(self, images, labels)
 
     def probabilities(self, images: Tensor) -> Tensor:
         """(N, C), calibrated."""
-        return self.look(images).probabilities
+        return self.infer(images).probabilities
 
     def embeddings(self, images: Tensor) -> Tensor:
         """(N, D)."""
-        return self.look(images).embeddings
+        return self.infer(images).embeddings
 
     def committee_probabilities(self, images: Tensor) -> Tensor:
         """(K, N, C)."""
-        return self.look(images).committee
+        return self.infer(images).committee
 
     def predict(self, images: Tensor) -> Tensor:
         """uint8 (N, C) of 0/1, at the thresholds measured out of fold."""
-        return (self.look(images).probabilities >= self.thresholds_).to(torch.uint8)
+        return (self.infer(images).probabilities >= self.thresholds_).to(torch.uint8)
 
     @property
-    def fewest_measured(self) -> int:
-        """Rows of the `reference` that must be held out; below that it is measured on all."""
+    def min_calibration_rows(self) -> int:
+        """Rows of the `n_calibration` that must be held out; below that it is measured on all."""
         return 2 * self._n_folds
 
     @property
     def _n_folds(self) -> int:
         return self.settings.members if self.settings.members > 1 else HELD_OUT_FOLDS
 
-    def _share_out(self, labels: Tensor) -> list[Tensor]:
+    def _training_rows(self, labels: Tensor) -> list[Tensor]:
         """For each member the rows it learns from."""
         n_members, n_folds = self.settings.members, self._n_folds
         rng = stream(self.seed, f"learner/folds/{len(self.folds_)}")
         self.folds_ = extend_folds(self.folds_, labels, n_folds, rng)
-        self._holds_out = len(labels) >= self.fewest_measured
+        self._holds_out = len(labels) >= self.min_calibration_rows
         if not self._holds_out:  # too few
             return [torch.arange(len(labels))] * n_members
         return [(self.folds_ != member).nonzero().flatten() for member in range(n_members)]
@@ -156,14 +167,16 @@ class Learner:
         """Fresh nets, or on a warm start the present ones with their momenta forgotten."""
         if self.members_ and self.settings.warm_start:
             for member in self.members_:
-                member.renew_optimiser()
+                member.reset_optimisers()
             return
         weights = find_weights(self.resolved.backbone, self.settings.pretrained)
         if announce and self.fits_ == 0 and self.resolved.backbone != SMALL:
-            origin = f"from {weights}" if weights else "FROM SCRATCH, without ImageNet weights"
-            print(f"learner: {self.resolved.backbone} {origin}", flush=True)
+            origin = (
+                f"from {weights}" if weights else "from random initialisation, no ImageNet weights"
+            )
+            LOG.info("%s starts %s", self.resolved.backbone, origin)
         self.members_ = [
-            Trainee(
+            EnsembleMember(
                 network=build_network(
                     self.resolved.backbone,
                     n_classes,
@@ -195,14 +208,14 @@ class Learner:
         seen = steps = 0
         for _ in range(epochs):
             for member, own in zip(self.members_, rows, strict=True):
-                for batch, ways in member.batches(own, self.batch_size_):
+                for batch, symmetries in member.batches(own, self.batch_size_):
                     progress = (seen + len(batch)) / total
                     if deadline is not None:
                         now = self.clock()
                         if now >= deadline:
                             return seen
                         progress = max(progress, (now - started) / (deadline - started))
-                    self.train_on(member, images, labels, batch, ways, progress)
+                    self.train_on(member, images, labels, batch, symmetries, progress)
                     seen += len(batch)
                     steps += 1
                     if steps % SYNCHRONISE_EVERY == 0:
@@ -211,31 +224,36 @@ class Learner:
 
     def train_on(
         self,
-        member: Trainee,
+        member: EnsembleMember,
         images: Tensor,
         labels: Tensor,
         batch: Tensor,
-        ways: Tensor,
+        symmetries: Tensor,
         progress: float,
     ) -> None:
         """One step, in as many pieces as the device's memory asks for."""
-        n_pieces = math.ceil(len(batch) / self.batch_size_ - 0.5)  # batches are near the size
-        for part, way in zip(
-            batch.tensor_split(max(1, n_pieces)), ways.tensor_split(max(1, n_pieces)), strict=True
+        n_pieces = max(1, math.ceil(len(batch) / self.batch_size_ - 0.5))  # batches vary in size
+        for part, applied in zip(
+            batch.tensor_split(n_pieces), symmetries.tensor_split(n_pieces), strict=True
         ):
             # Not from inside an `except`: until that ends, the error's traceback keeps the failed
             # step's activations in the very memory that the smaller batch needs.
             rows = part.to(images.device, non_blocking=True)
-            if not self._step_fits(member, images[rows], labels[rows], way, progress):
+            if not self._try_step(member, images[rows], labels[rows], applied, progress):
                 self._halve_batch(len(part))
-                self.train_on(member, images, labels, part, way, progress)
+                self.train_on(member, images, labels, part, applied, progress)
 
-    def _step_fits(
-        self, member: Trainee, images: Tensor, labels: Tensor, ways: Tensor, progress: float
+    def _try_step(
+        self,
+        member: EnsembleMember,
+        images: Tensor,
+        labels: Tensor,
+        symmetries: Tensor,
+        progress: float,
     ) -> bool:
         """Whether memory sufficed for the step; a single image must fit."""
         try:
-            member.step(images, labels, ways, progress)
+            member.step(images, labels, symmetries, progress)
         except RuntimeError as error:
             if not is_out_of_memory(error) or len(images) == 1:
                 raise
@@ -244,12 +262,12 @@ class Learner:
 
     def _halve_batch(self, size: int) -> None:
         self.batch_size_ = max(1, min(size, self.batch_size_) // 2)
-        print(f"learner: out of memory at {size} images; batches of {self.batch_size_} from now on")
+        LOG.warning("out of memory at %d images; batches of %d from now on", size, self.batch_size_)
         if self.resolved.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _measure(
-        self, images: Tensor, labels: Tensor, rows: list[Tensor], reference: int | None
+        self, images: Tensor, labels: Tensor, rows: list[Tensor], n_calibration: int | None
     ) -> None:
         """Predict what each member has not seen, and calibrate on it."""
         n_classes = labels.shape[1]
@@ -259,22 +277,24 @@ class Learner:
             unseen = torch.ones(len(labels), dtype=torch.bool)
             unseen[own] = False
             if unseen.any():
-                held_out, _ = self._infer([member], images[unseen.to(images.device)])
-                logits[unseen] += held_out[0]
+                own_logits, _ = self._forward([member], images[unseen.to(images.device)])
+                logits[unseen] += own_logits[0]
                 times[unseen] += 1
-        known = times > 0
-        sound = known & torch.isfinite(logits).all(1)  # else the net has diverged
-        trusted = sound.clone()
-        if reference is not None and int(sound[:reference].sum()) >= self.fewest_measured:
-            trusted[reference:] = False
-        self.measured_rows_ = trusted.nonzero().flatten()
-        if trusted.any():
+        held_out = times > 0
+        finite = held_out & torch.isfinite(logits).all(1)  # else the net has diverged
+        calibrating = finite.clone()
+        if n_calibration is not None and (
+            int(finite[:n_calibration].sum()) >= self.min_calibration_rows
+        ):
+            calibrating[n_calibration:] = False
+        self.calibration_rows_ = calibrating.nonzero().flatten()
+        if calibrating.any():
             weight = self.settings.positive_weight
-            calibration = calibrate(logits[trusted], labels[trusted], weight)
+            calibration = calibrate(logits[calibrating], labels[calibrating], weight)
             # A class that none of these shows is measured on what was bought: better than never.
-            elsewhere = labels[trusted].sum(0) == 0
+            elsewhere = labels[calibrating].sum(0) == 0
             thresholds, f1 = best_thresholds(
-                calibration.probabilities(logits[sound]), labels[sound]
+                calibration.probabilities(logits[finite]), labels[finite]
             )
             self.calibration_ = replace(
                 calibration,
@@ -284,18 +304,18 @@ class Learner:
         else:
             self.calibration_ = uncalibrated(n_classes, self.settings.positive_weight)
         self.labelled_probabilities_ = self.calibration_.probabilities(logits)
-        if not known.all():  # a lone member holds out some, and knows the rest by heart
-            seen, _ = self._infer(self.members_[:1], images[(~known).to(images.device)])
-            self.labelled_probabilities_[~known] = self.calibration_.probabilities(seen[0])
+        if not held_out.all():  # a lone member holds out some, and knows the rest by heart
+            seen, _ = self._forward(self.members_[:1], images[(~held_out).to(images.device)])
+            self.labelled_probabilities_[~held_out] = self.calibration_.probabilities(seen[0])
 
-    def _infer(
-        self, members: list[Trainee], images: Tensor, deadline: float | None = None
+    def _forward(
+        self, members: list[EnsembleMember], images: Tensor, deadline: float | None = None
     ) -> tuple[Tensor, Tensor]:
         """Logits (K, N, C) of all `members` and features (N, D) of the first, on the CPU."""
         for member in members:
             member.network.eval()
         found: list[list[Tensor]] = []  # logits (K, B, C) and features (B, D) of each batch
-        ahead: Fetch | None = None
+        ahead: HostCopy | None = None
         start = 0
         with (
             torch.inference_mode(),
@@ -306,11 +326,13 @@ class Learner:
                 sent = n = min(size, len(images) - start)
                 views: list[NetworkOutput] = []
                 try:
-                    batch = self._sent(images[start : start + n], size)
+                    batch = self._to_device_in_turn(images[start : start + n], size)
                     sent = len(batch)
                     for member in members:
                         if deadline is not None and self.clock() >= deadline:
-                            raise DeadlineReached(f"{start} of {len(images)} images were looked at")
+                            raise DeadlineReachedError(
+                                f"{start} of {len(images)} images were looked at"
+                            )
                         views.append(member.network(batch))
                 except RuntimeError as error:
                     if not is_out_of_memory(error) or self.batch_size_ == 1:
@@ -320,14 +342,14 @@ class Learner:
                     self._halve_batch(sent)
                     continue
                 logits = torch.stack([view.logits[:n] for view in views])
-                before, ahead = ahead, Fetch(logits, views[0].features[:n])
+                before, ahead = ahead, HostCopy(logits, views[0].features[:n])
                 if before is not None:  # waited for only now: the device has its next batch to do
-                    found.append(before.arrived())
+                    found.append(before.wait())
                 start += n
-            found.append(ahead.arrived())
+            found.append(ahead.wait())
         return torch.cat([part[0] for part in found], 1), torch.cat([part[1] for part in found])
 
-    def _sent(self, batch: Tensor, size: int) -> Tensor:
+    def _to_device_in_turn(self, batch: Tensor, size: int) -> Tensor:
         """`batch` (B, 3, S, S) on the device, channels-last; a GPU fetches it in its turn.
 
         For a GPU it is filled up to `size` images: at every size that is new to it, cuDNN looks
@@ -340,7 +362,7 @@ class Learner:
             batch = batch.pin_memory()
         return batch.to(self.resolved.device, non_blocking=True)
 
-    def _onto_device(self, values: Tensor) -> Tensor:
+    def _to_device(self, values: Tensor) -> Tensor:
         return values.to(self.resolved.device)
 
     def synchronise(self) -> None:

@@ -36,7 +36,7 @@ class AcquisitionNetwork(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(std)[:, None, None], persistent=False)
 
     def muon_parameters(self) -> list[Tensor]:
-        """Weights that Muon is made for; none of a pretrained backbone."""
+        """Weights under Muon; none of a pretrained backbone."""
         return self.mil.muon_parameters()
 
     def forward(self, images: Tensor) -> NetworkOutput:

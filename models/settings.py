@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 
 from core.precision import half_precision
-from models.networks import SMALL, TIMM_DEFAULT
+from models.networks import SMALL, TIMM_DEFAULT, find_weights, how_to_fetch
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}  # None: no autocast
@@ -59,6 +59,19 @@ class LearnerSettings:
             raise ValueError(
                 f"`precision` must be auto, fp32, bf16 or fp16; got {self.precision!r}."
             )
+
+    def missing_weights(self) -> str:
+        """What to say where a large network starts without the weights that it should start with.
+
+        Nothing, where it has them, or was told to do without.
+        """
+        backbone = self.resolved().backbone
+        if self.pretrained != "auto" or backbone == SMALL or find_weights(backbone, "auto"):
+            return ""
+        return (
+            f"there are no ImageNet weights of {backbone} on this machine: the learner starts from "
+            f"scratch and will see less. {how_to_fetch(backbone)}."
+        )
 
     def resolved(self) -> "ResolvedSettings":
         """These settings with every "auto" and zero decided for this machine."""

@@ -1,13 +1,16 @@
-"""How fast this machine trains and infers, measured on a throwaway net before any planning."""
+"""How fast this machine trains and infers, measured on a throwaway network before any planning."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from core.random_streams import stream
 from core.symmetries import N_SYMMETRIES
-from models.learner import INFERENCE_BATCHES, Learner
+from models.member import INFERENCE_BATCHES
+
+if TYPE_CHECKING:
+    from models.learner import Learner
 
 WARM_UP_IMAGES = 4
 EPOCHS_OF_A_FIT = 10  # of the fits between rounds, unless PlannerSettings.refit_epochs says other
@@ -21,17 +24,17 @@ class Speed(NamedTuple):
 
 
 def measure_speed(
-    learner: Learner, images: Tensor, labels: Tensor, seconds: float = 2.0, steps: int = 12
+    learner: "Learner", images: Tensor, labels: Tensor, seconds: float = 2.0, steps: int = 12
 ) -> Speed:
-    """Train up to `steps` steps, or `seconds`, on `images` uint8 (L, 3, S, S), then look once.
+    """Train up to `steps` steps, or `seconds`, on `images` uint8 (L, 3, S, S), then infer once.
 
-    The net is thrown away and the learner is not changed, but for a batch size that its memory
-    cannot hold. Steps that wake the device up are not counted: on a GPU the very first loads
-    libraries, and the first of a whole batch looks for kernels of that size, for up to tens of
-    seconds each. The second says whether a whole batch can be tried.
+    The network is thrown away and the learner is not changed, but for a batch size that its memory
+    cannot hold. Warm-up steps are not counted: on a GPU the very first loads libraries, and the
+    first of a full batch searches for kernels of that size, for up to tens of seconds each. The
+    second says whether a full batch can be tried.
     """
-    rehearsal = Learner(learner.settings, learner.seed, learner.clock)
-    rehearsal.start_members(labels.shape[1], images.shape[-1], announce=False)
+    trial = type(learner)(learner.settings, learner.seed, learner.clock)
+    trial.start_members(labels.shape[1], images.shape[-1], announce=False)
     clock = learner.clock
     rng = stream(learner.seed, "learner/speed")
 
@@ -39,8 +42,8 @@ def measure_speed(
         """Seconds for each of `n` images."""
         batch = torch.randint(len(images), (n,), generator=rng)
         started = clock()
-        rehearsal.train_on(rehearsal.members_[0], images, labels, batch, batch % N_SYMMETRIES, 0.0)
-        rehearsal.synchronise()
+        trial.train_on(trial.members_[0], images, labels, batch, batch % N_SYMMETRIES, 0.0)
+        trial.synchronise()
         return (clock() - started) / n
 
     step(WARM_UP_IMAGES)
@@ -48,21 +51,21 @@ def measure_speed(
     if taken[0] * WARM_UP_IMAGES < seconds:  # else it is too slow to try a whole batch
         n = min(learner.batch_size_, len(images))
         first = step(n)
-        taken = [first] if first <= 2 * taken[0] else []  # much dearer: it was waking up again
+        taken = [first] if first <= 2 * taken[0] else []  # much dearer: still warming up
         began = clock()
         while not taken or (len(taken) < steps and clock() - began <= seconds):
             taken.append(step(n))
-        n_looked = INFERENCE_BATCHES * rehearsal.batch_size_
-    learner.batch_size_ = rehearsal.batch_size_
+        n_looked = INFERENCE_BATCHES * trial.batch_size_
+    learner.batch_size_ = trial.batch_size_
     passes = max(1.0, learner.settings.members - 1)
     block = images[torch.randint(len(images), (n_looked,), generator=rng)]
-    rehearsal.look(block[:1])
+    trial.infer(block[:1])
     started = clock()
-    rehearsal.look(block)
+    trial.infer(block)
     look = (clock() - started) / n_looked
-    # A fit ends with a look at what its members hold out, at most one look over its epochs.
-    return Speed(_typical(taken) * passes + look / EPOCHS_OF_A_FIT, look)
+    # A fit ends with inference on what its members hold out, at most one pass over its epochs.
+    return Speed(_median(taken) * passes + look / EPOCHS_OF_A_FIT, look)
 
 
-def _typical(values: list[float]) -> float:
+def _median(values: list[float]) -> float:
     return float(torch.tensor(values, dtype=torch.float64).median())

@@ -1,20 +1,23 @@
 """How many rounds, of what size, after how much training: decided from measured seconds.
 
-Pure functions of times and counts; the clock itself is read in `strategies.rounds`. The loop asks
-for a plan before every round, follows its first step, and asks again with what that step really
-took. So no step has to be right: it only has to leave enough time to spend what is left.
+Pure functions of times and counts; whoever buys reads the clock (`run.py`). It asks for a plan
+before every round, follows its first step, and asks again with what that step really took. So no
+step has to be right: it only has to leave enough time to spend what is left.
 """
 
 import math
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["one", "adaptive", "ladder"]
+Kind = Literal["single-batch", "adaptive", "zew-winner"]
 
-LADDER = (0.30, 0.40, 0.50, 0.60, 0.70, 0.80, 0.90, 0.95)  # the first place's first chunks
-LADDER_LABELS = 1000  # ... as shares of the budget, or of this many labels where that is less
-# Few, for a steadier plan.
+# The first chunk of the challenge's first place, as shares of the budget, or of FIRST_CHUNK_LABELS
+# where that is less.
+FIRST_CHUNK_SHARES = (0.30, 0.40, 0.50, 0.60, 0.70, 0.80, 0.90, 0.95)
+FIRST_CHUNK_LABELS = 1000
+# Few, so that small changes of the measured speed seldom change the plan.
 EPOCHS = (640, 480, 320, 240, 160, 120, 80, 60, 40, 30, 25, 20, 15, 12, 10, 8, 6, 5, 4, 3, 2, 1)
 ESTIMATE_ERROR = 1.15  # what is planned may take this much longer than measured
 OVERRUN = 2.0  # a fit may take this much longer than planned ...
@@ -71,13 +74,39 @@ class Costs:
     buy: float = GUESSED
 
 
+class CostModel:
+    """Seconds per unit of work: medians of what was observed, so that one stall does not rule.
+
+    fit, look : what they are believed to take until the first was observed.
+    """
+
+    def __init__(self, fit: float, look: float) -> None:
+        self._prior = Costs(fit, look)
+        self._observed: dict[str, list[float]] = {}
+
+    def observe(self, what: str, seconds: float, units: float) -> None:
+        """Record that `units` of work took `seconds`; the prior belief about it is dropped.
+
+        what : "fit", "look", "choose" or "buy"; a unit is that of the same field of `Costs`.
+        """
+        if units > 0:
+            self._observed.setdefault(what, []).append(seconds / units)
+
+    @property
+    def costs(self) -> Costs:
+        """The costs as they are believed to be now."""
+        observed = {what: statistics.median(values) for what, values in self._observed.items()}
+        return replace(self._prior, **observed)
+
+
 @dataclass(frozen=True)
-class Situation:
+class PlanningState:
     """Where a purchase stands.
 
-    labelled, pool, budget : images labelled, images that can be bought, labels that are left.
+    labelled, pool, budget : images labelled, images that can be looked at, labels that remain.
     rounds : of the whole purchase, as the strategy asks; None: as many as the clock allows.
-    done, spent : rounds and labels behind us.
+    done, spent : rounds and labels before now.
+    fitted : the learner has been trained on all that is labelled.
     """
 
     labelled: int
@@ -86,6 +115,7 @@ class Situation:
     rounds: int | None = None
     done: int = 0
     spent: int = 0
+    fitted: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,10 +136,20 @@ class Plan:
     seconds: float
 
 
-def first_epochs(costs: Costs, labelled: int, seconds: float, settings: PlannerSettings) -> int:
-    """Epochs of the first fit that fit in `seconds`; at least one."""
+def affordable_epochs(costs: Costs, labelled: int, seconds: float, most: int) -> int:
+    """Epochs over `labelled` images that fit in `seconds`: at most `most`, at least one."""
     affordable = seconds / max(costs.fit * labelled * ESTIMATE_ERROR, 1e-9)
-    return _epochs(settings.epochs, affordable)
+    return _epochs(most, affordable)
+
+
+def affordable_look(costs: Costs, pool: int, k: int, seconds: float) -> int:
+    """Of `pool` images, those that can be looked at in `seconds`, with a choice of `k` after it.
+
+    All, or 0 where they would be fewer than `k`: then there is nothing to choose among.
+    """
+    spare = seconds / ESTIMATE_ERROR - costs.choose * k
+    look = math.floor(min(pool, spare / max(costs.look, 1e-9)))
+    return look if look >= min(k, pool) else 0
 
 
 def final_epochs(
@@ -135,61 +175,49 @@ def fit_deadline(planned: float, now: float, latest: float) -> float:
 
 
 def plan_purchase(
-    kind: Kind,
-    costs: Costs,
-    now: Situation,
-    seconds: float,
-    settings: PlannerSettings,
-    fitted: bool,
+    kind: Kind, costs: Costs, now: PlanningState, seconds: float, settings: PlannerSettings
 ) -> Plan:
-    """The first of the plans, best first, that takes no more than `seconds`, buying included.
+    """The first of the candidate plans that takes no more than `seconds`, buying included.
 
-    `fitted`: the learner has been trained on all that is labelled, so that the first step can go
-    without. Where not even one look at the pool fits, it looks at as much of the pool as it can;
-    where that is less than the budget, at nothing, and labels go by the last look, or at random.
+    Where not even one look at the pool fits, it looks at as much of the pool as it can; where that
+    is less than the budget, at nothing, and labels go by the last look, or at random.
     """
     seconds -= costs.buy * now.budget * ESTIMATE_ERROR
-    for steps in _wishes(kind, now, settings, fitted):
+    for steps in _candidate_plans(kind, now, settings):
         plan = Plan(steps, _seconds(steps, costs, now.labelled))
         if plan.seconds <= seconds:
             return plan
-    spare = seconds / ESTIMATE_ERROR - costs.choose * now.budget
-    look = min(now.pool, math.floor(spare / max(costs.look, 1e-9)))
-    if look < now.budget:
-        look = 0
-    steps = (Step(0, look, now.budget),)
+    steps = (Step(0, affordable_look(costs, now.pool, now.budget, seconds), now.budget),)
     return Plan(steps, _seconds(steps, costs, now.labelled))
 
 
-def _wishes(
-    kind: Kind, now: Situation, settings: PlannerSettings, fitted: bool
+def _candidate_plans(
+    kind: Kind, now: PlanningState, settings: PlannerSettings
 ) -> Iterator[tuple[Step, ...]]:
     """Plans worth having, best first."""
     full = settings.refit_epochs
-    whole = (_first(Step(full, now.pool, now.budget), fitted),)
-    if kind == "ladder" and now.rounds is None:
-        scale = min(now.budget + now.spent, LADDER_LABELS)
-        for share in LADDER:
-            yield _steps(_chunks(now.budget, math.ceil(share * scale)), full, now.pool, fitted)
-        yield whole
+    one_round = _steps([now.budget], full, now)
+    if kind == "zew-winner" and now.rounds is None:
+        scale = min(now.budget + now.spent, FIRST_CHUNK_LABELS)
+        for share in FIRST_CHUNK_SHARES:
+            yield _steps(_chunks(now.budget, math.ceil(share * scale)), full, now)
+        yield one_round
         return
-    most = now.rounds or (1 if kind == "one" else settings.max_rounds)
+    most = now.rounds or (1 if kind == "single-batch" else settings.max_rounds)
     most = max(1, min(most - now.done, now.budget))
     shares = (1.0, 0.6, 0.3)
     for rounds in range(most, 1, -1):
         for share in shares[: 1 if rounds > 3 else 3]:
-            epochs = _epochs(full, share * full)
-            yield _steps(_even(now.budget, rounds), epochs, now.pool, fitted)
-    yield whole
+            yield _steps(_even(now.budget, rounds), _epochs(full, share * full), now)
+    yield one_round
 
 
-def _steps(sizes: list[int], epochs: int, pool: int, fitted: bool) -> tuple[Step, ...]:
-    steps = [Step(epochs, pool, size) for size in sizes]
-    return (_first(steps[0], fitted), *steps[1:])
-
-
-def _first(step: Step, fitted: bool) -> Step:
-    return replace(step, epochs=0) if fitted else step
+def _steps(sizes: list[int], epochs: int, now: PlanningState) -> tuple[Step, ...]:
+    """Rounds of `sizes`, each after a fit of `epochs`; the first without, if it is fitted."""
+    return tuple(
+        Step(0 if now.fitted and number == 0 else epochs, now.pool, size)
+        for number, size in enumerate(sizes)
+    )
 
 
 def _seconds(steps: tuple[Step, ...], costs: Costs, labelled: int) -> float:

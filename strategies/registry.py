@@ -42,10 +42,10 @@ Selection = Callable[..., Tensor]
 class Entry:
     """One registered strategy: its name, its function, one line on it, and its source.
 
-    `plan` tells the planner how it wants to buy: "one", everything at once, because it looks at
-    nothing that a learner makes; "adaptive", in as many rounds as the clock allows; "ladder",
-    by the time model of the challenge's first place. `members` is how many nets the learner must
-    have at least for it to see anything.
+    `plan` tells the planner how it wants to buy: "single-batch", everything at once, because it
+    looks at nothing that a learner makes; "adaptive", in as many rounds as the clock allows;
+    "zew-winner", by the time model of the challenge's first place. `members` is the smallest
+    ensemble that it can work with.
     """
 
     name: str
@@ -116,6 +116,11 @@ class ConfiguredStrategy:
         return self.entry.plan
 
     @property
+    def looks(self) -> bool:
+        """Whether it chooses by what a learner makes of the images."""
+        return self.entry.plan != "single-batch"
+
+    @property
     def spec(self) -> str:
         """The string that gives this strategy back: name and whatever is not a default."""
         usual = self.entry.parameters
@@ -176,7 +181,7 @@ def configure(name: str, settings: Mapping[str, Parameter]) -> ConfiguredStrateg
             raise ValueError(_unknown(f"parameter of {name!r}", parameter, sorted(known)))
     values = {p: parse_parameter(f"{name}:{p}", v, types[p]) for p, v in settings.items()}
     rounds = {**known, **values}["rounds"]
-    if entry.plan == "one" and rounds != 1:
+    if entry.plan == "single-batch" and rounds != 1:
         raise ValueError(
             f"{name!r} learns nothing between rounds and buys all at once; leave `rounds` out "
             f"(got {rounds!r})."
@@ -198,8 +203,21 @@ def load() -> dict[str, Entry]:
     return REGISTRY
 
 
+def describe_strategies() -> list[dict[str, str]]:
+    """Every strategy that can be named: name, one line on it, where it comes from, parameters."""
+    return [
+        {
+            "name": entry.name,
+            "summary": entry.summary,
+            "source": entry.source,
+            "parameters": entry.defaults,
+        }
+        for entry in load().values()
+    ]
+
+
 def _usual_rounds(entry: Entry) -> Rounds:
-    return 1 if entry.plan == "one" else "auto"
+    return 1 if entry.plan == "single-batch" else "auto"
 
 
 def _unknown(kind: str, name: str, known: list[str]) -> str:

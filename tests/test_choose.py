@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -18,8 +17,8 @@ import choose
 from evaluator.choosing.sheet import contact_sheet
 from evaluator.errors import DatasetError
 from models.learner import Learner
-from run import ZEWDPCRun
-from strategies.stock import Pool
+from models.settings import LearnerSettings
+from strategies.image_sets import UnlabelledPool
 from tests.conftest import CLASSES
 from tests.test_troubleshooting import OWN, appears, entries, symptoms
 
@@ -38,9 +37,9 @@ def photos(make_data: Callable[[], Path]) -> Path:
     return root
 
 
-def flags(photos: Path, into: str = "batch", budget: int = 6, *more: str) -> list[str]:
+def flags(photos: Path, out: str = "batch", budget: int = 6, *more: str) -> list[str]:
     words = ["--labelled", photos / "labelled", "--pool", photos / "pool", "--budget", budget]
-    return [*map(str, [*words, "--into", photos / into]), *more]
+    return [*map(str, [*words, "--out", photos / out]), *more]
 
 
 def fill_in(labels: Path) -> set[str]:
@@ -64,7 +63,7 @@ def test_what_is_chosen_lies_ready_to_be_labelled(
     printed = capsys.readouterr()
     assert "2 of 42 images are labelled already, excluded or duplicates" in printed.err
     assert "6 of 40 images" in printed.out
-    assert ("F1 so far" in printed.out) == (strategy != "random")
+    assert ("F1 (cross-validated)" in printed.out) == (strategy != "random")
     assert ("learning from 24" in printed.err) == (strategy != "random")
     batch = photos / "batch"
     empty = table(batch / "labels.csv")
@@ -76,7 +75,7 @@ def test_what_is_chosen_lies_ready_to_be_labelled(
     assert len(set(names)) == 6
     assert [row["rank"] for row in chosen] == [str(rank) for rank in range(1, 7)]
     page = (batch / "chosen.html").read_text()
-    title = rf"<title>{strategy}(:rounds=1)?: 6 of 40 images in {photos / 'pool'}</title>"
+    title = rf"<title>{strategy}: 6 of 40 images in {photos / 'pool'}</title>"
     assert re.search(title, page)
     assert re.findall(r'src="(.+?)"', page) == [f"images/{name}" for name in names]
     assert page.count('class="guess"') == (0 if strategy == "random" else 6 * len(CLASSES))
@@ -152,7 +151,6 @@ def test_photographs_are_read_small_and_upright(tmp_path: Path):
     image = images[0]["image"]
     assert image.shape == (100, 100, 3), "either side has what the learner's square needs"
     assert image[:40].mean() < 10 < 245 < image[60:].mean()
-    assert images.read == {0}
 
 
 def test_a_learner_that_sees_few_pixels_is_said_to(
@@ -163,34 +161,41 @@ def test_a_learner_that_sees_few_pixels_is_said_to(
         large = image.resize((900, 700))
     large.save(first)
     assert choose.main(flags(photos, "batch", 6, "--strategy", "random")) == 0
-    assert "images of 900 pixels are seen with 80" in capsys.readouterr().err
+    assert "images of 900 px are downscaled to 80 px" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("strategy", "backbone", "asked", "there", "said"),
+    ("backbone", "asked", "there", "said"),
     [
-        ("uherding", "efficientnet_b0", "auto", None, True),
-        ("uherding", "efficientnet_b0", "auto", Path("weights.safetensors"), False),
-        ("uherding", "efficientnet_b0", "no", None, False),
-        ("uherding", "small", "auto", None, False),
-        ("random", "efficientnet_b0", "auto", None, False),
+        ("efficientnet_b0", "auto", None, True),
+        ("efficientnet_b0", "auto", Path("weights.safetensors"), False),
+        ("efficientnet_b0", "no", None, False),
+        ("small", "auto", None, False),
     ],
 )
-def test_a_net_that_lacks_its_weights_is_told_before_it_learns(
-    strategy: str,
+def test_missing_weights_names_a_network_that_starts_without_them(
     backbone: str,
     asked: str,
     there: Path | None,
     said: bool,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("models.settings.find_weights", lambda *_: there)
+    words = LearnerSettings(backbone=backbone, pretrained=asked, device="cpu").missing_weights()
+    assert ("from scratch" in words) == ("create_model('efficientnet_b0'" in words) == said
+
+
+@pytest.mark.parametrize(("strategy", "said"), [("uherding", True), ("random", False)])
+def test_choose_gives_notice_of_missing_weights_where_a_model_is_used(
+    strategy: str,
+    said: bool,
+    photos: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    buyer = choose.buyer_of_one_round(strategy, 0)
-    buyer.learner_settings = replace(buyer.learner_settings, backbone=backbone, pretrained=asked)
-    monkeypatch.setattr(choose, "find_weights", lambda *_: there)
-    choose.warn_of_a_fresh_start(buyer)
-    told = capsys.readouterr().err
-    assert ("from scratch" in told) == ("create_model('efficientnet_b0'" in told) == said
+    monkeypatch.setattr(LearnerSettings, "missing_weights", lambda _: "they are missing")
+    assert choose.main(flags(photos, "batch", 3, "--strategy", strategy)) == 0
+    assert ("notice: they are missing" in capsys.readouterr().err) == said
 
 
 def is_explained(printed: str) -> bool:
@@ -200,26 +205,8 @@ def is_explained(printed: str) -> bool:
     return any(appears(shown, words) for place in places for shown in symptoms(entries()[place]))
 
 
-@pytest.mark.parametrize(
-    ("strategy", "looked_at"),
-    [
-        ("winner", {"probabilities"}),
-        ("bald", {"committee"}),
-        ("badge", {"probabilities", "embeddings"}),
-        ("typiclust", {"embeddings", "labelled_embeddings"}),
-        ("random", set()),
-    ],
-)
-def test_what_a_choice_went_by_is_known(strategy: str, looked_at: set[str], photos: Path):
-    buyer = choose.buyer_of_one_round(strategy, 0)
-    labelled = choose.read_labelled([photos / "labelled"], 80)
-    pool = choose.read_pool(photos / "pool", labelled)
-    choose.choose(buyer, labelled, pool, 3, None)
-    assert buyer.looked_at == looked_at
-
-
 @pytest.mark.parametrize(("read", "refused"), [(4, True), (6, True), (9, False)])
-def test_what_was_not_chosen_among_others_is_no_choice(
+def test_choose_refuses_a_batch_that_was_not_chosen_among_others(
     read: int,
     refused: bool,
     photos: Path,
@@ -227,16 +214,15 @@ def test_what_was_not_chosen_among_others_is_no_choice(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """Of a slow pool no more was read in time than is asked for."""
-    read_pool = ZEWDPCRun._read_pool
+    read_in_time = UnlabelledPool.read
 
-    def slowly(buyer: ZEWDPCRun, dataset: choose.Images, ends: float) -> Pool:
-        whole = read_pool(buyer, dataset, ends)
-        dataset.read.clear()
-        dataset.read.update(whole.indices[:read].tolist())
-        rest = buyer._unread(dataset, whole.indices[read:].tolist())
-        return Pool(whole.images[:read], whole.indices[:read], rest)
+    def slowly(pool: UnlabelledPool, *arguments: Any) -> float:
+        seconds = read_in_time(pool, *arguments)
+        pool.images = pool.images[:read]
+        pool.indices[read:] = -1
+        return seconds
 
-    monkeypatch.setattr(ZEWDPCRun, "_read_pool", slowly)
+    monkeypatch.setattr(UnlabelledPool, "read", slowly)
     more = ["--strategy", "uherding", "--minutes", "5"]
     assert choose.main(flags(photos, "batch", 6, *more)) == (2 if refused else 0)
     printed = capsys.readouterr()
@@ -246,6 +232,11 @@ def test_what_was_not_chosen_among_others_is_no_choice(
         assert not (photos / "batch").exists()
     else:
         assert "There was time to read 9 of the 40" in printed.out
+
+
+def test_choose_takes_the_whole_pool_where_it_has_looked_at_all_of_it(photos: Path):
+    assert choose.main(flags(photos, "batch", 40, "--strategy", "entropy")) == 0
+    assert all(row["p striped"] for row in table(photos / "batch" / "chosen.csv"))
 
 
 def test_classes_keep_their_names_in_the_table(photos: Path, capsys: pytest.CaptureFixture[str]):
@@ -274,7 +265,7 @@ def test_settings_that_cannot_be_met_are_told_in_words(
 ):
     config = photos / "submission.toml"
     config.write_text("[learner]\n" + "".join(f"{n} = {v!r}\n" for n, v in settings.items()))
-    monkeypatch.setattr("run.CONFIG", config)
+    monkeypatch.setattr(choose, "CONFIG", config)
     assert choose.main(flags(photos, "batch", 6, "--strategy", "entropy")) == 2
     printed = capsys.readouterr().err
     assert words in printed
@@ -289,7 +280,7 @@ def test_the_learner_is_measured_on_the_first_folder_alone(
     fit = Learner.fit
 
     def spied(*given: Any, **how: Any) -> Learner:
-        seen.append((len(given[1]), how["reference"]))
+        seen.append((len(given[1]), how["n_calibration"]))
         return fit(*given, **how)
 
     assert choose.main(flags(photos)) == 0
@@ -298,32 +289,18 @@ def test_the_learner_is_measured_on_the_first_folder_alone(
     both = ["--labelled", str(photos / "labelled"), str(photos / "batch")]
     assert choose.main([*flags(photos, "batch-2"), *both]) == 0
     assert seen == [(30, 24)]
-    assert "measured on 24 of the first folder" in capsys.readouterr().err
+    assert "evaluating the model on 24 images of the first folder" in capsys.readouterr().err
     few = ["--labelled", str(photos / "batch"), str(photos / "labelled")]
     labels = (photos / "batch" / "labels.csv").read_text().splitlines()
     emptied = [labels[0], *labels[1:5], *(line.split(",")[0] + ",,," for line in labels[5:])]
     (photos / "batch" / "labels.csv").write_text("\n".join(emptied))
     assert choose.main([*flags(photos, "batch-3"), *few]) == 0
-    assert "the first folder has 4 images, too few to measure on" in capsys.readouterr().err
+    assert (
+        "the first folder has only 4 images: evaluating the model on all" in capsys.readouterr().err
+    )
 
 
-@pytest.mark.parametrize(
-    ("f1", "little"),
-    [
-        ([0.667, 0.095], True),  # a yes to every image
-        ([0.67, 0.13], True),  # a random ranking, with a little luck
-        ([0.9, 0.15], False),  # one of two is learned
-        ([0.8, 0.5], False),
-        ([0.0, 0.0], True),  # nothing was held out
-    ],
-)
-def test_a_learner_that_guesses_knows_little(f1: list[float], little: bool):
-    labels = np.zeros((400, 2), np.uint8)
-    labels[::2, 0] = labels[::20, 1] = 1  # a half and a twentieth
-    assert choose.knows_little(f1, labels) == little
-
-
-def test_probabilities_of_a_learner_that_knows_little_are_warned_of(
+def test_choose_gives_notice_of_a_model_near_chance(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ):
     labels = photos / "labelled" / "labels.csv"
@@ -331,7 +308,7 @@ def test_probabilities_of_a_learner_that_knows_little_are_warned_of(
     rest = [line.split(",")[0] + "," * len(CLASSES) for line in lines[4:]]
     labels.write_text("\n".join([header, *lines[:4], *rest]))
     assert choose.main(flags(photos, "batch", 6, "--strategy", "entropy")) == 0
-    assert "the learner knows little yet" in capsys.readouterr().out
+    assert "no better than a random ranking" in capsys.readouterr().out
 
 
 def spoil_nothing(photos: Path) -> None:

@@ -81,7 +81,7 @@ def test_each_folder_is_a_class(photos: Path, capsys: pytest.CaptureFixture[str]
     assert told.out.splitlines() == [
         "4 images; dent 50.0%, scratch 50.0%; none 25.0%",
         f"next: python choose.py --labelled {labelled} --pool POOL --budget 200"
-        " --strategy uherding --into BATCH",
+        " --strategy uherding --out BATCH",
     ]
     assert told.err == (
         "1 images lie in the folders of several classes and show all of them: "

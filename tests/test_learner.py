@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
 from core.random_streams import stream
-from models.calibration import best_thresholds, calibrate
+from models.calibration import best_thresholds, calibrate, is_near_chance
 from models.folds import extend_folds
-from models.learner import Learner
+from models.learner import DeadlineReachedError, Learner
+from models.member import EnsembleMember, one_cycle
 from models.networks import AcquisitionNetwork, build_network
 from models.settings import LearnerSettings
 from models.speed import measure_speed
-from models.training import DeadlineReached, Trainee, one_cycle
 
 TINY = LearnerSettings(device="cpu", batch_size=16, members=2, pretrained="no")
 
@@ -44,16 +44,16 @@ def spots(n: int, seed: int = 0, side: int = 16) -> tuple[Tensor, Tensor]:
 def test_it_learns_and_predicts_what_it_has_not_seen() -> None:
     learner = Learner(TINY, seed=0).fit(*spots(120), epochs=15)
     images, labels = spots(100, seed=1)
-    sight = learner.look(images)
-    assert sight.probabilities.shape == (100, 2)
-    assert sight.committee.shape == (2, 100, 2)
-    assert sight.embeddings.shape[0] == 100
-    torch.testing.assert_close(sight.committee.mean(0), sight.probabilities)
+    predictions = learner.infer(images)
+    assert predictions.probabilities.shape == (100, 2)
+    assert predictions.committee.shape == (2, 100, 2)
+    assert predictions.embeddings.shape[0] == 100
+    torch.testing.assert_close(predictions.committee.mean(0), predictions.probabilities)
     assert f1_score(labels, learner.predict(images), average="macro") > 0.85
     assert learner.validation_f1_.min() > 0.7
-    torch.testing.assert_close(learner.probabilities(images), sight.probabilities)
-    torch.testing.assert_close(learner.embeddings(images), sight.embeddings)
-    torch.testing.assert_close(learner.committee_probabilities(images), sight.committee)
+    torch.testing.assert_close(learner.probabilities(images), predictions.probabilities)
+    torch.testing.assert_close(learner.embeddings(images), predictions.embeddings)
+    torch.testing.assert_close(learner.committee_probabilities(images), predictions.committee)
 
 
 @pytest.mark.parametrize("warm_start", [True, False])
@@ -67,11 +67,11 @@ def test_same_seed_same_learner_and_no_global_dice(warm_start: bool) -> None:
         learner = Learner(settings, seed=5)
         measure_speed(learner, *spots(30), seconds=0.1)
         learner.fit(*(x[:24] for x in spots(40)), epochs=2).fit(*spots(40), epochs=2)
-        results.append(learner.look(spots(20, seed=1)[0]).probabilities)
+        results.append(learner.infer(spots(20, seed=1)[0]).probabilities)
         assert torch.equal(before[0], torch.get_rng_state())
         assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
     assert torch.equal(*results)
-    other = Learner(settings, seed=6).fit(*spots(40), epochs=2).look(spots(20, seed=1)[0])
+    other = Learner(settings, seed=6).fit(*spots(40), epochs=2).infer(spots(20, seed=1)[0])
     assert not torch.equal(results[0], other.probabilities)
 
 
@@ -96,14 +96,16 @@ def test_a_device_that_wakes_up_slowly_is_not_taken_for_a_slow_one(
 ) -> None:
     now, asleep, sizes = 0.0, waking, set[int]()
 
-    def step(self: Trainee, images: Tensor, labels: Tensor, ways: Tensor, progress: float) -> None:
+    def step(
+        self: EnsembleMember, images: Tensor, labels: Tensor, symmetries: Tensor, progress: float
+    ) -> None:
         nonlocal now, asleep
         now += asleep + a_step + an_image * len(images)
         now += 0.0 if len(images) in sizes else a_size
         asleep = 0.0
         sizes.add(len(images))
 
-    monkeypatch.setattr(Trainee, "step", step)
+    monkeypatch.setattr(EnsembleMember, "step", step)
     speed = measure_speed(Learner(TINY, 0, clock=lambda: now), *spots(30))
     assert speed.fit == pytest.approx(expected)  # looking takes no time on this clock
 
@@ -115,7 +117,7 @@ def test_out_of_fold_predictions_know_nothing_of_labels_that_are_noise(members: 
     learner = Learner(LearnerSettings(**{**vars(TINY), "members": members}), seed=0)
     learner.fit(images[:60], labels[:60], epochs=25)
     learner.fit(images, labels, epochs=25)  # warm: what was held out must still be unseen
-    known_by_heart = roc_auc_score(labels, learner.look(images).probabilities)
+    known_by_heart = roc_auc_score(labels, learner.infer(images).probabilities)
     held = torch.ones(90, dtype=torch.bool) if members > 1 else learner.folds_ == 0
     honest = roc_auc_score(labels[held], learner.labelled_probabilities_[held])
     assert known_by_heart > 0.7
@@ -144,8 +146,8 @@ def test_a_deadline_stops_a_fit_within_an_epoch_and_leaves_it_usable() -> None:
     assert time.monotonic() - started < 4.0
     assert 0 < learner.epochs_ < 10_000
     assert learner.validation_f1_.mean() > 0.6  # the rate had come down with the clock
-    with pytest.raises(DeadlineReached, match="of 300 images"):
-        learner.look(images, deadline=time.monotonic())
+    with pytest.raises(DeadlineReachedError, match="of 300 images"):
+        learner.infer(images, deadline=time.monotonic())
     ticks = itertools.count(0.0)  # one for the start, one before each of 18 steps an epoch
     cut = Learner(TINY, seed=0, clock=lambda: next(ticks))
     cut.fit(images, labels, epochs=3, deadline=28.0)
@@ -162,8 +164,9 @@ def test_the_schedule_starts_low_peaks_and_cools_down() -> None:
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "buyer")
     sizes: list[int] = []
     failed: list[int] = []
     forward = AcquisitionNetwork.forward
@@ -180,7 +183,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     assert learner.batch_size_ == 1  # inference batches are four times as long
     assert sum(sizes) >= 40
     assert learner.epochs_ == 1.0
-    said = re.findall(r"out of memory at (\d+) images", capsys.readouterr().out)
+    said = re.findall(r"out of memory at (\d+) images", caplog.text)
     assert [int(size) for size in said] == failed
 
 
@@ -199,8 +202,8 @@ def test_a_batch_filled_up_for_a_gpu_is_halved_by_its_size_and_not_by_the_images
         return batch[:1].expand(size, -1, -1, -1)
 
     monkeypatch.setattr(AcquisitionNetwork, "forward", cramped)
-    monkeypatch.setattr(Learner, "_sent", filled)
-    assert len(learner.look(spots(1)[0]).probabilities) == 1
+    monkeypatch.setattr(Learner, "_to_device_in_turn", filled)
+    assert len(learner.infer(spots(1)[0]).probabilities) == 1
     assert learner.batch_size_ == 8  # inference batches are four times as long
 
 
@@ -245,11 +248,11 @@ def test_an_error_that_is_not_memory_is_not_swallowed(monkeypatch: pytest.Monkey
 )
 def test_odd_labelled_sets_have_a_defined_result(name: str, images: Tensor, labels: Tensor) -> None:
     learner = Learner(TINY, seed=0).fit(images, labels, epochs=2)
-    sight = learner.look(spots(10)[0])
-    for values in (*sight, learner.thresholds_, learner.labelled_probabilities_):
+    predictions = learner.infer(spots(10)[0])
+    for values in (*predictions, learner.thresholds_, learner.labelled_probabilities_):
         assert torch.isfinite(values).all()
     assert learner.labelled_probabilities_.shape == labels.shape
-    assert learner.look(torch.empty(0, 3, 16, 16, dtype=torch.uint8)).probabilities.shape == (0, 2)
+    assert learner.infer(torch.empty(0, 3, 16, 16, dtype=torch.uint8)).probabilities.shape == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +303,7 @@ def test_a_warm_start_keeps_the_loss_scale_of_fp16() -> None:
         member.scaler = GradScaler("cpu", init_scale=2.0**10)
     learner.fit(*spots(32), epochs=1)
     assert [member.scaler.get_scale() for member in learner.members_] == [2.0**10] * 2
-    assert torch.isfinite(learner.look(spots(8, seed=1)[0]).probabilities).all()
+    assert torch.isfinite(learner.infer(spots(8, seed=1)[0]).probabilities).all()
 
 
 def test_a_step_that_overflows_fp16_changes_no_weight_and_halves_the_scale() -> None:
@@ -327,8 +330,8 @@ def test_a_gpu_learns_in_every_precision_it_has(backbone: str, precision: str) -
     assert measure_speed(learner, images, labels, seconds=0.5).fit > 0
     epochs = 15 if backbone == "small" else 2
     learner.fit(images[:100], labels[:100], epochs=epochs).fit(images, labels, epochs=2)
-    sight = learner.look(images)
-    for values in (*sight, learner.labelled_probabilities_):
+    predictions = learner.infer(images)
+    for values in (*predictions, learner.labelled_probabilities_):
         assert values.device.type == "cpu"
         assert torch.isfinite(values).all()
     if backbone == "small":  # the other needs more than a hundred images
@@ -380,17 +383,19 @@ def test_calibration_undoes_weight_and_overconfidence() -> None:
 
 @pytest.mark.parametrize("backbone", ["small", "lcnet_035", "vit_tiny_patch16_224"])
 def test_a_backbone_gives_logits_and_features(
-    backbone: str, capsys: pytest.CaptureFixture[str]
+    backbone: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "buyer")
     settings = LearnerSettings(device="cpu", backbone=backbone, members=2, batch_size=8)
     learner = Learner(settings, seed=0).fit(*spots(12, side=32), epochs=1)
-    assert learner.look(spots(5, side=32)[0]).embeddings.ndim == 2
-    assert ("FROM SCRATCH" in capsys.readouterr().out) == (backbone != "small")
+    assert learner.infer(spots(5, side=32)[0]).embeddings.ndim == 2
+    assert ("from random initialisation" in caplog.text) == (backbone != "small")
 
 
 def test_a_backbone_starts_from_the_file_of_weights_it_is_given(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "buyer")
     published = timm.create_model("lcnet_035").state_dict()  # with its classifier of 1,000 classes
     torch.save(published, tmp_path / "weights.pth")
     settings = LearnerSettings(
@@ -398,7 +403,7 @@ def test_a_backbone_starts_from_the_file_of_weights_it_is_given(
     )
     learner = Learner(settings, seed=0)
     learner.start_members(2, 16)
-    assert f"from {tmp_path / 'weights.pth'}" in capsys.readouterr().out
+    assert f"from {tmp_path / 'weights.pth'}" in caplog.text
     for member in learner.members_:
         started = member.network.mil.features.model.state_dict()
         assert all(torch.equal(value, published[name]) for name, value in started.items())
@@ -452,8 +457,8 @@ def test_a_class_that_only_bought_images_show_is_measured_on_those() -> None:
     first = labels[:, 1].argsort(stable=True)  # those without the second class come first
     images, labels = images[first], labels[first]
     drawn = int((labels[:, 1] == 0).sum()) - 10
-    learner = Learner(TINY, seed=0).fit(images, labels, epochs=15, reference=drawn)
-    assert learner.measured_rows_.tolist() == list(range(drawn))
+    learner = Learner(TINY, seed=0).fit(images, labels, epochs=15, n_calibration=drawn)
+    assert learner.calibration_rows_.tolist() == list(range(drawn))
     found, f1 = best_thresholds(learner.labelled_probabilities_, labels)
     own, own_f1 = best_thresholds(learner.labelled_probabilities_[:drawn], labels[:drawn])
     assert (own[1], own_f1[1]) == (0.5, 0.0), "nothing could be measured on what was drawn"
@@ -464,14 +469,30 @@ def test_a_class_that_only_bought_images_show_is_measured_on_those() -> None:
 
 def test_a_lone_member_is_measured_on_what_was_drawn_where_it_holds_out_enough() -> None:
     lone = replace(TINY, members=1)
-    few = Learner(lone, seed=0).fit(*spots(120), epochs=1, reference=12)
-    assert len(few.measured_rows_) == 24, "a fifth of all: of the 12 it holds out two or three"
-    enough = Learner(lone, seed=0).fit(*spots(120), epochs=1, reference=100)
-    assert 10 <= len(enough.measured_rows_) < 24
-    assert int(enough.measured_rows_.max()) < 100
+    few = Learner(lone, seed=0).fit(*spots(120), epochs=1, n_calibration=12)
+    assert len(few.calibration_rows_) == 24, "a fifth of all: of the 12 it holds out two or three"
+    enough = Learner(lone, seed=0).fit(*spots(120), epochs=1, n_calibration=100)
+    assert 10 <= len(enough.calibration_rows_) < 24
+    assert int(enough.calibration_rows_.max()) < 100
 
 
 def test_networks_of_one_stream_are_alike() -> None:
     a, b, c = (build_network("small", 2, 16, stream(0, name)) for name in ("x", "x", "y"))
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
     assert not torch.equal(next(a.parameters()), next(c.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("f1", "near_chance"),
+    [
+        ([0.667, 0.095], True),  # a yes to every image
+        ([0.67, 0.13], True),  # a random ranking, with a little luck
+        ([0.9, 0.15], False),  # one of two is learned
+        ([0.8, 0.5], False),
+        ([0.0, 0.0], True),  # nothing was held out
+    ],
+)
+def test_is_near_chance_compares_with_random_rankings(f1: list[float], near_chance: bool) -> None:
+    labels = torch.zeros(400, 2)
+    labels[::2, 0] = labels[::20, 1] = 1  # a half and a twentieth
+    assert is_near_chance(torch.tensor(f1), labels) == near_chance

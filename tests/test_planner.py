@@ -1,28 +1,34 @@
-"""The planner and the rounds, under a simulated clock: always the whole budget, never too late."""
+"""The submission under a simulated clock: always the whole budget, never too late."""
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.learner import Sight
-from models.training import DeadlineReached
+from models.learner import DeadlineReachedError, Predictions
+from models.settings import LearnerSettings
+from models.speed import Speed
+from run import ZEWDPCRun
+from strategies.acquisition_loop import AcquisitionLoop
+from strategies.image_sets import LabelledSet
+from strategies.label_budget import LabelBudget
 from strategies.planner import (
     ESTIMATE_ERROR,
+    CostModel,
     Costs,
     PlannerSettings,
-    Situation,
-    first_epochs,
+    PlanningState,
+    affordable_epochs,
+    affordable_look,
     plan_purchase,
 )
 from strategies.pool import PoolView
-from strategies.purse import Purse
-from strategies.rounds import Rounds
-from strategies.stock import CostLedger, Labelled, Pool
+from strategies.session import Session
 
 N_CLASSES = 3
 T4_FIT, T4_LOOK = 3 / 500, 3 / 1500  # seconds an image on the machine at speed 1, three members
@@ -48,21 +54,27 @@ class Clock:
 
 @dataclass
 class SimulatedLearner:
-    """Takes time as a learner would, batch by batch, and sees noise."""
+    """Takes time as a learner would, batch by batch, and predicts noise."""
 
     clock: Clock
     fit_cost: float
     look_cost: float
     first_fit_factor: float = 1.0
     batch: int = 64
-    waking: float = 0.0  # seconds of the first fit that go into making the nets
+    start_up: float = 0.0  # seconds of the first fit that go into building the networks
+    believed: Speed | None = None  # what measuring says; the truth, if None
     trained: bool = False
     log: list[str] = field(default_factory=list)
 
+    settings = LearnerSettings()
+    resolved = LearnerSettings(device="cpu", backbone="small").resolved()
     thresholds_ = torch.full((N_CLASSES,), 0.5)
     validation_f1_ = torch.full((N_CLASSES,), 0.5)
     labelled_probabilities_ = torch.empty(0, N_CLASSES)
     epochs_ = 0.0
+
+    def measure_speed(self, images: Tensor, labels: Tensor) -> Speed:
+        return self.believed or Speed(self.fit_cost, self.look_cost)
 
     def fit(
         self,
@@ -71,12 +83,12 @@ class SimulatedLearner:
         *,
         epochs: int,
         deadline: float | None = None,
-        reference: int | None = None,
+        n_calibration: int | None = None,
     ) -> None:
         cost, self.first_fit_factor = self.fit_cost * self.first_fit_factor, 1.0
         seen, total = 0, epochs * len(images)
-        self.clock.work(self.waking)
-        self.waking = 0.0
+        self.clock.work(self.start_up)
+        self.start_up = 0.0
         while seen < total and not (deadline is not None and self.clock() >= deadline):
             self.clock.work(cost * min(self.batch, total - seen))
             seen += min(self.batch, total - seen)
@@ -85,17 +97,21 @@ class SimulatedLearner:
         self.trained |= seen > 0
         self.log.append(f"fit {self.epochs_:.1f} of {epochs}")
 
-    def look(self, images: Tensor, deadline: float | None = None) -> Sight:
+    def infer(self, images: Tensor, deadline: float | None = None) -> Predictions:
         assert self.trained, "it has never been trained"
         for start in range(0, len(images), 4 * self.batch):
             if deadline is not None and self.clock() >= deadline:
-                raise DeadlineReached(f"{start} of {len(images)}")
+                raise DeadlineReachedError(f"{start} of {len(images)}")
             self.clock.work(self.look_cost * len(images[start : start + 4 * self.batch]))
         self.log.append(f"look {len(images)}")
         n = len(images)
         rng = torch.Generator().manual_seed(n)
         p = torch.rand(n, N_CLASSES, generator=rng)
-        return Sight(p, torch.zeros(n, 2), p[None])
+        return Predictions(p, torch.zeros(n, 2), p[None])
+
+    @property
+    def looks(self) -> int:
+        return sum(line.startswith("look") for line in self.log)
 
 
 @dataclass
@@ -105,15 +121,27 @@ class SimulatedStrategy:
     rounds: int | str = "auto"
     seconds: float = 1.0
     name: str = "simulated"
+    spec: str = "simulated"
+    looks: bool = True
 
     def select(self, pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
         self.clock.work(self.seconds)
         return pool.probabilities.mean(1).topk(k).indices
 
 
-class Seller:
-    def __init__(self, clock: Clock, seconds: float) -> None:
-        self.clock, self.seconds, self.sold = clock, seconds, set()
+class SimulatedDataset:
+    """Images of one pixel that cost nothing to read, and labels that take `seconds` to buy."""
+
+    def __init__(self, n: int, clock: Clock, seconds: float = 0.0) -> None:
+        self.images = np.zeros((n, 1, 1, 3), np.uint8)
+        self.clock, self.seconds = clock, seconds
+        self.sold: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, position: int) -> dict[str, object]:
+        return {"idx": position, "image": self.images[position], "label": [0, 0, 1]}
 
     def purchase_label(self, idx: int) -> list[int]:
         assert idx not in self.sold
@@ -123,13 +151,13 @@ class Seller:
 
 
 @pytest.mark.parametrize("label", [[0.5, 1], [float("nan"), 0], [-1, 1]])
-def test_a_label_that_is_none_is_refused(label: list[float]) -> None:
-    class Clerk:
+def test_label_budget_refuses_a_label_that_is_not_0_or_1(label: list[float]) -> None:
+    class Source:
         def purchase_label(self, idx: int) -> list[float]:
             return label
 
-    with pytest.raises(ValueError, match="expected 0 or 1 per class"):
-        Purse(Clerk(), 3).buy(0)
+    with pytest.raises(ValueError, match=r"purchase_label\(0\) .* expected one 0 or 1"):
+        LabelBudget(Source(), 3).purchase(0)
 
 
 @dataclass
@@ -137,7 +165,6 @@ class Outcome:
     bought: int
     left: float  # seconds left at the end
     spare: float  # seconds left then before the safe end
-    rounds: int
     learner: SimulatedLearner
 
 
@@ -158,37 +185,40 @@ def simulate(
     batch: int = 64,
     seed: int = 0,
 ) -> Outcome:
-    """Pre-training, purchase and final fit as `run.py` does them, on a simulated machine."""
+    """The submission's phases, on a simulated machine of `speed` times that of a T4."""
     clock = Clock(jitter, seed)
-    began, settings = clock(), PlannerSettings()
-    ends = began + seconds
+    ends = clock() + seconds
     if stall:
-        clock.stalls.append((began + stall_at * seconds, stall))
+        clock.stalls.append((clock() + stall_at * seconds, stall))
     learner = SimulatedLearner(clock, T4_FIT / speed, T4_LOOK / speed, first_fit_factor, batch)
+    submission = ZEWDPCRun(
+        seed=seed, clock=clock, on_event=lambda _: None, new_learner=lambda *_: learner
+    )
     strategy = SimulatedStrategy(clock, kind, seconds=choose)
-    ledger = CostLedger(fit=T4_FIT / speed, look=T4_LOOK / speed)
-    rounds = Rounds(strategy, learner, settings, seed, ledger, clock=clock)
-    labelled = Labelled(
-        torch.zeros(n_labelled, 3, 1, 1, dtype=torch.uint8), torch.zeros(n_labelled, 3), n_labelled
+    submission.config = replace(submission.config, strategy=strategy, planner=PlannerSettings())
+    training, pool = SimulatedDataset(n_labelled, clock), SimulatedDataset(n_pool, clock, buy)
+    submission.pre_training_phase(training, seconds)
+    left = ends - clock()
+    safe_end = ends - submission.config.planner.reserve(left)
+    bought = submission.purchase_phase(pool, training, budget, left)
+    assert bought.keys() == pool.sold
+    return Outcome(len(pool.sold), ends - clock(), safe_end - clock(), learner)
+
+
+def session_of(
+    learner: SimulatedLearner, n_labelled: int, n_pool: int = 0, kind: str = "adaptive"
+) -> Session:
+    labelled = LabelledSet(
+        torch.zeros(n_labelled, 3, 1, 1, dtype=torch.uint8),
+        torch.zeros(n_labelled, N_CLASSES),
+        n_calibration=n_labelled,
     )
-    safe = (seconds - settings.reserve(seconds)) * settings.pre_training_share
-    epochs = first_epochs(ledger.costs, n_labelled, safe, settings)
-    rounds.fit(epochs, labelled, began + safe)
-
-    seller = Seller(clock, buy)
-    purse = Purse(seller, budget)
-    pool = Pool(torch.zeros(n_pool, 3, 1, 1, dtype=torch.uint8), torch.arange(n_pool), iter(()))
-    safe_end = ends - settings.reserve(ends - clock())
-    rounds.spend(purse, pool, labelled, safe_end)
-    rounds.finish(labelled, safe_end)
-    assert len(labelled) == n_labelled + budget
-    return Outcome(
-        len(seller.sold), ends - clock(), safe_end - clock(), strategy_rounds(learner), learner
+    strategy = SimulatedStrategy(learner.clock, kind)
+    session = Session(
+        labelled, None, learner, strategy, 0, clock=learner.clock, on_event=lambda _: None
     )
-
-
-def strategy_rounds(learner: SimulatedLearner) -> int:
-    return sum(line.startswith("look") for line in learner.log)
+    session.open_pool(SimulatedDataset(n_pool, learner.clock))
+    return session
 
 
 TROUBLES = {
@@ -204,35 +234,31 @@ TROUBLES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["adaptive", "ladder"])
+@pytest.mark.parametrize("kind", ["adaptive", "zew-winner"])
+@pytest.mark.parametrize("budget", [500, 2000])
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_every_corner_of_the_challenge_is_bought_out_in_time(kind: str, trouble: str) -> None:
-    for budget in (500, 2000):
-        for minutes in (15, 60):
-            for speed in (0.05, 0.3, 1.0, 20.0):
-                outcome = simulate(budget, 60 * minutes, speed, kind=kind, **TROUBLES[trouble])
-                assert outcome.bought == budget
-                assert outcome.left > 0, (budget, minutes, speed)
+def test_purchase_phase_spends_the_budget_in_time_in_every_corner_of_the_challenge(
+    trouble: str, budget: int, kind: str
+) -> None:
+    for minutes in (15, 60):
+        for speed in (0.05, 0.3, 1.0, 20.0):
+            outcome = simulate(budget, 60 * minutes, speed, kind=kind, **TROUBLES[trouble])
+            assert outcome.bought == budget
+            assert outcome.left > 0, (minutes, speed)
 
 
-@pytest.mark.parametrize("kind", ["adaptive", "ladder"])
-@pytest.mark.parametrize("waking", [0.0, 3.0])
-def test_however_little_time_there_is_it_never_looks_with_untrained_eyes(
-    kind: str, waking: float
+@pytest.mark.parametrize("kind", ["adaptive", "zew-winner"])
+@pytest.mark.parametrize("start_up", [0.0, 3.0])
+def test_loop_never_infers_with_an_untrained_learner_however_little_time_there_is(
+    kind: str, start_up: float
 ) -> None:
     for tenths in range(120):
         clock = Clock(0.0, 0)
-        learner = SimulatedLearner(clock, fit_cost=0.001, look_cost=0.001, waking=waking)
-        ledger = CostLedger(fit=0.001, look=0.001)
-        strategy = SimulatedStrategy(clock, kind)
-        rounds = Rounds(strategy, learner, PlannerSettings(), 0, ledger, clock=clock)
-        labelled = Labelled(
-            torch.zeros(100, 3, 1, 1, dtype=torch.uint8), torch.zeros(100, 3), reference=100
-        )
-        pool = Pool(torch.zeros(400, 3, 1, 1, dtype=torch.uint8), torch.arange(400), iter(()))
-        purse = Purse(Seller(clock, 0.0), 50)
-        rounds.spend(purse, pool, labelled, clock() + tenths / 10)
-        assert len(purse.bought) == 50
+        learner = SimulatedLearner(clock, fit_cost=0.001, look_cost=0.001, start_up=start_up)
+        session = session_of(learner, 100, 400, kind)
+        budget = LabelBudget(SimulatedDataset(400, clock), 50)
+        AcquisitionLoop(session, budget, PlannerSettings(), clock() + tenths / 10).run()
+        assert len(budget.labels) == 50
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -240,14 +266,14 @@ def test_however_little_time_there_is_it_never_looks_with_untrained_eyes(
     budget=st.integers(500, 2000),
     minutes=st.floats(15, 60),
     log_speed=st.floats(-3.0, 3.0),  # 0.05x to 20x
-    kind=st.sampled_from(["adaptive", "ladder"]),
+    kind=st.sampled_from(["adaptive", "zew-winner"]),
     jitter=st.floats(0, 0.9),
     stall=st.sampled_from([0.0, 60.0]),
     stall_at=st.floats(0, 1),
     first_fit_factor=st.floats(0.5, 3.0),
     seed=st.integers(0, 99),
 )
-def test_anywhere_in_the_challenge_and_whatever_goes_wrong(
+def test_purchase_phase_spends_the_budget_in_time_whatever_goes_wrong(
     budget: int, minutes: float, log_speed: float, **trouble: object
 ) -> None:
     outcome = simulate(budget, 60 * minutes, 2.718281828**log_speed, **trouble)
@@ -258,7 +284,7 @@ def test_anywhere_in_the_challenge_and_whatever_goes_wrong(
 @pytest.mark.parametrize("minutes", [1, 2, 3, 6])
 @pytest.mark.parametrize("speed", [0.05, 0.3, 1.0])
 @pytest.mark.parametrize("first_fit_factor", [1.0, 3.0])
-def test_a_processor_with_minutes_still_buys_everything(
+def test_purchase_phase_spends_the_budget_on_a_slow_machine_with_minutes(
     minutes: int, speed: float, first_fit_factor: float
 ) -> None:
     outcome = simulate(621, 60 * minutes, speed, first_fit_factor=first_fit_factor)
@@ -273,27 +299,27 @@ def test_a_processor_with_minutes_still_buys_everything(
         ("adaptive", 1889, 51, 1.0, 4),
         ("adaptive", 621, 6, 1.0, 3),
         ("adaptive", 621, 17, 0.05, 1),
-        ("ladder", 621, 17, 1.0, 3),
-        ("ladder", 1889, 51, 1.0, 5),
-        ("ladder", 621, 6, 1.0, 1),
+        ("zew-winner", 621, 17, 1.0, 3),
+        ("zew-winner", 1889, 51, 1.0, 5),
+        ("zew-winner", 621, 6, 1.0, 1),
     ],
 )
-def test_time_is_used_where_there_is_some(
+def test_purchase_phase_takes_as_many_rounds_as_there_is_time_for(
     kind: str, budget: int, minutes: int, speed: float, least: int
 ) -> None:
     outcome = simulate(budget, 60 * minutes, speed, kind=kind)
-    assert outcome.rounds >= least, outcome.learner.log
+    assert outcome.learner.looks >= least, outcome.learner.log
 
 
 @pytest.mark.parametrize(
     ("kind", "speed", "buy", "rounds"),
-    [("ladder", 3.0, 0.15, 7), ("adaptive", 1.0, 0.15, 4), ("adaptive", 3.0, 0.2, 4)],
+    [("zew-winner", 3.0, 0.15, 7), ("adaptive", 1.0, 0.15, 4), ("adaptive", 3.0, 0.2, 4)],
 )
-def test_the_time_a_slow_seller_takes_is_kept_for_it_once(
+def test_purchase_phase_reserves_the_seconds_of_slow_purchases_once(
     kind: str, speed: float, buy: float, rounds: int
 ) -> None:
     outcome = simulate(2000, 900, speed, kind=kind, buy=buy, choose=0.0)
-    assert outcome.rounds == rounds, outcome.learner.log
+    assert outcome.learner.looks == rounds, outcome.learner.log
     assert 0 <= outcome.spare < 120
 
 
@@ -308,43 +334,46 @@ def test_the_time_a_slow_seller_takes_is_kept_for_it_once(
         (5, 0, 1),
     ],
 )
-def test_of_the_epochs_asked_for_most_are_done_that_time_allows(
+def test_affordable_epochs_are_the_most_that_time_allows(
     asked: int, affordable: float, given: int
-):
-    settings = PlannerSettings(epochs=asked)
+) -> None:
     seconds = affordable * 100 * ESTIMATE_ERROR
-    assert first_epochs(Costs(fit=1.0, look=1.0), 100, seconds, settings) == given
+    assert affordable_epochs(Costs(fit=1.0, look=1.0), 100, seconds, asked) == given
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(float("inf"), 1000), (13.5, 1000), (6.0, 501), (2.0, 0), (0.0, 0), (-5.0, 0)],
+)
+def test_affordable_look_is_more_than_k_images_or_none(seconds: float, expected: int) -> None:
+    costs = Costs(fit=1.0, look=0.01, choose=0.001)
+    assert affordable_look(costs, 1000, 200, seconds) == expected
 
 
 @pytest.mark.parametrize(("seconds", "epochs"), [(300, 4.6), (90, 1.1), (20, 0.0)])
-def test_a_fit_that_meets_its_deadline_has_measured_itself_by_then(
-    seconds: float, epochs: float
-) -> None:
+def test_fit_has_measured_itself_by_its_deadline(seconds: float, epochs: float) -> None:
     clock = Clock(0.0, 0)
     learner = SimulatedLearner(clock, fit_cost=0.06, look_cost=0.02, batch=16)
-    ledger = CostLedger(fit=0.02, look=0.02)  # a fit takes three times as long as was measured
-    strategy = SimulatedStrategy(clock)
-    rounds = Rounds(strategy, learner, PlannerSettings(), 0, ledger, clock=clock)
-    images = torch.zeros(1000, 3, 1, 1, dtype=torch.uint8)
-    labelled = Labelled(images, torch.zeros(1000, 3), reference=1000)
+    learner.believed = Speed(fit=0.02, look=0.02)  # a fit takes three times as long
+    session = session_of(learner, 1000)
     safe_end = clock() + seconds
-    rounds.fit(10, labelled, safe_end)
+    session.fit(10, safe_end)
     assert clock() <= safe_end
     assert learner.epochs_ == pytest.approx(epochs, abs=0.1)
-    assert bool(labelled.fitted) == (epochs > 0)
+    assert bool(session.n_fitted) == (epochs > 0)
 
 
-def test_what_was_seen_at_work_stands_and_not_what_was_tried_before() -> None:
-    ledger = CostLedger(fit=1.3, look=0.016)
-    assert ledger.costs == Costs(fit=1.3, look=0.016)
+def test_cost_model_believes_what_it_observed_and_not_what_it_was_told() -> None:
+    model = CostModel(fit=1.3, look=0.016)
+    assert model.costs == Costs(fit=1.3, look=0.016)
     for seconds in (16.0, 8.0, 70.0):
-        ledger.saw("fit", seconds, 1000)
-    ledger.saw("look", 10.0, 10_000)
-    ledger.saw("choose", 0.5, 0)
-    assert ledger.costs == Costs(fit=0.016, look=0.001)
+        model.observe("fit", seconds, 1000)
+    model.observe("look", 10.0, 10_000)
+    model.observe("choose", 0.5, 0)
+    assert model.costs == Costs(fit=0.016, look=0.001)
 
 
-def test_a_look_that_never_ends_still_leaves_time_to_buy_by_lot() -> None:
+def test_purchase_phase_leaves_time_to_buy_when_a_look_never_ends() -> None:
     outcome = simulate(500, 60, 0.01, batch=8)
     assert outcome.bought == 500
     assert outcome.left > 0
@@ -361,27 +390,26 @@ def test_a_look_that_never_ends_still_leaves_time_to_buy_by_lot() -> None:
         (-5.0, True, [(0, 0, 200)]),
     ],
 )
-def test_plans_shrink_with_the_time_left(
+def test_plan_purchase_shrinks_with_the_time_left(
     seconds: float, fitted: bool, expected: list[tuple[int, int, int]]
 ) -> None:
     costs = Costs(fit=0.01, look=0.01, choose=0.0, buy=0.00123)
-    plan = plan_purchase(
-        "adaptive", costs, Situation(100, 1000, 200), seconds, PlannerSettings(), fitted
-    )
+    now = PlanningState(100, 1000, 200, fitted=fitted)
+    plan = plan_purchase("adaptive", costs, now, seconds, PlannerSettings())
     assert [(step.epochs, step.look, step.buy) for step in plan.steps] == expected
 
 
-@pytest.mark.parametrize("kind", ["one", "adaptive", "ladder"])
+@pytest.mark.parametrize("kind", ["single-batch", "adaptive", "zew-winner"])
 @pytest.mark.parametrize("rounds", [None, 1, 3, 50])
 @pytest.mark.parametrize("budget", [1, 2, 7, 621, 1889])
 @pytest.mark.parametrize("seconds", [-1.0, 0.0, 1.0, 60.0, 3600.0])
-def test_every_plan_spends_the_whole_budget(
+def test_plan_purchase_spends_the_whole_budget(
     kind: str, rounds: int | None, budget: int, seconds: float
 ) -> None:
     costs = Costs(fit=0.006, look=0.002)
     for pool in (budget, 10_000):
-        now = Situation(1000, pool, budget, rounds)
-        plan = plan_purchase(kind, costs, now, seconds, PlannerSettings(), True)
+        now = PlanningState(1000, pool, budget, rounds, fitted=True)
+        plan = plan_purchase(kind, costs, now, seconds, PlannerSettings())
         assert sum(step.buy for step in plan.steps) == budget
         assert all(step.buy > 0 and 0 <= step.look <= pool for step in plan.steps)
 
@@ -396,6 +424,6 @@ def test_every_plan_spends_the_whole_budget(
         ({"reserve_seconds": -1.0}, "reserve_seconds"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(change: dict[str, float], word: str) -> None:
+def test_planner_settings_refuse_what_makes_no_sense(change: dict[str, float], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         PlannerSettings(**change)

@@ -18,29 +18,31 @@ from evaluator.choosing.sheet import contact_sheet
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen: rows of the pool in the order of choice, and what is thought of them.
+    """What was chosen: rows of the pool in the order of choice, and what is predicted of them.
 
     strategy : what chose.
-    expected : row -> one probability per class; empty where the strategy looks at nothing.
-    looked : whether the strategy looks at images at all.
-    f1 : the learner's F1 per class, cross-validated on what is labelled; empty where none learned.
-    usual : (C,) the share of each class in the images that this was measured on.
-    log : what the submission printed.
-    trusting : whether the strategy went by probabilities of a learner that knows little yet.
+    expected : row -> one probability per class; empty where the strategy uses no model.
+    uses_model : whether the strategy chooses by what a model makes of the images.
+    n_read : so many images of the pool were candidates.
+    f1 : the learner's F1 per class, cross-validated on what is labelled; empty without a model.
+    prevalence : (C,) the share of each class in the images that this was measured on.
+    near_chance : whether it went by probabilities that rank hardly better than at random.
+    log : what the buyer logged.
     """
 
     strategy: str
     rows: list[int]
     expected: dict[int, list[float]]
+    uses_model: bool
+    n_read: int
     f1: list[float]
-    usual: NDArray[np.float64]
+    prevalence: NDArray[np.float64]
+    near_chance: bool
     log: str
-    looked: bool
-    trusting: bool
 
 
-def hand_on(
-    choice: Choice, pool: Images, root: Path, class_names: Sequence[str], into: Path
+def export_batch(
+    choice: Choice, pool: Images, root: Path, class_names: Sequence[str], out: Path
 ) -> None:
     """Write the folder for those who label, whole or not at all.
 
@@ -51,7 +53,7 @@ def hand_on(
     def put(number: int, target: Path) -> None:
         copy_image(files[number], target)
 
-    with atomic_directory(into) as folder:
+    with atomic_directory(out) as folder:
         names = [file.relative_to(root).as_posix() for file in files]
         empty = [""] * len(class_names)
         write_labelled(folder, names, class_names, [empty] * len(names), put)

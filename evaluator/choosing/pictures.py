@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,16 @@ class Images:
 
     side : pixels at which either side is handed out, if it has more: photographs would fill the
         memory, and the learner makes a square of them anyway.
-    read : the rows that were asked for.
     """
 
     files: tuple[Path, ...]
     labels: NDArray[np.uint8]  # (N, C); zeros where nobody knows
     side: int
-    read: set[int] = field(default_factory=set)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
-        self.read.add(idx)
         upright = self._upright(idx)
         small = (min(upright.width, self.side), min(upright.height, self.side))
         if small != upright.size:
@@ -55,10 +52,6 @@ class Images:
         upright = self._upright(idx)
         upright.thumbnail((self.side, self.side))
         return np.asarray(upright)
-
-    def purchase_label(self, idx: int) -> Any:
-        """No label: it will be known when somebody has looked. The run only marks its choice."""
-        return self.labels[idx]
 
     def _upright(self, idx: int) -> Image.Image:
         try:

@@ -21,11 +21,11 @@ def test_every_entry_has_one_line_and_a_source():
 @pytest.mark.parametrize(
     ("spec", "canonical", "rounds", "plan"),
     [
-        ("random", "random", 1, "one"),
-        ("random:rounds=1", "random", 1, "one"),
+        ("random", "random", 1, "single-batch"),
+        ("random:rounds=1", "random", 1, "single-batch"),
         ("entropy", "entropy", "auto", "adaptive"),
         (" entropy : rounds = 4 ", "entropy:rounds=4", 4, "adaptive"),
-        ("winner", "winner", "auto", "ladder"),
+        ("winner", "winner", "auto", "zew-winner"),
         ("uherding:temperature=auto,rounds=4", "uherding:rounds=4", 4, "adaptive"),
         (
             "uherding:temperature=2,radius=0.5",
@@ -143,7 +143,7 @@ def uniform(pool, k, rng):
     ("name", "plan", "message"),
     [
         *((name, "adaptive", "must hold none of") for name in ("", " a", "a:b", "a,b", "a=b")),
-        ("newcomer", "once", "must be `one` or `adaptive` or `ladder`; got 'once'"),
+        ("newcomer", "once", "must be `single-batch` or `adaptive` or `zew-winner`; got 'once'"),
     ],
 )
 def test_a_name_that_no_spec_can_hold_and_an_unknown_plan_are_refused(name, plan, message):

@@ -1,4 +1,4 @@
-"""Training one net step by step, under a schedule that follows the clock as well as the count."""
+"""One member of the learner's ensemble: a network, its optimisers, and a training step."""
 
 import math
 from collections.abc import Iterator
@@ -16,13 +16,10 @@ from core.symmetries import N_SYMMETRIES, apply_symmetries, symmetry_choices
 from models.networks import AcquisitionNetwork
 from models.settings import DTYPES, Precision
 
-TURN = 0.025  # Muon's peak rate: share of a filter's norm turned in one step
+MUON_LR = 0.025  # peak: share of a filter bank's norm turned in one step
 WARM_UP = 0.1  # share of the schedule in which the rate rises
+INFERENCE_BATCHES = 4  # an inference batch is this many training batches long
 START, END = 0.1, 0.002  # the rate at both ends, as a share of its peak
-
-
-class DeadlineReached(Exception):  # noqa: N818  (it is news, not an error)
-    """The clock passed the deadline before there was anything to hand back."""
 
 
 def one_cycle(progress: float) -> float:
@@ -34,10 +31,10 @@ def one_cycle(progress: float) -> float:
     return low + (high - low) * (1 - math.cos(math.pi * at)) / 2
 
 
-class Fetch:
-    """Tensors on their way from the device to the CPU.
+class HostCopy:
+    """Tensors being copied from the device to the CPU, without holding up the device.
 
-    To wait for them is to wait for what the device was asked before, and for nothing after.
+    `wait` waits for what the device was asked before the copy, and for nothing after.
     """
 
     def __init__(self, *tensors: Tensor) -> None:
@@ -47,7 +44,7 @@ class Fetch:
             stream = torch.cuda.current_stream(tensors[0].device)
             self._done = stream.record_event()  # type: ignore[no-untyped-call]
 
-    def arrived(self) -> list[Tensor]:
+    def wait(self) -> list[Tensor]:
         """The tensors, on the CPU, in memory that is not pinned."""
         if self._done is None:
             return self._copies
@@ -56,7 +53,7 @@ class Fetch:
 
 
 @dataclass
-class Trainee:
+class EnsembleMember:
     """One net with its optimisers and its own stream of batches.
 
     rng draws batch order and augmentation, on the CPU whatever the device.
@@ -75,12 +72,12 @@ class Trainee:
     def __post_init__(self) -> None:
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.scaler = GradScaler(self.device.type, enabled=self.precision == "fp16")
-        self.renew_optimiser()
+        self.reset_optimisers()
 
-    def renew_optimiser(self) -> None:
-        """Forget momenta, as at the start of a schedule; the loss scale stays as it was found."""
-        turned = self.network.muon_parameters()
-        rest = [p for p in self.network.parameters() if all(p is not t for t in turned)]
+    def reset_optimisers(self) -> None:
+        """Forget momenta, as at the start of a schedule; the gradient scale is kept."""
+        under_muon = self.network.muon_parameters()
+        rest = [p for p in self.network.parameters() if all(p is not m for m in under_muon)]
         groups: list[dict[str, Any]] = [
             {"params": [p for p in rest if p.ndim > 1]},
             {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
@@ -93,26 +90,30 @@ class Trainee:
                 fused=self.device.type in ("cpu", "cuda"),
             )
         ]
-        if turned:
-            self.optimisers.append(Muon(turned, lr=TURN))
+        if under_muon:
+            self.optimisers.append(Muon(under_muon, lr=MUON_LR))
 
     def batches(self, rows: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch over `rows`: (rows of a batch, how each image is laid down), shuffled."""
+        """One epoch over `rows`, shuffled: (rows of a batch, a symmetry for each of its images)."""
         order = rows[torch.randperm(len(rows), generator=self.rng)]
-        ways = torch.randint(N_SYMMETRIES, (len(rows),), generator=self.rng)
+        symmetries = torch.randint(N_SYMMETRIES, (len(rows),), generator=self.rng)
         n_batches = max(1, round(len(rows) / batch_size))
-        yield from zip(order.tensor_split(n_batches), ways.tensor_split(n_batches), strict=True)
+        yield from zip(
+            order.tensor_split(n_batches), symmetries.tensor_split(n_batches), strict=True
+        )
 
-    def step(self, images: Tensor, labels: Tensor, ways: Tensor, progress: float) -> None:
+    def step(self, images: Tensor, labels: Tensor, symmetries: Tensor, progress: float) -> None:
         """One optimiser step on uint8 images (B, 3, S, S) and labels (B, C) of 0/1."""
         self.network.train()
         share = one_cycle(progress)
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = optimiser.defaults["lr"] * share
-        if len(images) == 1:  # of which batch norm knows no variance where a map is one place
-            images, labels, ways = (torch.cat([one, one]) for one in (images, labels, ways))
-        choices = symmetry_choices(ways).to(self.device, non_blocking=True)  # (B, 3)
+        if len(images) == 1:  # batch norm needs two values, and a map may have a single place
+            images, labels, symmetries = (
+                torch.cat([one, one]) for one in (images, labels, symmetries)
+            )
+        choices = symmetry_choices(symmetries).to(self.device, non_blocking=True)  # (B, 3)
         images = apply_symmetries(images.to(self.device, non_blocking=True), choices)
         images = images.contiguous(memory_format=torch.channels_last)
         labels = labels.to(self.device, non_blocking=True)
