@@ -3,6 +3,8 @@
 import errno
 import io
 import os
+import re
+import shlex
 import shutil
 import tarfile
 import zipfile
@@ -19,6 +21,7 @@ from evaluator.data.dataset import open_splits
 from evaluator.errors import DatasetError
 from tests.conftest import SIZES, write_split
 from tests.permissions import permissions
+from tests.repositories import HOUSE
 
 
 @pytest.mark.parametrize("prefix", ["", "training-v0.2-rc4/", "./deep/down/", "data/training/"])
@@ -33,6 +36,23 @@ def test_the_official_archives_become_a_data_set(prefix: str, tmp_path: Path) ->
     root = unpack(archives, tmp_path / "out")
     splits = open_splits(root, progress=False)
     assert {name: len(getattr(splits, name)) for name in SIZES} == SIZES
+
+
+def test_the_debug_archive_becomes_a_data_set_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docs/challenge.md#the-debug-archive"""
+    monkeypatch.chdir(tmp_path)
+    write_split(tmp_path / "made" / "debug", 100, seed=0)
+    with tarfile.open("debug-v0.2-rc4.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "made" / "debug", "debug")
+    page = (HOUSE / "docs" / "challenge.md").read_text().partition("### The debug archive")[2]
+    commands = re.findall(r"^python -m evaluator (.+?)(?:  #.*)?$", page, re.MULTILINE)[:2]
+    for command in commands:
+        assert main(shlex.split(command)) == 0, command
+    splits = open_splits(tmp_path / "data" / "debug", progress=False)
+    sizes = [len(split) for split in (splits.training, splits.unlabelled, splits.validation)]
+    assert (len(commands), sizes) == (2, [40, 40, 20])
 
 
 def tar_with(path: Path, name: str, link: str | None = None, kind: bytes = tarfile.SYMTYPE) -> Path:
