@@ -21,13 +21,14 @@ FORBIDDEN = {
     "labelling": {"evaluator", *ENTRY_POINTS},
     "evaluator": {"strategies", "models", "labelling", *ENTRY_POINTS},
 }
-PLOTTING = {"matplotlib", "jinja2"}
+TABLES_AND_PLOTS = {"matplotlib", "jinja2", "pandas"}
 NOT_LOADED = {
     # said one after another in one process: what takes seconds to load, and is not loaded by then
-    "import evaluator.synthetic": {"torch", *PLOTTING},  # every process that generates images
-    "import evaluator.worker.worker": {"torch", *PLOTTING},  # every submission's
-    "import evaluator.report": {"torch", *PLOTTING},
-    "import run; run.ZEWDPCRun('entropy')": {"timm", *PLOTTING},
+    "import evaluator.synthetic": {"torch", *TABLES_AND_PLOTS},  # every process that generates images
+    "import evaluator.worker.worker": {"torch", *TABLES_AND_PLOTS},  # every submission's
+    "import evaluator.report, evaluator.analysis.leaderboard": {"torch", *TABLES_AND_PLOTS},
+    "import evaluator.experiment.command_line": TABLES_AND_PLOTS,  # `--plan` and `--list`
+    "import run; run.ZEWDPCRun('entropy')": {"timm", *TABLES_AND_PLOTS},
 }
 UNSAFE_TO_LOAD = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "multiprocessing"}
 CORE_LINES = 300

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evaluator.__main__ import main as evaluator_main
-from evaluator.analysis.folders import read_results
+from evaluator.analysis.loading import read_results
 from evaluator.data.class_coverage import absent_classes, coverage_doubts, macro_f1_bound
 from evaluator.data.layout import SPLITS
 from evaluator.experiment.command_line import main as local_evaluation

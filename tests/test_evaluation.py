@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 import evaluator.experiment.evaluation
 from evaluator.analysis.leaderboard import leaderboard
+from evaluator.analysis.results import score_table
 from evaluator.data.dataset import open_splits
 from evaluator.errors import ConfigurationError
 from evaluator.experiment import estimate
@@ -31,7 +32,7 @@ from evaluator.experiment.plan import Plan
 from evaluator.experiment.run_trial import Purchase, buy, reference_purchase
 from evaluator.records.journal import Journal
 from evaluator.records.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial, digest_of
-from evaluator.report.notes import read_notes
+from evaluator.report.acquisitions import read_notes
 from evaluator.training.device import device_name
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.scoring import Scorer
@@ -168,7 +169,7 @@ def test_a_training_that_fails_fails_its_strategy_and_the_others_go_on(
     evaluation: Evaluation,
 ) -> None:
     evaluation.run()
-    rows = {row.strategy: row for row in leaderboard(evaluation.results(), "first")}
+    rows = {row.strategy: row for row in leaderboard(score_table(evaluation.results()), "first")}
     assert rows["last"].failures == [
         "5:1 seed 0: training quick crashed",
         "5:2 seed 0: training quick crashed",

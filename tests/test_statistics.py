@@ -12,10 +12,8 @@ from evaluator.analysis.statistics import (
     area_under_budget_curve,
     half_width,
     holm,
-    kendall_tau,
     mean_interval,
     paired_test,
-    penalty_matrix,
     seeds_needed,
     seeds_needed_interval,
 )
@@ -172,10 +170,6 @@ REFUSED = {
     "nothing": lambda: paired_test([], []),
     "a score that is not there": lambda: paired_test([0.1, math.nan], [0.1, 0.2]),
     "infinite": lambda: mean_interval([0.1, math.inf]),
-    "no settings": lambda: penalty_matrix([]),
-    "one seed in a setting": lambda: penalty_matrix([[[0.1, 0.2]]]),
-    "other strategies": lambda: penalty_matrix([np.eye(2), np.eye(3)]),
-    "one strategy to rank": lambda: kendall_tau([[0.1], [0.2]]),
     "other budgets": lambda: area_under_budget_curve([1, 2], [0.1]),
     "a spread below nothing": lambda: seeds_needed(-0.1),
 }
@@ -270,52 +264,3 @@ AREAS = {
 def test_area_under_the_budget_curve(case: str) -> None:
     budgets, scores, area = AREAS[case]
     assert area_under_budget_curve(budgets, scores) == (area and pytest.approx(area))
-
-
-def test_kendall_tau_between_pipelines() -> None:
-    order = [0.1, 0.2, 0.3, 0.4]
-    swapped = [0.2, 0.1, 0.3, 0.4]  # one of six pairs the other way round: (5 - 1) / 6
-    tied = [0.1, 0.1, 0.3, 0.4]  # tau-b: 5 / sqrt(6 x 5)
-    taus = kendall_tau([order, order[::-1], swapped, tied])
-    assert taus[0] == pytest.approx([1, -1, 4 / 6, 5 / math.sqrt(30)])
-    assert taus == pytest.approx(taus.T)
-    assert np.isnan(kendall_tau([order, [0.3] * 4])[0, 1])
-
-
-def test_penalty_matrix_counts_significant_wins_per_setting() -> None:
-    noise = np.array([0.00, 0.01, -0.01, 0.02, -0.02])
-    clear = np.stack([0.5 + noise, 0.3 - noise, 0.3 - noise], axis=1)  # 0 beats 1 and 2
-    unclear = np.stack([0.5 + noise, 0.5 - noise, 0.5 + noise[::-1]], axis=1)
-    three_seeds = clear[:3, [1, 0, 2]]  # 1 beats 0 and 2
-    half = penalty_matrix([clear, unclear])
-    assert half.tolist() == [[0, 0.5, 0.5], [0, 0, 0], [0, 0, 0]]
-    third = penalty_matrix([clear, unclear, three_seeds])
-    assert third == pytest.approx(np.array([[0, 1, 1], [1, 0, 1], [0, 0, 0]]) / 3)
-
-
-def test_penalty_matrix_compares_each_two_on_the_seeds_both_have() -> None:
-    noise = np.array([0.00, 0.01, -0.01, 0.02, -0.02])
-    scores = np.stack([0.5 + noise, 0.3 - noise, 0.4 + noise, 0.4 + noise], axis=1)
-    scores[2:, 2] = np.nan  # two seeds of five
-    scores[1:, 3] = np.nan  # one
-    matrix = penalty_matrix([scores])
-    assert matrix[0, 1] == 1, "on five seeds"
-    assert matrix[0, 2] == 1, "on two, which differ by the same"
-    assert np.isnan(matrix[:3, 3]).all()
-    assert matrix[3, 3] == 0
-    assert penalty_matrix([scores, scores[:, [1, 0, 2, 3]]])[0, 1] == 0.5
-    with pytest.raises(ValueError, match="finite"):
-        penalty_matrix([[[0.1, np.inf], [0.1, 0.2]]])
-
-
-def test_penalty_matrix_agrees_with_scipy_pair_by_pair() -> None:
-    dice = np.random.default_rng(0)
-    settings = dice.normal([0.50, 0.52, 0.53, 0.56], 0.02, (6, 5, 4))
-    expected = np.zeros((4, 4))
-    for scores in settings:
-        for i in range(4):
-            for j in range(4):
-                test = stats.ttest_rel(scores[:, i], scores[:, j])
-                expected[i, j] += (test.statistic > 0 and test.pvalue < 0.05) / 6
-    assert 0 < expected.max() < 1
-    assert penalty_matrix(settings) == pytest.approx(expected)

@@ -1,25 +1,21 @@
-"""Every strategy against one baseline, seed by seed: who is better, by how much, how sure."""
+"""Every strategy against one baseline, seed by seed: which is better, by how much, how sure."""
 
-import math
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from evaluator.analysis.statistics import (
-    POINT,
-    POWER,
-    ROUNDING,
-    Interval,
-    PairedTest,
-    holm,
-    paired_test,
-)
-from evaluator.analysis.text_table import text_table
+from evaluator.analysis.statistics import POINT, POWER, ROUNDING, PairedTest, holm, paired_test
 from evaluator.errors import ConfigurationError
+from evaluator.formatting import Cells, format_interval, format_p, format_score, text_table
 
-Run = tuple[str, int, int]  # budget pair, purchase seed, training seed
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
 DEFAULT_BASELINE = "random"
 WILCOXON = "p (Wilcoxon, Holm)"
+RUN = ["pair", "seed", "training_seed"]
 
 
 @dataclass(frozen=True)
@@ -49,48 +45,53 @@ class Comparison:
         }
 
 
-def choose_baseline(strategies: Sequence[str], asked: str | None = None) -> str:
-    """The strategy that the others are compared with: as asked, else `random`, else the first.
+def choose_baseline(strategies: Sequence[str], requested: str | None = None) -> str:
+    """The strategy that the others are compared with: as requested, else `random`, else the first.
 
     Raises ConfigurationError where it is not among those evaluated.
     """
-    if asked is None:
+    if requested is None:
         return DEFAULT_BASELINE if DEFAULT_BASELINE in strategies else strategies[0]
-    if asked not in strategies:
+    if requested not in strategies:
         raise ConfigurationError(
             "baseline-absent",
-            f"--baseline {asked}: not among the strategies evaluated, which are "
+            f"--baseline {requested}: not among the strategies evaluated, which are "
             f"{', '.join(strategies)}. Choose one of them or add it to --strategy.",
         )
-    return asked
+    return requested
 
 
-def seed_means(runs: Mapping[Run, float]) -> dict[int, float]:
+def seed_means(scores: DataFrame, metric: str = "macro_f1") -> Series[float]:
     """Mean over pairs and training seeds, per purchase seed; a seed with a NaN is left out.
 
     The plan gives every pair the same training seeds, so this is also the mean over pairs of the
     mean over training seeds.
     """
-    by_seed: dict[int, list[float]] = {}
-    for (_, seed, _), score in runs.items():
-        by_seed.setdefault(seed, []).append(score)
-    means = {seed: math.fsum(scores) / len(scores) for seed, scores in by_seed.items()}
-    return {seed: mean for seed, mean in sorted(means.items()) if not math.isnan(mean)}
+    return scores.groupby("seed")[metric].mean(skipna=False).dropna()
 
 
-def compare(runs: Mapping[str, Mapping[Run, float]], baseline: str) -> dict[str, Comparison]:
-    """Compare each strategy in `runs` with the baseline over the seeds complete in both.
+def compare(scores: Mapping[str, DataFrame], baseline: str) -> dict[str, Comparison]:
+    """Compare each strategy, by its rows of one pipeline, over the seeds that are complete in both.
 
-    Strategies that share no complete seed with it are left out; so is the baseline itself.
+    Strategies that share no complete seed with the baseline are left out; so is it itself.
     """
-    if baseline not in runs:
+    if baseline not in scores:
         return {}
     compared = {
         name: comparison
-        for name, theirs in runs.items()
-        if name != baseline and (comparison := _compare(theirs, runs[baseline], baseline))
+        for name, own in scores.items()
+        if name != baseline and (comparison := _compare(own, scores[baseline], baseline))
     }
     return _corrected(compared)
+
+
+def paired_differences(ours: DataFrame, theirs: DataFrame) -> Series[float]:
+    """Difference of every run of the seeds that are complete in both, by pair, seed, training."""
+    seeds = seed_means(ours).index.intersection(seed_means(theirs).index)
+    a, b = (
+        scores[scores["seed"].isin(seeds)].set_index(RUN)["macro_f1"] for scores in (ours, theirs)
+    )
+    return a - b
 
 
 def render_comparisons(compared: Mapping[str, Comparison | None], baseline: str) -> str:
@@ -100,11 +101,13 @@ def render_comparisons(compared: Mapping[str, Comparison | None], baseline: str)
     parts = []
     if known and max(one.test.n for one in known.values()) < 2:
         parts.append(
-            f"against {baseline}, paired: with one seed (n = 1) nothing can be said; "
+            f"compared with {baseline}, paired by seed: one seed (n = 1) shows no significance; "
             "use --seeds 2 or more."
         )
     elif known:
-        parts += [_table(known, baseline), _legend(corrected(known.values()))]
+        # The console has no room for Wilcoxon's p, which the report shows.
+        headers, lines = comparison_cells(known, baseline, without=WILCOXON)
+        parts += [text_table(headers, lines), _legend(corrected(known.values()))]
     if absent:
         parts.append(
             f"not compared with {baseline} (failed or unfinished, or {baseline} itself is): "
@@ -113,31 +116,32 @@ def render_comparisons(compared: Mapping[str, Comparison | None], baseline: str)
     return "\n".join(parts)
 
 
+def comparison_cells(
+    compared: Mapping[str, Comparison], baseline: str, without: str | None = None
+) -> Cells:
+    """A line per strategy; one column may be left out."""
+    cells = {name: _cells(one) for name, one in compared.items()}
+    columns = [name for name in next(iter(cells.values())) if name != without]
+    lines = [[name, *(own[column] for column in columns)] for name, own in cells.items()]
+    return [f"compared with {baseline}", *columns], lines
+
+
 def corrected(compared: Iterable[Comparison]) -> int:
     """For how many comparisons Holm's p is corrected: those of one seed have none."""
     return sum(one.p_t_holm is not None for one in compared)
 
 
-def spoken_interval(interval: Interval | None, *, signed: bool = False) -> str:
-    """`[0.412, 0.437]`, or nothing."""
-    number = "+.3f" if signed else ".3f"
-    return f"[{interval.low:{number}}, {interval.high:{number}}]" if interval else ""
-
-
-def _compare(
-    ours: Mapping[Run, float], theirs: Mapping[Run, float], baseline: str
-) -> Comparison | None:
-    a, b = seed_means(ours), seed_means(theirs)
-    seeds = [seed for seed in a if seed in b]
-    if not seeds:
+def _compare(ours: DataFrame, theirs: DataFrame, baseline: str) -> Comparison | None:
+    a, b = seed_means(ours).align(seed_means(theirs), join="inner")
+    if a.empty:
         return None
-    differences = [ours[run] - theirs[run] for run in ours if run[1] in seeds]
+    differences = paired_differences(ours, theirs)
     return Comparison(
         baseline,
-        paired_test([a[seed] for seed in seeds], [b[seed] for seed in seeds]),
-        wins=sum(bool(difference > ROUNDING) for difference in differences),
-        losses=sum(bool(difference < -ROUNDING) for difference in differences),
-        ties=sum(bool(abs(difference) <= ROUNDING) for difference in differences),
+        paired_test(a, b),
+        wins=int((differences > ROUNDING).sum()),
+        losses=int((differences < -ROUNDING).sum()),
+        ties=int((differences.abs() <= ROUNDING).sum()),
     )
 
 
@@ -155,31 +159,22 @@ def _holm_of(p_values: Mapping[str, float | None]) -> dict[str, float]:
     return dict(zip(known, holm(list(known.values())), strict=True))
 
 
-def spoken_cells(one: Comparison) -> dict[str, str]:
-    """A comparison's cells by the names of their columns; empty where nothing is known."""
+def _cells(one: Comparison) -> dict[str, str]:
     test = one.test
     ties = f" ({one.ties} tied)" if one.ties else ""
     return {
-        "difference": f"{test.difference:+.3f}",
-        "95 % interval": spoken_interval(test.interval, signed=True),
-        "p (t, Holm)": _spoken_p(one.p_t_holm),
-        WILCOXON: _spoken_p(one.p_wilcoxon_holm),
+        "difference": format_score(test.difference, signed=True),
+        "95 % interval": format_interval(test.interval, signed=True),
+        "p (t, Holm)": format_p(one.p_t_holm),
+        WILCOXON: format_p(one.p_wilcoxon_holm),
         "wins-losses": f"{one.wins}-{one.losses}{ties}",
-        "pairing": _spoken_gain(test.pairing_gain),
-        "more seeds": _more_seeds(test),
+        "variance reduction": _format_gain(test.pairing_gain),
+        "additional seeds needed": _format_seeds_needed(test),
         "n": str(test.n),
     }
 
 
-def _table(compared: Mapping[str, Comparison], baseline: str) -> str:
-    spelled = {name: spoken_cells(one) for name, one in compared.items()}
-    # For want of room without Wilcoxon's p, which the report has.
-    columns = [column for column in next(iter(spelled.values())) if column != WILCOXON]
-    lines = [[name, *(cells[column] for column in columns)] for name, cells in spelled.items()]
-    return text_table([f"against {baseline}, paired", *columns], lines)
-
-
-def _more_seeds(test: PairedTest) -> str:
+def _format_seeds_needed(test: PairedTest) -> str:
     """`27 (11 to 310)`: seeds until a difference of POINT shows; nothing with one seed."""
     if test.seeds_still_needed is None or test.seeds_needed_interval is None:
         return ""
@@ -188,18 +183,11 @@ def _more_seeds(test: PairedTest) -> str:
     return f"{test.seeds_still_needed:,} ({low:,} to {most})"
 
 
-def _spoken_gain(gain: float | None) -> str:
+def _format_gain(gain: float | None) -> str:
     """`2.4x`, or nothing."""
     if gain is None:
         return ""
     return f"{gain:.1f}x" if gain < 100 else ">100x"
-
-
-def _spoken_p(p: float | None) -> str:
-    """`0.031`, or nothing."""
-    if p is None:
-        return ""
-    return "<0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def _legend(comparisons: int) -> str:
@@ -208,9 +196,9 @@ def _legend(comparisons: int) -> str:
         (
             "n: purchase seeds complete in both; wins-losses: single runs"
             + (family if comparisons > 1 else ""),
-            "pairing: variance of the difference with unrelated seeds / with common ones; at few "
-            "seeds mostly noise",
-            f"more seeds: until a true difference of {POINT:g} shows (p < 0.05 uncorrected, more "
-            f"under Holm; {100 * POWER:g} % power), with 95 % interval",
+            "variance reduction: variance of the difference with unrelated seeds / with common "
+            "seeds; mostly noise at few seeds",
+            f"additional seeds needed: to detect a true difference of {POINT:g} (p < 0.05, "
+            f"uncorrected, {100 * POWER:g} % power), with 95 % interval; more under Holm",
         )
     )

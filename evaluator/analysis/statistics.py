@@ -6,7 +6,6 @@ make every interval too narrow. Everything here speaks of new seeds on the same 
 and pipelines, and says nothing about other data.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,8 +56,8 @@ def half_width(values: ArrayLike) -> Array:
     n = x.shape[-1]
     if n < 2:
         raise ValueError(f"An interval needs 2 values or more, got {n}.")
-    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
-    return np.asarray(quantile * x.std(axis=-1, ddof=1) / math.sqrt(n), dtype=np.float64)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
+    return np.asarray(quantile * stats.sem(x, axis=-1), dtype=np.float64)
 
 
 def mean_interval(values: ArrayLike) -> Interval | None:
@@ -123,7 +122,7 @@ def paired_test(ours: ArrayLike, theirs: ArrayLike) -> PairedTest:
         n,
         difference,
         interval=mean_interval(d),
-        p_t=float(_p_of_t(d)),
+        p_t=_p_of_t(d),
         p_wilcoxon=float(stats.wilcoxon(d).pvalue) if d.any() else 1.0,
         variance_paired=sd**2,
         variance_unpaired=float(a.var(ddof=1) + b.var(ddof=1)),
@@ -197,58 +196,14 @@ def area_under_budget_curve(budgets: ArrayLike, scores: ArrayLike) -> float | No
     return float(np.trapezoid(means, distinct) / (distinct[-1] - distinct[0]))
 
 
-def kendall_tau(scores: ArrayLike) -> Array:
-    """How far pipelines agree on the order of strategies, (pipelines, strategies) -> (P, P).
+def _p_of_t(differences: Array) -> float:
+    """Two-sided p of Student's t that their mean is 0; the limit where all are equal.
 
-    Kendall's tau-b (1945): 1 the same order, 0 unrelated, -1 reversed. NaN where a pipeline
-    gives every strategy the same score and so has no order.
+    SciPy divides by zero there. Equal differences that are not 0 have p = 0.
     """
-    x = _finite(scores)
-    if x.ndim != 2 or x.shape[1] < 2:
-        raise ValueError(f"Expected (pipelines, 2 or more strategies), got {x.shape}.")
-    taus = [[float(stats.kendalltau(one, other).statistic) for other in x] for one in x]
-    return np.array(taus, dtype=np.float64)
-
-
-def penalty_matrix(settings: Sequence[ArrayLike] | Array) -> Array:
-    """Share of settings in which strategy i beats strategy j: (S, S), zero diagonal.
-
-    `settings` holds one (seeds, S) array per setting (pair and pipeline), NaN where a strategy has
-    not finished a seed. Two strategies are compared where they have two seeds or more in common,
-    and on those; NaN where no setting compares them. "Beats" is p < 0.05 in a two-sided paired
-    t-test, uncorrected. The mean of column j, its diagonal left out, says how often j is beaten by
-    another: lower is better (Ash et al. 2020, BADGE, section 4).
-    """
-    if len(settings) == 0:
-        raise ValueError("A penalty matrix needs one setting or more.")
-    size = np.shape(settings[0])[1]
-    won, held = np.zeros((size, size)), np.zeros((size, size))
-    for scores in settings:
-        x = np.asarray(scores, dtype=np.float64)
-        if x.ndim != 2 or len(x) < 2 or x.shape[1] != size:
-            raise ValueError(f"Expected (2 or more seeds, the same strategies), got {x.shape}.")
-        for i, j in itertools.combinations(range(size), 2):
-            d = x[:, i] - x[:, j]
-            d = _rounded(_finite(d[~np.isnan(d)]))
-            if len(d) > 1:
-                held[[i, j], [j, i]] += 1
-                if _p_of_t(d) < 1 - CONFIDENCE:
-                    won[(i, j) if d.mean() > 0 else (j, i)] += 1
-    np.fill_diagonal(held, 1)
-    shares = np.full((size, size), np.nan)
-    np.divide(won, held, out=shares, where=held > 0)
-    return shares
-
-
-def _p_of_t(differences: Array) -> Array:
-    """Two-sided p that the mean over the first axis is 0, (n, ...) -> (...)."""
-    n = len(differences)
-    mean = _rounded(differences.mean(axis=0))
-    error = _rounded(differences.std(axis=0, ddof=1)) / math.sqrt(n)
-    t = np.full(mean.shape, np.inf)
-    np.divide(np.abs(mean), error, out=t, where=error > 0)
-    p = 2 * stats.t.sf(np.where(mean == 0, 0.0, t), n - 1)
-    return np.asarray(p, dtype=np.float64)
+    if differences.std(ddof=1) <= ROUNDING:
+        return float(abs(differences.mean()) <= ROUNDING)
+    return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
 def _power(n: int, effect: float) -> float:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from evaluator.report.templates import templates_in
-from evaluator.report.words import printable
+import jinja2
+
+from evaluator.formatting import printable
 
 TEMPLATE = "sheet.html.jinja"
 
@@ -22,7 +23,14 @@ def contact_sheet(
     names : the images' paths below `images/`, in the order of choice.
     expected : for each of them one probability per class, or none.
     """
-    templates = templates_in(Path(__file__).parent, _clean)
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_clean,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     cards = [
         {
             "name": name,

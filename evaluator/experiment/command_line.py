@@ -16,11 +16,11 @@ import torch
 from tabulate import tabulate
 
 from evaluator.analysis.comparison import choose_baseline
-from evaluator.analysis.folders import several_machines
 from evaluator.analysis.leaderboard import leaderboard, render
-from evaluator.analysis.precision import components, render_precision
+from evaluator.analysis.loading import machine_notices
+from evaluator.analysis.rank_agreement import rank_agreement, render_rank_agreement
 from evaluator.analysis.results import Results
-from evaluator.analysis.robustness import across_pipelines, render_robustness
+from evaluator.analysis.variance_components import components, render_components
 from evaluator.data.class_coverage import absent_classes, macro_f1_bound
 from evaluator.data.dataset import Splits, open_splits
 from evaluator.data.doubts import doubts
@@ -165,12 +165,12 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
     else:
         evaluation.run()
     trials = tuple(evaluation.results())
-    notices = several_machines(trial.purchase for trial in trials if trial.purchase)
+    notices = machine_notices(trial.purchase for trial in trials if trial.purchase)
     bound = macro_f1_bound(_never_held_out(plan.splits), len(plan.splits.class_names))
     if bound:
         notices.append(f"In {plan.splits.name} {bound}.")
     results = Results(plan.splits.name, trials, tuple(notices))
-    rows = leaderboard(results.trials, baseline)
+    rows = leaderboard(results.table, baseline)
     if flags.json:
         print(json.dumps([row.as_json() for row in rows], indent=2))
     else:
@@ -178,12 +178,12 @@ def _run(evaluation: Evaluation, baseline: str, flags: argparse.Namespace) -> in
         seeds = "1 seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
         print(f"\n{plan.splits.name}, {seeds}, {spent}\n")
         print(render(rows, plan.pairs, baseline))
-        pipelines = tuple(dict.fromkeys(row.pipeline for row in rows))
-        for pipeline in pipelines if len(pipelines) > 1 or plan.training_seeds > 1 else ():
-            if found := components(results.trials, rows, pipeline, baseline):
-                print(f"\n{pipeline}: {render_precision(found, baseline)}")
-        if robustness := across_pipelines(rows):
-            print(f"\n{render_robustness(robustness)}")
+        for pipeline in dict.fromkeys(row.pipeline for row in rows):
+            own = [row for row in rows if row.pipeline == pipeline]
+            if found := components(own, baseline):
+                print(f"\n{pipeline}, variance components\n{render_components(found, baseline)}")
+        if agreement := rank_agreement(rows):
+            print(f"\n{render_rank_agreement(agreement)}")
         print(f"\nJournals and logs: {evaluation.out}")
     for line in (*(f"notice: {notice}" for notice in notices), *evaluation.failures()):
         print(line, file=sys.stderr)

@@ -1,1 +1,1 @@
-"""One HTML page that says what an evaluation found, how sure that is, and how to repeat it."""
+"""One HTML page of one or several evaluations: tables, figures and images, no script."""

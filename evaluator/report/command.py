@@ -1,11 +1,12 @@
-"""`python -m evaluator report OUT...`: one HTML page of one or several evaluations."""
+"""`python -m evaluator report OUT...`: a page, and a table, of one or several evaluations."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from evaluator.analysis.comparison import choose_baseline
-from evaluator.analysis.folders import read_results
+from evaluator.analysis.loading import read_results
+from evaluator.atomic_io import write_file
 from evaluator.data.dataset import open_splits
 from evaluator.report.page import write_page
 
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="OUT",
-        help="folders that local_evaluation.py wrote; several are joined",
+        help="results folders of local_evaluation.py; several are joined",
     )
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="the data set, to show what was bought"
@@ -28,13 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the strategy that the others are compared with (random, else the first)",
     )
     parser.add_argument(
-        "--pairs",
-        nargs="+",
-        metavar="B:M",
-        default=(),
-        help="of these alone, where a folder holds more than belongs together",
+        "--pairs", nargs="+", metavar="B:M", default=(), help="report these budget pairs only"
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="page to write (OUT/report.html)")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="also write every score as one row of a table"
+    )
     parser.set_defaults(run=_report)
 
 
@@ -46,8 +46,11 @@ def _report(flags: argparse.Namespace) -> int:
     splits = None
     if flags.data:
         splits = open_splits(flags.data)
-    out = flags.html or flags.folders[0] / "report.html"
     for notice in results.notices:
         print(f"notice: {notice}", file=sys.stderr)
+    if flags.csv:
+        write_file(flags.csv, results.table.to_csv(index=False).encode("utf-8", "backslashreplace"))
+        print(flags.csv)
+    out = flags.html or flags.folders[0] / "report.html"
     print(write_page(results, out, baseline=baseline, splits=splits, folders=flags.folders))
     return 0

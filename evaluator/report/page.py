@@ -1,30 +1,33 @@
 """The page: results in, one HTML file out."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jinja2
 from markupsafe import Markup, escape
 
-from evaluator.analysis.results import Results
+from evaluator.analysis.results import Results, pipelines_of
 from evaluator.atomic_io import write_file
 from evaluator.errors import ConfigurationError
+from evaluator.formatting import printable
 from evaluator.records.trial import REFERENCES
-from evaluator.report.account import environment, problems
-from evaluator.report.bought import bought
-from evaluator.report.budgets import budgets
-from evaluator.report.canvas import looks
-from evaluator.report.classes import classes
-from evaluator.report.duels import differences, penalties
-from evaluator.report.ledger import ledger
-from evaluator.report.parts import Section, Text
-from evaluator.report.standing import standing
-from evaluator.report.templates import templates_in
-from evaluator.report.verdict import verdict
-from evaluator.report.views import pipelines_of, views
-from evaluator.report.words import counted, printable
+from evaluator.report.acquisitions import acquisition_section
+from evaluator.report.comparisons import (
+    budget_section,
+    class_section,
+    comparison_section,
+    leaderboard_section,
+    views,
+)
+from evaluator.report.components import Section, Text
+from evaluator.report.figures import assign_styles
+from evaluator.report.resources import environment_section, failure_section, resource_section
+from evaluator.report.summary import summary
 
 if TYPE_CHECKING:
     from evaluator.data.dataset import Splits
@@ -37,92 +40,99 @@ def write_page(
     out: Path,
     *,
     baseline: str,
-    splits: "Splits | None",
+    splits: Splits | None,
     folders: Sequence[Path],
 ) -> Path:
     """Write the page to `out`, whole or not at all, and return its path.
 
     baseline : the strategy that the others are compared with; "" compares nothing.
-    splits : the data set, for what was bought; without it those sections say how to get them.
+    splits : the data set, for what was bought; without it that section says how to get it.
     folders : where `results` come from, for notes/TRIAL.json and commands.jsonl.
 
     The same journals give the same file, to the byte. It asks the network for nothing and runs
     no script. Raises ConfigurationError where `splits` are not what the results were made on.
     """
     if splits is not None:
-        _refuse_other_data(results, splits)
+        _check_data(results, splits)
     page = render_page(results, baseline=baseline, splits=splits, folders=folders)
     write_file(out, page.encode("utf-8", "replace"))
     return out
 
 
 def render_page(
-    results: Results, *, baseline: str, splits: "Splits | None", folders: Sequence[Path]
+    results: Results, *, baseline: str, splits: Splits | None, folders: Sequence[Path]
 ) -> str:
     """The page as text."""
-    templates = templates_in(Path(__file__).parent, _clean)
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_clean,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     templates.filters["breakable"] = _breakable
     return templates.get_template(TEMPLATE).render(
-        title=f"{results.dataset}: which labels were worth buying",
+        title=f"Data purchasing report: {results.dataset}",
         facts=_facts(results),
         sections=_sections(results, baseline, splits, folders),
     )
 
 
 def _sections(
-    results: Results, baseline: str, splits: "Splits | None", folders: Sequence[Path]
+    results: Results, baseline: str, splits: Splits | None, folders: Sequence[Path]
 ) -> list[Section]:
-    look_of = looks(results.strategies, REFERENCES)
+    styles = assign_styles(results.strategies)
     seen = views(results, baseline)
-    if not seen:
-        scored = [Section("leaderboard", "Leaderboard", (Text("Nothing is scored yet."),))]
-    else:
-        scored = [
-            verdict(seen[0], baseline),
-            standing(seen, results.pairs, look_of),
-            budgets(seen, results.pairs, look_of),
-            *([differences(seen, baseline, look_of)] if baseline else []),
-            penalties(seen, results.pairs),
-            classes(seen, look_of),
+    sections: list[Section | None] = []
+    if seen:
+        first = seen[0]
+        sections = [
+            summary(first, baseline),
+            leaderboard_section(seen, results.pairs, baseline, styles),
+            comparison_section(first, baseline, styles) if baseline else None,
+            budget_section(first, results.pairs, styles),
+            class_section(first, styles),
         ]
+    else:
+        sections.append(Section("leaderboard", "Leaderboard", (Text("Nothing is scored yet."),)))
+    sections += [
+        acquisition_section(results, splits, folders, styles),
+        resource_section(results),
+        failure_section(results),
+        environment_section(results, folders),
+    ]
+    return [section for section in sections if section]
+
+
+def _facts(results: Results) -> list[tuple[str, str]]:
+    own = [trial for trial in results.trials if trial.strategy not in REFERENCES]
     return [
-        *scored,
-        bought(results, splits, folders, look_of),
-        ledger(results),
-        problems(results),
-        environment(results, folders),
+        ("Strategies", str(len(results.strategies))),
+        ("Budget pairs (labels:minutes)", ", ".join(map(str, results.pairs)) or "none"),
+        ("Purchase seeds", str(len({trial.seed for trial in own}))),
+        ("Post-purchase pipelines", ", ".join(pipelines_of(results.table)) or "none yet"),
     ]
 
 
-def _facts(results: Results) -> str:
-    own = [trial for trial in results.trials if trial.strategy not in REFERENCES]
-    pipelines = ", ".join(pipelines_of(results)) or "none yet"
-    pairs = ", ".join(map(str, results.pairs)) or "none"
-    return (
-        f"{counted(len(results.strategies), 'strategy', 'strategies')}; budget pairs "
-        f"(labels:minutes) {pairs}; {counted(len({trial.seed for trial in own}), 'purchase seed')};"
-        f" post-purchase pipelines: {pipelines}."
-    )
-
-
-def _refuse_other_data(results: Results, splits: "Splits") -> None:
+def _check_data(results: Results, splits: Splits) -> None:
     """Raise ConfigurationError unless the rows in the journals can be those of `splits`."""
     purchases = [trial.purchase for trial in results.trials if trial.purchase]
-    prints = {record["fingerprint"] for record in purchases if record.get("fingerprint")}
-    if prints - {splits.fingerprint}:
+    digests = {record["fingerprint"] for record in purchases if record.get("fingerprint")}
+    if digests - {splits.fingerprint}:
         raise ConfigurationError(
             "mixed-results",
             f"The data set in {splits.root} has the fingerprint {splits.fingerprint}, the "
-            f"journals were made on {', '.join(sorted(prints))}. Give the --data that was judged "
-            "on, or leave it out.",
+            f"journals were made on {', '.join(sorted(digests))}. Give the --data that was "
+            "evaluated on, or leave it out.",
         )
     size = len(splits.unlabelled)
-    largest = max((max(record["purchased"], default=0) for record in purchases), default=0)
+    largest = max((max(trial.rows, default=0) for trial in results.trials), default=0)
     if largest >= size:
         raise ConfigurationError(
             "mixed-results",
             f"The journals of {results.dataset!r} hold image {largest} of the pool, and "
-            f"{splits.root} has {size}. Give the --data that was judged on, or leave it out.",
+            f"{splits.root} has {size}. Give the --data that was evaluated on, or leave it out.",
         )
 
 
@@ -133,7 +143,7 @@ def _kept_together(text: str) -> str:
 
 def _breakable(name: str) -> Markup:
     """A name that may be broken after its punctuation: `margin:rounds=4,temperature=1.5`."""
-    return Markup(re.sub(r"([:,=/_])", r"\1<wbr>", str(escape(printable(name)))))
+    return Markup(re.sub(r"([:,=/_])", r"\1<wbr>", str(escape(_clean(name)))))
 
 
 def _clean(value: object) -> object:

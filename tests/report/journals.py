@@ -89,6 +89,24 @@ CASES: dict[str, dict[str, Any]] = {
     "everything failed": {"scores": TWO, "failed": ("entropy", "random"), "seeds": (0,)},
     "one strategy": {"scores": {"random": (0.4,)}},
     "only references": {"scores": {"none": (0.4,)}},
+    "golden": {
+        "scores": {
+            "none": (0.2, 0.2),
+            "random": (0.41, 0.51),
+            "entropy": (0.5, 0.6),
+            "badge": (0.61, 0.71),
+            "winner": (0.3, 0.4),
+            "all": (0.8, 0.8),
+        },
+        "pairs": ((5, 1.0), (9, 2.0)),
+        "pipelines": ("quick", "organiser"),
+        "failed": ("winner",),
+        "score": lambda base, pipeline, seed: (
+            base + 0.02 * pipeline + 0.01 * seed + 0.2 * (base in (0.5, 0.6) and seed == 1)
+        ),
+        "warnings": ("purchase_phase returned no dict",),
+        "versions": {"torch": "2.10.0"},
+    },
     "references too": {"scores": {"none": (0.2,), **TWO, "all": (0.8,)}},
     "hostile names": {
         "scores": {"random": (0.4,), f"entropy:{HOSTILE}$x_1^$": (0.5,)},

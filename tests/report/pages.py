@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
-from evaluator.analysis.folders import read_results
+from evaluator.analysis.loading import read_results
 from evaluator.data.dataset import Splits
 from evaluator.report.page import write_page
 
 VOID = {"meta", "link", "img", "wbr"}
+BLOCKS = {"h1", "h2", "p", "li", "dt", "dd", "summary", "pre", "figcaption", "caption", "tr"}
 
 
 @dataclass
@@ -20,6 +21,7 @@ class Page:
     tags: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     tables: list[list[list[str]]] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)  # a line per paragraph, row, figure
     unbalanced: list[str] = field(default_factory=list)
 
     def all(self, tag: str) -> list[dict[str, str]]:
@@ -31,8 +33,14 @@ class Page:
         head, *rows = self.tables[number]
         return {row[0]: dict(zip(head, row, strict=True)) for row in rows}
 
-    def alt(self, beginning: str) -> str:
-        return next(i["alt"] for i in self.all("img") if i["alt"].startswith(beginning))
+    @property
+    def sections(self) -> list[str]:
+        return [section["id"] for section in self.all("section")]
+
+    @property
+    def figures(self) -> list[str]:
+        """The alternative texts of the drawings."""
+        return [image["alt"] for image in self.all("img") if image.get("class") == "drawing"]
 
 
 class _Parser(HTMLParser):
@@ -41,7 +49,8 @@ class _Parser(HTMLParser):
         self.page, self.open = page, list[str]()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.page.tags.append((tag, {name: value or "" for name, value in attrs}))
+        attributes = {name: value or "" for name, value in attrs}
+        self.page.tags.append((tag, attributes))
         if tag not in VOID:
             self.open.append(tag)
         if tag == "table":
@@ -51,6 +60,12 @@ class _Parser(HTMLParser):
             self.page.tables[-1].append([])
         elif tag in ("th", "td"):
             self.page.tables[-1][-1].append("")
+        if tag in BLOCKS:
+            self.page.lines.append(f"{tag:>10} ")
+        elif tag == "img":
+            self.page.lines.append(f"{tag:>10} {attributes['alt']}")
+        elif tag in ("th", "td"):
+            self.page.lines[-1] += "| "
 
     def handle_endtag(self, tag: str) -> None:
         if not self.open or self.open.pop() != tag:
@@ -60,6 +75,8 @@ class _Parser(HTMLParser):
         if "style" in self.open:
             return
         self.page.text += data
+        if BLOCKS & set(self.open):
+            self.page.lines[-1] += " ".join(data.split("\n"))
         if {"th", "td"} & set(self.open):
             self.page.tables[-1][-1][-1] += data
         elif "caption" in self.open:
@@ -72,6 +89,7 @@ def read(path: Path) -> Page:
     parser.feed(page.source)
     parser.close()
     page.unbalanced += parser.open
+    page.lines = [" ".join(line.split()) for line in page.lines]
     return page
 
 

@@ -1,10 +1,12 @@
-"""What a page is made of. Every string here is plain text: the template escapes it."""
+"""What the page is made of. Every string here is plain text: the template escapes it."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from evaluator.report.words import NOTHING
+from evaluator.formatting import Cells
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,8 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Items:
-    """A list of sentences."""
-
-    kind: ClassVar[str] = "items"
+class BulletList:
+    kind: ClassVar[str] = "list"
     items: tuple[str, ...]
 
 
@@ -35,7 +35,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text; the first cell of each names the row.
+    """Rows of text; the first cell of each names the row, an empty one is shown as a dash.
 
     words : the columns, beside the first, that hold words and not numbers.
     failed : the rows, by number, of what has no result.
@@ -43,28 +43,23 @@ class Table:
 
     kind: ClassVar[str] = "table"
     caption: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
     words: frozenset[int] = frozenset()
     failed: frozenset[int] = frozenset()
 
 
-def console_table(
-    caption: str,
-    headers: Sequence[str],
-    lines: Sequence[Sequence[str]],
-    failed: frozenset[int] = frozenset(),
-) -> Table:
-    """What the console shows of strategies, with a dash where it leaves a cell empty."""
-    rows = tuple(tuple(cell or NOTHING for cell in line) for line in lines)
-    return Table(caption, ("strategy", *headers[1:]), rows, failed=failed)
+def strategy_table(caption: str, cells: Cells, failed: frozenset[int] = frozenset()) -> Table:
+    """A table of the console, whose first header there says what the table is of."""
+    headers, lines = cells
+    return Table(caption, ["strategy", *headers[1:]], lines, failed=failed)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A drawing. `alt` says what it shows in numbers; width and height are CSS pixels."""
+class Figure:
+    """A drawing; `alt` says what it shows, width and height are CSS pixels."""
 
-    kind: ClassVar[str] = "picture"
+    kind: ClassVar[str] = "figure"
     source: str  # data: URI
     alt: str
     caption: str
@@ -87,19 +82,19 @@ class Card:
 class Gallery:
     kind: ClassVar[str] = "gallery"
     cards: tuple[Card, ...]
-    width: int  # of a picture, CSS pixels
+    width: int  # of an image, CSS pixels
 
 
 @dataclass(frozen=True)
-class Fold:
-    """Parts that are shown when asked for, and in print."""
+class Details:
+    """Parts that are shown on a click, and in print."""
 
-    kind: ClassVar[str] = "fold"
+    kind: ClassVar[str] = "details"
     summary: str
-    parts: "tuple[Part, ...]"
+    parts: tuple[Part, ...]
 
 
-Part = Text | Items | Code | Table | Picture | Gallery | Fold
+Part = Text | BulletList | Code | Table | Figure | Gallery | Details
 
 
 @dataclass(frozen=True)

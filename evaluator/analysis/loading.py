@@ -1,9 +1,11 @@
-"""Results folders read and joined: what the newest judging of each holds, where that compares."""
+"""Results folders read and joined: the newest evaluation of each, where they compare."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from evaluator.analysis.results import Results, Training, TrialResult
 from evaluator.data.class_coverage import macro_f1_bound
@@ -20,37 +22,57 @@ from evaluator.records.trial import (
     is_score_of,
 )
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 Key = tuple[str, Pair | None, int]  # strategy, pair, seed
 T = TypeVar("T")
 
 
-def read_results(folders: Sequence[Path], pairs: Sequence[str] = ()) -> Results:
-    """Join the journals of evaluations that judged the same thing on several machines.
+def load_results(
+    folders: str | Path | Sequence[str | Path], pairs: Sequence[str] = ()
+) -> DataFrame:
+    """The scores in one or several results folders as a table, one row per score.
 
-    Of each folder, what the newest data, code, judge's conditions and configuration did counts. A
+    >>> scores = load_results("results/demo")
+    >>> scores.groupby("strategy").macro_f1.mean()
+
+    Rows are those of the newest code and settings, as `read_results` reads and joins them; failed
+    and unfinished ones have no metrics and a `status` that says so. Columns are `COLUMNS` of
+    `evaluator.analysis.results`, and `f1_CLASS` with the F1 of each class. Seconds are wall-clock,
+    indices and bytes whole numbers. Raises ConfigurationError like `read_results`.
+    """
+    paths = [folders] if isinstance(folders, str | Path) else folders
+    return read_results([Path(path) for path in paths], pairs).table
+
+
+def read_results(folders: Sequence[Path], pairs: Sequence[str] = ()) -> Results:
+    """Join the journals of evaluations of the same thing on several machines.
+
+    Of each folder, what the newest data, code, conditions and configuration did counts. A
     trial that two folders hold is taken from the first, and scores of it from the other only if it
     ended there alike and bought the same. A trial of the common grid that no folder holds is there
     as unfinished. `pairs`, as `621:17`, leave out the others. Raises ConfigurationError where the
-    folders hold several data sets, judge's conditions, codes of one strategy or configurations of
-    one pipeline, and for pairs that nothing was bought under.
+    folders hold several data sets, evaluation conditions, codes of one strategy or
+    configurations of one pipeline, and for pairs that nothing was bought under.
     """
-    held = [_Folder(folder) for folder in folders]
+    held = [ResultsFolder(folder) for folder in folders]
     purchases: dict[str, Record] = {}
     scores: dict[tuple[str, Training], Record] = {}
     notices: list[str] = []
     for folder in held:
-        strangers = {
+        conflicting = {
             name
             for name, purchase in folder.purchases.items()
             if _outcome(purchases.setdefault(name, purchase)) != _outcome(purchase)
         }
         for (trial, training), score in folder.scores.items():
-            if trial not in strangers:
+            if trial not in conflicting:
                 scores.setdefault((trial, training), score)
-        if strangers:
+        if conflicting:
             notices.append(
-                f"{folder.path}: {len(strangers)} trials were left out, for a folder named before "
-                "it holds the same trials with other purchases or another ending."
+                f"{folder.path}: {len(conflicting)} trials were left out: an earlier folder holds "
+                "the same trials with other purchases or another status."
             )
         if folder.removed:
             notices.append(
@@ -62,18 +84,18 @@ def read_results(folders: Sequence[Path], pairs: Sequence[str] = ()) -> Results:
                 f"{folder.path}: {folder.outdated} records by other code, settings or threads, or "
                 "of other data, were left out."
             )
-    _refuse_mixtures(held)
+    _check_compatible(held)
     if pairs:
-        purchases, scores = _only(pairs, purchases, scores)
+        purchases, scores = _filter_pairs(pairs, purchases, scores)
     notices += dict.fromkeys(folder.bound for folder in held if folder.bound)
-    notices += several_machines(purchases.values())
+    notices += machine_notices(purchases.values())
     notices += _uneven_pairs(purchases.values())
     return Results(
         next(iter(purchases.values()))["dataset"], _grid(purchases, scores), tuple(notices)
     )
 
 
-class _Folder:
+class ResultsFolder:
     """The records of one --out folder that its newest code and settings made, by trial.
 
     Newest are those of the last command, where it found anything by them, else of the last record:
@@ -147,7 +169,7 @@ def _newest(values: Iterable[T], now: object) -> T:
 
 
 def _last_command(path: Path) -> Record:
-    """What the last command said it judges by; nothing where no command can be read."""
+    """What the last command evaluated with; nothing where no command can be read."""
     with suppress(ConfigurationError):
         if commands := read_records(path / COMMANDS):
             return commands[-1]
@@ -183,35 +205,36 @@ def _configuration(record: Record) -> str:
     return str(record.get("configuration", ""))
 
 
-def several_machines(purchases: Iterable[Record]) -> list[str]:
+def machine_notices(purchases: Iterable[Record]) -> list[str]:
     """A notice where one strategy had another machine than another, and so another minute."""
-    devices = _where_they_differ(
+    devices = _differing_groups(
         purchases, lambda one: one["strategy"], lambda one: str(one.get("device") or "unknown")
     )
     if not devices:
         return []
-    told = "; ".join(f"{name} on {' and '.join(known)}" for name, known in devices.items())
+    listed = "; ".join(f"{name} on {' and '.join(known)}" for name, known in devices.items())
     return [
-        f"Purchases were made on different machines: {told}. A minute is worth what a machine can "
-        "do in it, so a difference between strategies may be one between machines."
+        f"Purchases were made on different machines: {listed}. A faster machine does more in a "
+        "minute, so a difference between strategies may be one between machines."
     ]
 
 
 def _uneven_pairs(purchases: Iterable[Record]) -> list[str]:
     """A notice where a pair has fewer seeds than another, and keeps them from being counted."""
-    seeds = _where_they_differ(
+    seeds = _differing_groups(
         purchases, lambda one: str(_key(one)[1]), lambda one: str(one["seed"])
     )
     if not seeds:
         return []
-    told = ", ".join(f"{pair} {len(own)}" for pair, own in seeds.items())
+    listed = ", ".join(f"{pair} {len(own)}" for pair, own in seeds.items())
     return [
-        f"Not every pair has the same seeds (so many: {told}), and a seed counts where it is "
-        "complete in all. `python -m evaluator report OUT --pairs ...` shows some pairs alone."
+        f"Not every pair has the same seeds (seeds per pair: {listed}); only seeds that are "
+        "complete in all pairs count. `python -m evaluator report OUT --pairs ...` reports single "
+        "pairs."
     ]
 
 
-def _where_they_differ(
+def _differing_groups(
     purchases: Iterable[Record], group: Callable[[Record], str], value: Callable[[Record], str]
 ) -> dict[str, dict[str, None]]:
     """The values of each group of the strategies' purchases; empty where all groups have the same.
@@ -225,7 +248,7 @@ def _where_they_differ(
     return found if len({frozenset(values) for values in found.values()}) > 1 else {}
 
 
-def _only(
+def _filter_pairs(
     pairs: Sequence[str],
     purchases: Mapping[str, Record],
     scores: Mapping[tuple[str, Training], Record],
@@ -247,27 +270,29 @@ def _only(
     return kept, {key: score for key, score in scores.items() if key[0] in kept}
 
 
-def _refuse_mixtures(folders: Sequence[_Folder]) -> None:
+def _check_compatible(folders: Sequence[ResultsFolder]) -> None:
     """Raise ConfigurationError where numbers would stand side by side that do not compare."""
-    _one_only("data sets", folders, [{folder.data} for folder in folders])
-    _one_only("judge's conditions", folders, [folder.conditions for folder in folders])
+    _require_single("data sets", folders, [{folder.data} for folder in folders])
+    _require_single("evaluation conditions", folders, [folder.conditions for folder in folders])
     for what, by_name in (
         ("codes of the strategy", [folder.newest_code for folder in folders]),
         ("configurations of the pipeline", [folder.configurations for folder in folders]),
     ):
         for name in dict.fromkeys(name for one in by_name for name in one):
             found = [{one[name]} if name in one else set[str]() for one in by_name]
-            _one_only(f"{what} {name!r}", folders, found)
+            _require_single(f"{what} {name!r}", folders, found)
 
 
-def _one_only(what: str, folders: Sequence[_Folder], found: Sequence[Iterable[object]]) -> None:
+def _require_single(
+    what: str, folders: Sequence[ResultsFolder], found: Sequence[Iterable[object]]
+) -> None:
     """`found` holds what each folder says; all of it must be one thing."""
     where: dict[object, Path] = {}
     for folder, things in zip(folders, found, strict=True):
         for thing in things:
             where.setdefault(thing, folder.path)
     if len(where) > 1:
-        listed = "; ".join(f"{_spoken(thing)} in {path}" for thing, path in where.items())
+        listed = "; ".join(f"{_named(thing)} in {path}" for thing, path in where.items())
         raise ConfigurationError(
             "mixed-results",
             f"The folders hold several {what}: {listed}. Their numbers do not compare; report "
@@ -275,7 +300,7 @@ def _one_only(what: str, folders: Sequence[_Folder], found: Sequence[Iterable[ob
         )
 
 
-def _spoken(thing: object) -> str:
+def _named(thing: object) -> str:
     return " ".join(map(str, thing)) if isinstance(thing, tuple) else str(thing) or "(none)"
 
 
