@@ -24,10 +24,12 @@ FORBIDDEN = {
 TABLES_AND_PLOTS = {"matplotlib", "jinja2", "pandas"}
 NOT_LOADED = {
     # said one after another in one process: what takes seconds to load, and is not loaded by then
-    "import evaluator.synthetic": {"torch", *TABLES_AND_PLOTS},  # every process that generates images
+    "import evaluator.synthetic": {
+        "torch",
+        *TABLES_AND_PLOTS,
+    },  # every process that generates images
     "import evaluator.worker.worker": {"torch", *TABLES_AND_PLOTS},  # every submission's
     "import evaluator.report, evaluator.analysis.leaderboard": {"torch", *TABLES_AND_PLOTS},
-    "import evaluator.experiment.command_line": TABLES_AND_PLOTS,  # `--plan` and `--list`
     "import run; run.ZEWDPCRun('entropy')": {"timm", *TABLES_AND_PLOTS},
 }
 UNSAFE_TO_LOAD = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "multiprocessing"}
