@@ -18,7 +18,7 @@ from evaluator.formatting import format_share, join_and, pluralise
 from evaluator.report.comparisons import MOST_MARKS
 from evaluator.report.components import Card, Details, Gallery, Part, Section, Table, Text
 from evaluator.report.figures import POOL_STYLE, Series, Style, groups_figure
-from evaluator.worker.response_validation import Notes, check_notes
+from evaluator.worker.outcome import Notes, check_notes
 
 if TYPE_CHECKING:
     from evaluator.data.dataset import Splits
