@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -20,14 +19,12 @@ from torch.profiler import ProfilerActivity
 from benchmarks.plain import fit_plainly
 from core.precision import half_precision, synchronise
 from evaluator.data.dataset import Splits
-from evaluator.training import trainer as training
-from evaluator.training.augmentation import normalise
+from evaluator.training.augmentation import normalise, resize_images
 from evaluator.training.device import autocast
 from evaluator.training.networks import build_network, set_training
-from evaluator.training.optimisation import build_optimisers
+from evaluator.training.optimisers import build_optimisers
 from evaluator.training.pipelines import Pipeline
-from evaluator.training.recording import Steps, recorded
-from evaluator.training.trainer import ZEWDPCTrainer, resize_images
+from evaluator.training.trainer import Steps, ZEWDPCTrainer
 
 TIMED_STEPS = 8  # at least: fewer, and one stall decides
 PLAIN_EPOCHS = 2
@@ -82,16 +79,12 @@ class Fit:
 
 
 def kit(bench: Bench) -> float:
-    """Images per second of the judge's trainer."""
+    """Images per second of the evaluator's trainer."""
     return fit_kit(bench).speed
 
 
-def fit_kit(bench: Bench, steps: Steps = "recorded") -> Fit:
-    """Train with the judge's trainer for `bench.epochs` timed epochs, and one before and after.
-
-    Steps to be recorded are, where the device is a GPU, however few they are: these trainings are
-    shorter than real ones.
-    """
+def fit_kit(bench: Bench, steps: Steps = "eager") -> Fit:
+    """Train with the evaluator's trainer for `bench.epochs` timed epochs, one before and after."""
     first_steps: list[float] = []  # when the first batch of each epoch was done
     seen = 0
 
@@ -105,8 +98,7 @@ def fit_kit(bench: Bench, steps: Steps = "recorded") -> Fit:
     trainer = trainer_of(bench, bench.epochs + 2, watch, steps)
     images, labels = bench.images(), bench.labels()
     started = time.perf_counter()
-    with patch.object(training, "WORTH_RECORDING", 0):
-        trainer.fit(images, labels)
+    trainer.fit(images, labels)
     synchronise(bench.device)
     whole = time.perf_counter() - started
     speed = bench.epochs * bench.rows / (first_steps[-1] - first_steps[-1 - bench.epochs])
@@ -117,9 +109,9 @@ def trainer_of(
     bench: Bench,
     epochs: int,
     progress: Callable[[float], None],
-    steps: Steps = "recorded",
+    steps: Steps = "eager",
 ) -> ZEWDPCTrainer:
-    """The judge's trainer, for so many epochs, from weights drawn at random."""
+    """The evaluator's trainer, for so many epochs, from weights drawn at random."""
     return ZEWDPCTrainer(
         replace(bench.pipeline, epochs=epochs, minimum_steps=0),
         bench.class_names,
@@ -142,7 +134,7 @@ class Profile:
 
 
 def profile_kit(bench: Bench) -> Profile:
-    """One epoch of the judge's trainer under torch's profiler, beside one that is left alone."""
+    """One epoch of the evaluator's trainer under torch's profiler, beside one without it."""
     on_gpu = bench.device.type == "cuda"
     activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
     profiler = torch.profiler.profile(activities=[activity], acc_events=True)
@@ -156,8 +148,7 @@ def profile_kit(bench: Bench) -> Profile:
             synchronise(bench.device)
             profiler.start() if seen // bench.batches == 2 else profiler.stop()
 
-    with patch.object(training, "WORTH_RECORDING", 0):
-        trainer_of(bench, 4, watch).fit(bench.images(), bench.labels())
+    trainer_of(bench, 4, watch).fit(bench.images(), bench.labels())
     events = [event for event in profiler.key_averages() if busy(event, on_gpu)]
     cost: defaultdict[str, float] = defaultdict(float)
     for event in events:
@@ -216,30 +207,25 @@ def limit(bench: Bench) -> float:
     sizes = [len(part) for part in torch.arange(bench.rows).tensor_split(bench.batches)]
     at_rest = {n: normalise(images[:n].to(device)) for n in {*sizes, bench.held_out} if n}
 
-    def step(batch: Tensor, labels: Tensor) -> Tensor:
-        network.zero_grad()
-        loss = loss_of(network, batch, labels)
-        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
-
     started = 0.0
-    with recorded(step, network, [(at_rest[n], labels[:n]) for n in set(sizes)]) as replayed:
-        for epoch in range(bench.epochs + 1):
-            if epoch == 1:
-                synchronise(device)
-                started = time.perf_counter()
-            for n in sizes:
-                replayed(at_rest[n], labels[:n])
-                for optimiser in optimisers:
-                    scaler.step(optimiser)
-                scaler.update()
-            if bench.held_out:
-                network.eval()
-                with torch.no_grad():
-                    loss_of(network, at_rest[bench.held_out], labels[: bench.held_out])
-                set_training(network, frozen_features=pipeline.frozen_features)
-        synchronise(device)
-        return bench.epochs * bench.rows / (time.perf_counter() - started)
+    for epoch in range(bench.epochs + 1):
+        if epoch == 1:
+            synchronise(device)
+            started = time.perf_counter()
+        for n in sizes:
+            network.zero_grad()
+            loss = loss_of(network, at_rest[n], labels[:n])
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            for optimiser in optimisers:
+                scaler.step(optimiser)
+            scaler.update()
+        if bench.held_out:
+            network.eval()
+            with torch.no_grad():
+                loss_of(network, at_rest[bench.held_out], labels[: bench.held_out])
+            set_training(network, frozen_features=pipeline.frozen_features)
+    synchronise(device)
+    return bench.epochs * bench.rows / (time.perf_counter() - started)
 
 
 def loss_of(network: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:

@@ -8,7 +8,7 @@
 
 Side by side in one run, for each pipeline:
 
-kit      the judge's trainer: images decoded once, augmented in batches where they are trained on.
+kit      the evaluator's trainer: images decoded once, augmented in batches on the device.
 plain    as a kit is usually written: PIL decodes each image in each epoch, torchvision's
          transforms, a DataLoader with 4 workers, full precision.
 limit    the kit's passes through the same network, in the same precision and batches of the same
@@ -18,10 +18,9 @@ The three take turns, `--repeats` times, each after an epoch that warms it up; a
 of its turns, a ratio the median of the ratios within a turn, so that a machine that is busy for a
 while slows all three. An epoch is the images trained on, and the look at those held out after it.
 
-With `--steps` the kit is compared with itself: its steps launched kernel by kernel, recorded (as
-they are on a GPU), and under `torch.compile`. How much longer does a way take to start, how fast is
-it then, and from how many images, each counted once per epoch, does the one outweigh the other?
-Recording is measured against launching, compiling against what is usual on the device.
+With `--steps` the kit is compared with itself: its steps eager, as they are by default, and under
+`torch.compile`. How much longer does compiling take to start, how fast is it then, and from how
+many images, each counted once per epoch, does the one outweigh the other?
 
 With `--profile` one epoch of the kit is watched: the milliseconds of a step, how many of them the
 device computes in, and the kernels that cost most.
@@ -38,7 +37,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median, stdev
-from typing import get_args
 
 import torch
 
@@ -49,12 +47,11 @@ from benchmarks.plain import fit_plainly
 from benchmarks.tables import hardware
 from evaluator.data.dataset import open_splits
 from evaluator.synthetic import RECIPES, generate
-from evaluator.training.augmentation import normalise
+from evaluator.training.augmentation import normalise, resize_images
 from evaluator.training.device import chosen_device
 from evaluator.training.metrics import score
 from evaluator.training.pipelines import PIPELINES
-from evaluator.training.recording import Steps
-from evaluator.training.trainer import ZEWDPCTrainer, resize_images
+from evaluator.training.trainer import Steps, ZEWDPCTrainer
 
 NAMES = ("organiser", "unfrozen", "b0-unfrozen", "quick")
 
@@ -102,22 +99,17 @@ def compare_speeds(bench: Bench, repeats: int) -> str:
 
 
 def compare_ways(bench: Bench, repeats: int) -> str:
-    """Rows of the table: the kit with its steps launched, recorded and compiled."""
-    on_gpu = bench.device.type == "cuda"
-    ways = [way for way in get_args(Steps) if on_gpu or way != "recorded"]
-    fits: dict[str, list[Fit]] = {way: [] for way in ways}
-    fit_kit(bench, "launched")  # the first network of a process is slow, however it steps
+    """Rows of the table: the kit with its steps eager and compiled."""
+    fits: dict[Steps, list[Fit]] = {"eager": [], "compiled": []}
+    fit_kit(bench, "eager")  # the first network of a process is slow, however it steps
     for _ in range(repeats):
-        for way in ways:
-            fits[way].append(fit_kit(bench, way))
-    usual = fits["recorded" if on_gpu else "launched"]
-    rows = [f"| `{bench.pipeline.name}` | launched | {median_speed(fits['launched']):,.0f}/s | | |"]
-    if on_gpu:
-        rows.append(way_row("recorded", fits["recorded"], fits["launched"]))
-    rows.append(way_row("compiled, the first time", fits["compiled"], usual, fits["compiled"][:1]))
+        for way, own in fits.items():
+            own.append(fit_kit(bench, way))
+    eager, compiled = fits["eager"], fits["compiled"]
+    rows = [f"| `{bench.pipeline.name}` | eager | {median_speed(eager):,.0f}/s | | |"]
+    rows.append(way_row("compiled, the first time", compiled, eager, compiled[:1]))
     if repeats > 1:  # torch keeps what it compiled
-        later = fits["compiled"][1:]
-        rows.append(way_row("compiled, later", fits["compiled"], usual, later))
+        rows.append(way_row("compiled, later", compiled, eager, compiled[1:]))
     return "\n".join(rows)
 
 
@@ -158,8 +150,8 @@ def main() -> None:
     """Parse the flags, measure, print a Markdown table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pipelines", nargs="+", default=NAMES, choices=sorted(PIPELINES))
-    parser.add_argument("--data", type=Path, help="a data set (default: painted sheets)")
-    parser.add_argument("--size", type=int, default=256, help="pixels of the painted sheets")
+    parser.add_argument("--data", type=Path, help="a data set (default: synthetic images)")
+    parser.add_argument("--size", type=int, default=256, help="pixels of the synthetic images")
     parser.add_argument("--images", type=int, default=1000, help="training images")
     parser.add_argument("--device")
     parser.add_argument("--quick", action="store_true", help="64 px; 128 images for EfficientNets")
@@ -167,7 +159,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="timed in a turn, at least")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--scores", type=int, metavar="SEEDS", help="compare macro-F1 instead")
-    instead.add_argument("--steps", action="store_true", help="launched, recorded, compiled")
+    instead.add_argument("--steps", action="store_true", help="eager and compiled")
     instead.add_argument("--profile", action="store_true", help="what a step is spent on")
     flags = parser.parse_args()
     warnings.filterwarnings("ignore", message="pipeline .* frozen features drawn at random")

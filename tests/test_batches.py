@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evaluator.training.augmentation import normalise
-from evaluator.training.batches import Batches, augmented
+from evaluator.training.batches import Batches, augment
 from evaluator.training.pipelines import PIPELINES, Pipeline
 
 PIPELINE = replace(PIPELINES["organiser"], batch_size=8, validation_share=0.1)
@@ -26,7 +26,7 @@ def rows_of(batch: tuple[torch.Tensor, ...]) -> list[int]:
     return targets[:, 0].int().tolist()
 
 
-def test_an_epoch_has_every_row_that_is_not_held_out_once():
+def test_epoch_has_each_row_once_but_those_held_out():
     made = batches()
     first, second = ([rows_of(batch) for batch in made.epoch()] for _ in range(2))
     assert first != second
@@ -41,34 +41,25 @@ def test_an_epoch_has_every_row_that_is_not_held_out_once():
 
 
 @pytest.mark.parametrize("change", [{"flips": False}, {"quarter_turns": True}, {"blur": False}])
-def test_rows_and_dice_are_the_same_whatever_the_augmentation(change):
+def test_epoch_draws_the_same_rows_and_symmetries_for_every_pipeline(change):
     other = batches(pipeline=replace(PIPELINE, **change))
     for batch, changed in zip(batches().epoch(), other.epoch(), strict=True):
         for own, others in zip(batch[:3], changed[:3], strict=True):
             assert torch.equal(own, others)
 
 
-def test_examples_have_each_size_once_and_draw_nothing():
-    made = batches(29)  # 27 to train on
-    assert made.sizes == [7, 7, 7, 6]
-    shapes = [[tuple(part.shape) for part in example] for example in made.examples()]
-    assert shapes == [[(n, 3, 4, 4), (n, 1), (n, 3), (n, 5)] for n in (7, 6)]
-    after = [[part.tolist() for part in batch] for batch in made.epoch()]
-    assert after == [[part.tolist() for part in batch] for batch in batches(29).epoch()]
-
-
-def test_images_as_predicted_are_in_order_and_as_they_are():
+def test_training_images_are_in_order_and_not_augmented():
     made = batches()
     expected = torch.tensor([row for row in range(31) if row not in made.held_out_rows.tolist()])
-    found = torch.cat(list(made.as_predicted()))
+    found = torch.cat(list(made.training_images()))
     images = expected.to(torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
     assert torch.equal(found, normalise(images))
 
 
-def test_an_image_is_blurred_only_where_the_pipeline_asks_for_it():
+def test_augment_blurs_only_with_taps():
     images = torch.zeros(1, 3, 9, 9, dtype=torch.uint8)
     images[0, :, 4, 4] = 255
     upright, taps = torch.zeros(1, 3, dtype=torch.bool), torch.full((1, 5), 0.2)
-    assert torch.equal(augmented(PIPELINE, images, upright), normalise(images))
-    spread = augmented(PIPELINE, images, upright, taps) > normalise(torch.zeros_like(images)) + 1e-4
+    assert torch.equal(augment(PIPELINE, images, upright), normalise(images))
+    spread = augment(PIPELINE, images, upright, taps) > normalise(torch.zeros_like(images)) + 1e-4
     assert spread[0, 0].sum() == 25

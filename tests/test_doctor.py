@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from core.pretrained.imagenet_weights import PACKAGES
 from evaluator.checks import environment
 from evaluator.checks.check import Check, table
 from evaluator.checks.doctor import data_checks, examine
 from evaluator.checks.environment import TorchFacts
 from evaluator.errors import missing_requirement
+from evaluator.training.pipelines import PIPELINES
 from evaluator.worker.outcome import Limits
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -191,6 +193,12 @@ def test_total_memory_and_usable_cpus_of_a_container(tmp_path: Path) -> None:
 def test_read_pins_ignores_comments_and_markers() -> None:
     text = "# torch==1.0 is old\ntorch==2.10.0  # newest\nscikit-learn==1.9.1; python_version>'3'\n"
     assert environment.read_pins(text) == {"torch": "2.10.0", "scikit-learn": "1.9.1"}
+
+
+def test_weights_looked_for_are_those_that_are_downloaded() -> None:
+    pretrained = {p.architecture for p in PIPELINES.values() if p.pretrained}
+    downloaded = {name for name in pretrained if name not in PACKAGES}  # of installed packages
+    assert downloaded == set(environment.TORCHVISION_NETWORKS)
 
 
 def test_weights_check_absent_damaged_intact(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.experiment.command_line import main
+from evaluator.experiment.flags import parser
 from evaluator.records.journal import Journal, sole_writer
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -178,7 +179,14 @@ REFUSED = {
         ["--strategy", "first", "last", "--baseline", "random"],
         "--baseline random: not among the strategies evaluated, which are first, last",
     ),
-    "a mistyped pipeline": (["--pipeline", "quik"], "pipeline 'quik' is not known"),
+    "a mistyped pipeline": (
+        ["--pipeline", "quik"],
+        "pipeline 'quik' is not known; did you mean 'quick'?",
+    ),
+    "a pipeline's setting": (
+        ["--pipeline", "quick:epochs=0"],
+        "epochs is '0', expected at least 1",
+    ),
     "images that are too small": (["--pipeline", "organiser"], "organiser: images are 16 pixels"),
     "the same on a cluster": (
         ["--pipeline", "organiser", "--engine", "ray"],
@@ -212,6 +220,35 @@ def test_references_oracle_says_that_the_row_was_removed(
     said = " ".join(capsys.readouterr().err.split())
     assert "argument --references: the row oracle was removed" in said
     assert "Use none or all, or --strategy entropy." in said
+
+
+@pytest.mark.parametrize(
+    ("given", "steps"),
+    [([], "eager"), (["--steps", "launched"], "eager"), (["--steps", "compiled"], "compiled")],
+)
+def test_steps_flag(given: list[str], steps: str) -> None:
+    assert parser().parse_args(given).steps == steps
+
+
+def test_steps_recorded_says_that_it_was_removed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--steps", "recorded"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "argument --steps: recorded steps (CUDA graphs) were removed" in said
+
+
+def test_pipeline_with_settings_is_named_so_in_every_record(
+    squares: Path, submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "quick:epochs=1,minimum_steps=0"
+    words = flags(squares, submission, tmp_path, "--pipeline", "quick:minimum_steps=0,epochs=1")
+    assert main([*words, "--references", "none", "--json"]) == 0
+    scores = Journal(tmp_path / "scores.jsonl").records
+    assert {score["pipeline"] for score in scores} == {name}
+    (command,) = Journal(tmp_path / "commands.jsonl").records
+    assert set(command["configurations"]) == {name}
+    assert {row["pipeline"] for row in json.loads(capsys.readouterr().out)} == {name}
+    assert "quick:epochs=1,minimum_steps=0" in (tmp_path / "report.html").read_text()
 
 
 def test_nothing_is_painted_for_a_submission_that_cannot_run(

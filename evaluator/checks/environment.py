@@ -31,6 +31,7 @@ LEAST_MEMORY = 2 * 2**30  # bytes: two processes that have imported torch
 LEAST_DISK, ENOUGH_DISK = 2**30, 10 * 2**30  # bytes: the decoded images of round 2 take 3 GiB
 CGROUP = Path("/sys/fs/cgroup")  # a container's limits, version 2 and then version 1
 NVIDIA = ("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
+TORCHVISION_NETWORKS = ("efficientnet_b0", "efficientnet_b4")  # whose weights are downloaded
 PATIENCE = 120.0  # seconds; the first import of torch reads gigabytes from disk
 
 Installed = Callable[[str], str | None]  # a distribution's version
@@ -152,8 +153,6 @@ def print_torch_facts() -> None:
     import torch
     from torchvision.models import get_model_weights  # breaks with another torch than its own
 
-    from evaluator.training.pipelines import PIPELINES
-
     no_cuda, gpus = "", []
     try:
         torch.empty(0, device="cuda")
@@ -170,8 +169,7 @@ def print_torch_facts() -> None:
         name = f"{properties.name}, {properties.total_memory / 2**30:.1f} GiB, {capability}"
         gpus.append({"name": name, "error": error})
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    names = {pipeline.architecture for pipeline in PIPELINES.values() if pipeline.pretrained}
-    urls = {name: get_model_weights(name).IMAGENET1K_V1.url for name in sorted(names)}
+    urls = {name: get_model_weights(name).IMAGENET1K_V1.url for name in TORCHVISION_NETWORKS}
     weights = [
         {"architecture": name, "path": str(folder / Path(url).name), "url": url}
         for name, url in urls.items()

@@ -36,8 +36,8 @@ from evaluator.synthetic import RECIPES, Recipe, generate
 from evaluator.training.augmentation import resize_images
 from evaluator.training.batches import Batches
 from evaluator.training.device import device_name, thread_limit
-from evaluator.training.inputs import check_images
-from evaluator.training.pipelines import PIPELINE_GROUPS, PIPELINES, Pipeline, pipeline_named
+from evaluator.training.networks import check_images
+from evaluator.training.pipelines import PIPELINE_GROUPS, PIPELINES, Pipeline, parse_pipeline
 from evaluator.training.scoring import Scorer
 from evaluator.worker.bubblewrap import require
 from evaluator.worker.gpu_memory import GB
@@ -287,7 +287,7 @@ def _pipelines(flags: argparse.Namespace) -> tuple[Pipeline, ...]:
     names: list[str] = []
     for name in flags.pipeline:
         names += PIPELINE_GROUPS.get(name, (name,))
-    return tuple(pipeline_named(name) for name in dict.fromkeys(names))
+    return tuple(parse_pipeline(name) for name in dict.fromkeys(names))
 
 
 def _all_there_is_to_hide(flags: argparse.Namespace) -> tuple[Path, ...]:

@@ -14,9 +14,10 @@ from core.precision import synchronise
 from evaluator.data.dataset import Splits
 from evaluator.experiment.evaluation import Evaluation
 from evaluator.records.trial import REFERENCES, Trial
+from evaluator.training.augmentation import resize_images
 from evaluator.training.device import chosen_device, release_memory, too_little_memory
 from evaluator.training.pipelines import Pipeline
-from evaluator.training.trainer import ZEWDPCTrainer, resize_images
+from evaluator.training.trainer import ZEWDPCTrainer
 
 BUYING = "buying"
 START_UP = 12.0  # seconds a submission's process takes to begin and end

@@ -10,7 +10,7 @@ from evaluator.experiment.t4_scaling import FILE
 from evaluator.records.trial import REFERENCES, REMOVED_REFERENCE
 from evaluator.synthetic import RECIPES
 from evaluator.training.pipelines import PIPELINES
-from evaluator.training.recording import Steps
+from evaluator.training.trainer import Steps
 from evaluator.worker.in_process import RUNNERS
 
 EPILOG = """examples:
@@ -117,9 +117,9 @@ def parser() -> argparse.ArgumentParser:
         "--pipeline",
         nargs="+",
         metavar="NAME",
-        help=f"{', '.join(PIPELINES)}; `all` for the five that follow the "
-        "challenge, `all-lite` for five that need no GPU (default: organiser on a GPU, quick "
-        "without)",
+        help=f"{', '.join(PIPELINES)}; `all` for the five that follow the challenge, `all-lite` "
+        "for five that need no GPU (default: organiser on a GPU, quick without); settings after "
+        'a colon: "organiser:epochs=20,learning_rate=0.003"',
     )
     score.add_argument(
         "--weights",
@@ -130,10 +130,11 @@ def parser() -> argparse.ArgumentParser:
     score.add_argument("--device", help="where the judge trains, e.g. cpu or cuda:0")
     score.add_argument(
         "--steps",
+        type=_steps,
         choices=get_args(Steps),
-        default="recorded",
-        help="of a training: recorded on a GPU where it pays (default), launched kernel by kernel, "
-        "or compiled by torch, which is slow to start and whose scores are not mixed with others",
+        default="eager",
+        help="of a training: eager (default), or compiled by torch.compile, which is slow to start "
+        "and whose scores are not mixed with others",
     )
     score.add_argument(
         "--memory", type=_gibibytes, default=16.0, metavar="GIB", help="of a submission (16)"
@@ -196,6 +197,15 @@ def _share(text: str) -> float:
     if not 0 <= number < float("inf") or (number > 1 and number % 1):
         raise argparse.ArgumentTypeError(f"{text!r} is no share from 0 to 1 and no whole number")
     return number
+
+
+def _steps(text: str) -> str:
+    if text == "recorded":
+        raise argparse.ArgumentTypeError(
+            "recorded steps (CUDA graphs) were removed (docs/benchmarks.md). Leave --steps out: "
+            "eager steps learn the same."
+        )
+    return "eager" if text == "launched" else text  # what it was called beside recorded steps
 
 
 def _reference(text: str) -> str:

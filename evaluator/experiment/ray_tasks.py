@@ -20,8 +20,8 @@ from evaluator.experiment.run_trial import Purchase, buy
 from evaluator.records.journal import Record
 from evaluator.records.trial import Trial
 from evaluator.training.pipelines import Pipeline
-from evaluator.training.recording import Steps
 from evaluator.training.scoring import Scorer
+from evaluator.training.trainer import Steps
 from evaluator.worker.cpu_affinity import reserve_cores
 from evaluator.worker.runner import Runner
 from evaluator.worker.temp_dirs import private_folder

@@ -1,7 +1,7 @@
-"""Images as batches: brought to size once, then turned, mirrored and blurred in batches.
+"""Images as batches: brought to size once, then mirrored, normalised and blurred in batches.
 
-What befalls each image is drawn on the CPU, so that one seed augments alike on every device; the
-work itself happens where the batch lies, and can be recorded with the step it belongs to.
+Random choices are drawn on the CPU, so that one seed augments alike on every device; the work is
+done on the device that the batch is on.
 """
 
 import warnings

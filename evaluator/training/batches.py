@@ -1,6 +1,6 @@
-"""What a training sees: which rows make a batch, in which order, and what befalls each image.
+"""What a training sees: which rows make a batch, in which order, and how images are augmented.
 
-What it depends on is the seed and how many rows there are, not what they hold nor the device.
+It depends on the seed and the number of rows alone, not on what they hold nor on the device.
 """
 
 import math
@@ -12,13 +12,13 @@ from torch import Tensor
 from core.random_streams import stream
 from core.symmetries import apply_symmetries
 from evaluator.training.augmentation import gaussian_blur, normalise, random_blur
-from evaluator.training.device import resident, sent
+from evaluator.training.device import cache_on_gpu, to_device
 from evaluator.training.pipelines import Pipeline
 
 PREDICTION_BATCH = 128
 
-# Tensors with a row for each of B images: uint8 images (B, 3, H, W), targets (B, C), and what
-# `augmented` is to do to the images. They lie on the device that trains.
+# Tensors with a row for each of B images: uint8 images (B, 3, H, W), targets (B, C), and the draws
+# of `augment`. They are on the device that trains.
 Batch = tuple[Tensor, ...]
 
 
@@ -35,7 +35,7 @@ class Batches:
         self._rows, self.held_out_rows = split_rows(len(images), pipeline.validation_share, seed)
         self.sizes = batch_sizes(len(self._rows), pipeline.batch_size)
         self.device = device
-        self._images, self._targets = resident(images, device), targets.to(device)
+        self._images, self._targets = cache_on_gpu(images, device), targets.to(device)
         self._order = stream(seed, "post-purchase batch order")
         self._mirrors = stream(seed, "post-purchase mirrors")
         self._blurs = stream(seed, "post-purchase blurs")
@@ -43,18 +43,11 @@ class Batches:
     def epoch(self) -> Iterator[Batch]:
         """Every row that is trained on once, shuffled afresh."""
         shuffled = self._rows[torch.randperm(len(self._rows), generator=self._order)]
-        dice = _thrown(self._pipeline, self.sizes, self._mirrors, self._blurs)
-        return self._gathered(shuffled, self.sizes, *dice)
+        draws = _draw_augmentation(self._pipeline, self.sizes, self._mirrors, self._blurs)
+        return self._gathered(shuffled, self.sizes, *draws)
 
-    def examples(self) -> list[Batch]:
-        """A batch of each size that there is in an epoch; nothing is drawn for them."""
-        sizes = sorted(set(self.sizes), reverse=True)
-        rows = torch.cat([self._rows[:n] for n in sizes])
-        dice = _thrown(self._pipeline, sizes, torch.Generator(), torch.Generator())
-        return list(self._gathered(rows, sizes, *dice))
-
-    def as_predicted(self) -> Iterator[Tensor]:
-        """Normalised images (B, 3, H, W) of the rows trained on, in order and as they are."""
+    def training_images(self) -> Iterator[Tensor]:
+        """Normalised images (B, 3, H, W) of the rows trained on, in order, not augmented."""
         for images, *_ in self._gathered(self._rows, self.sizes):
             yield normalise(images)
 
@@ -65,39 +58,41 @@ class Batches:
         for images, targets in self._gathered(rows, sizes):
             yield normalise(images), targets
 
-    def _gathered(self, rows: Tensor, sizes: list[int], *dice: Tensor) -> Iterator[Batch]:
-        """Batches of `sizes` in the order of `rows`; all but the images travel together, once."""
-        columns = [self._targets[sent(rows, self.device)]]
-        columns += [sent(thrown, self.device) for thrown in dice]
-        chosen = torch.split(sent(rows, self._images.device), sizes)
+    def _gathered(self, rows: Tensor, sizes: list[int], *draws: Tensor) -> Iterator[Batch]:
+        """Batches of `sizes` in the order of `rows`; all but the images are copied at once."""
+        columns = [self._targets[to_device(rows, self.device)]]
+        columns += [to_device(draw, self.device) for draw in draws]
+        chosen = torch.split(to_device(rows, self._images.device), sizes)
         parts = zip(*(torch.split(column, sizes) for column in columns), strict=True)
         for rows_of_batch, others in zip(chosen, parts, strict=True):
-            yield sent(self._images[rows_of_batch], self.device), *others
+            yield to_device(self._images[rows_of_batch], self.device), *others
 
 
-def augmented(
-    pipeline: Pipeline, images: Tensor, dice: Tensor, taps: Tensor | None = None
+def augment(
+    pipeline: Pipeline, images: Tensor, symmetries: Tensor, taps: Tensor | None = None
 ) -> Tensor:
-    """uint8 `images` (B, 3, H, W) as the network is trained on them, float32."""
-    turned = apply_symmetries(
-        images, dice, flips=pipeline.flips, quarter_turns=pipeline.quarter_turns
+    """uint8 `images` (B, 3, H, W) as the network is trained on them, float32.
+
+    `symmetries`, bool (B, 3), are the choices of `apply_symmetries`; `taps` (B, 5) blur.
+    """
+    mirrored = apply_symmetries(
+        images, symmetries, flips=pipeline.flips, quarter_turns=pipeline.quarter_turns
     )
-    batch = normalise(turned)
+    batch = normalise(mirrored)
     return batch if taps is None else gaussian_blur(batch, taps)
 
 
-def _thrown(
+def _draw_augmentation(
     pipeline: Pipeline, sizes: Sequence[int], mirrors: torch.Generator, blurs: torch.Generator
 ) -> list[Tensor]:
-    """What `augmented` asks for, of batches of `sizes` together: dice (N, 3), perhaps taps (N, 5).
+    """The draws of `augment`, of batches of `sizes` together: symmetries (N, 3), taps (N, 5).
 
     `mirrors` advances by as many draws whatever the pipeline's flags are.
     """
-    dice = [(torch.rand(3, n, generator=mirrors) < 0.5).T for n in sizes]
-    thrown = [torch.cat(dice)]
+    draws = [torch.cat([(torch.rand(3, n, generator=mirrors) < 0.5).T for n in sizes])]
     if pipeline.blur:
-        thrown.append(torch.cat([random_blur(n, blurs) for n in sizes]))
-    return thrown
+        draws.append(torch.cat([random_blur(n, blurs) for n in sizes]))
+    return draws
 
 
 def split_rows(n: int, validation_share: float, seed: int) -> tuple[Tensor, Tensor]:

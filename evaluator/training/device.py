@@ -55,7 +55,7 @@ def device_name(asked: str | None = None) -> str:
 def too_little_memory(
     what: str, error: torch.OutOfMemoryError, otherwise: str
 ) -> ConfigurationError:
-    """The refusal of `what` on a device that has not the memory for it; `otherwise` helps too."""
+    """The error of `what` on a device that is too small for it; `otherwise` is another way out."""
     return ConfigurationError(
         "device-memory",
         f"{what} needs more memory than the device has free: {error}. Free it, or {otherwise}.",
@@ -65,7 +65,7 @@ def too_little_memory(
 def release_memory() -> None:
     """Give cached GPU memory back: the next purchase runs on the same GPU, in another process."""
     if torch.cuda.is_available():
-        with suppress(RuntimeError):  # after a failure on the GPU, which is what is to be told
+        with suppress(RuntimeError):  # after a failure on the GPU, which is the error to show
             torch.cuda.empty_cache()
 
 
@@ -74,7 +74,7 @@ def autocast(device: torch.device) -> torch.autocast:
     return precision.autocast(device, half_precision(device))
 
 
-def resident(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+def cache_on_gpu(images: torch.Tensor, device: torch.device) -> torch.Tensor:
     """`images` on the GPU where they leave it at least half of its free memory, else as given."""
     if device.type != "cuda":
         return images
@@ -82,11 +82,11 @@ def resident(images: torch.Tensor, device: torch.device) -> torch.Tensor:
     return images.to(device) if images.nbytes <= free // 2 else images
 
 
-def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """`tensor` on `device`, where it may lie already.
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`tensor` on `device`, where it may be already.
 
-    A plain copy to a GPU waits until the GPU has done all that it was told before, so that a few
-    small ones in each step keep it from ever having the next step ready. This one queues.
+    A plain copy to a GPU waits until the GPU has done all work queued before, so that a few small
+    ones in each step keep the next step from ever being ready. This one is queued.
     """
     if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)

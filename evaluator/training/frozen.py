@@ -26,9 +26,9 @@ from core.pretrained.frozen_network import FrozenNetwork, frozen_network
 from core.pretrained.imagenet_weights import PACKAGES
 from core.random_streams import stream, stream_seed
 from evaluator.training.batches import PREDICTION_BATCH, batch_sizes, split_rows
-from evaluator.training.inputs import checked_labels
+from evaluator.training.metrics import binary_matrix
 from evaluator.training.networks import body_of, build_network, pixel_statistics
-from evaluator.training.optimisation import build_optimisers, build_schedule
+from evaluator.training.optimisers import build_optimisers, build_schedule
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.weights import load_weights, weights_refused
 
@@ -132,7 +132,9 @@ class HeadTrainer:
         loss stops being a number.
         """
         pipeline = self.pipeline
-        targets = checked_labels(labels, len(plain), len(self.class_names))
+        targets = torch.from_numpy(
+            binary_matrix(labels, "labels", len(plain), len(self.class_names))
+        ).float()
         rows, held_out = split_rows(len(plain), pipeline.validation_share, self.seed)
         self._standardise(plain[rows])
         shown = torch.stack([self._scaled(features) for features in views])  # (V, N, D)
@@ -158,8 +160,12 @@ class HeadTrainer:
                 total = 0.0
                 shuffled = rows[torch.randperm(len(rows), generator=order)]
                 for batch in torch.split(shuffled, sizes):
-                    dice = torch.rand(3, len(batch), generator=mirrors) < 0.5  # as for pixels
-                    view = dice[0] + 2 * dice[1] if pipeline.flips else torch.zeros_like(batch)
+                    symmetries = torch.rand(3, len(batch), generator=mirrors) < 0.5  # as for pixels
+                    view = (
+                        symmetries[0] + 2 * symmetries[1]
+                        if pipeline.flips
+                        else torch.zeros_like(batch)
+                    )
                     loss = self._loss(head(shown[view, batch]), targets[batch])
                     optimiser.zero_grad()
                     loss.backward()  # type: ignore[no-untyped-call]

@@ -27,13 +27,8 @@ def score(labels: Binary, predictions: Binary, class_names: Sequence[str]) -> Sc
     A class that is neither present nor predicted counts as F1 = 0 (`zero_division=0`). Raises
     `ValueError` where a shape or a value is not what it must be.
     """
-    truth = _as_binary(labels, "labels", len(class_names))
-    guess = _as_binary(predictions, "predictions", len(class_names))
-    if len(truth) != len(guess):
-        raise ValueError(
-            f"{len(guess)} rows of predictions came for {len(truth)} rows of labels; "
-            f"give one row per image"
-        )
+    truth = binary_matrix(labels, "labels", None, len(class_names))
+    guess = binary_matrix(predictions, "predictions", len(truth), len(class_names))
     if len(truth) == 0:
         raise ValueError("no rows came to score; give at least one image")
     per_class = [
@@ -48,21 +43,26 @@ def score(labels: Binary, predictions: Binary, class_names: Sequence[str]) -> Sc
     )
 
 
-def _as_binary(values: Binary, what: str, n_classes: int) -> npt.NDArray[np.uint8]:
-    """`values` as uint8 (N, C), refused unless 0/1 throughout."""
+def binary_matrix(
+    values: Binary, what: str, n_rows: int | None, n_classes: int
+) -> npt.NDArray[np.uint8]:
+    """`values` as uint8 (n_rows, n_classes) of 0 and 1; any number of rows where it is None.
+
+    Raises ValueError, naming `what`, where they are not that.
+    """
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
     array = np.asarray(values)
-    if array.ndim != 2 or array.shape[1] != n_classes:
+    expected = ("images" if n_rows is None else n_rows, n_classes)
+    if array.ndim != 2 or array.shape[1] != n_classes or n_rows not in (None, len(array)):
         raise ValueError(
-            f"{what} came with shape {array.shape}, expected (images, {n_classes}): "
-            f"one column per class"
+            f"{what} came with shape {array.shape}, expected ({expected[0]}, {expected[1]}): "
+            f"one row per image, one column per class"
         )
     wrong = (array != 0) & (array != 1)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise ValueError(
-            f"{what} hold {array[row, column]!r} in row {row}, column {column}; "
-            f"expected only 0 and 1 (cut probabilities at 0.5 first)"
+            f"{what} hold {array[row, column]} in row {row}, column {column}; expected only 0 and 1"
         )
     return array.astype(np.uint8)

@@ -10,7 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from core.max_pool_mil import N_FEATURES, MaxPoolMIL, small_features
-from evaluator.training.pipelines import Architecture
+from evaluator.training.pipelines import Architecture, Pipeline
 
 # Smallest image side, in pixels, that leaves each network at least one last feature cell.
 MINIMUM_SIZE: dict[Architecture, int] = {
@@ -110,3 +110,23 @@ def set_training(network: nn.Module, *, frozen_features: bool) -> None:
             if name != "classifier":
                 part.requires_grad_(False)
                 part.eval()
+
+
+def check_images(images: torch.Tensor, pipeline: Pipeline) -> None:
+    """Raise ValueError unless `images` are uint8 (N, 3, S, S) of a size that `pipeline` takes."""
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(
+            f"images came as {images.dtype} {tuple(images.shape)}, expected uint8 (N, 3, S, S)"
+        )
+    smallest, longest = min(images.shape[2:]), max(images.shape[2:])
+    least = MINIMUM_SIZE[pipeline.architecture]
+    if smallest < least:
+        raise ValueError(
+            f"images are {smallest} pixels small, {pipeline.architecture} needs at least "
+            f"{least}; use larger images or another pipeline"
+        )
+    if pipeline.size is not None and longest > pipeline.size:
+        raise ValueError(
+            f"images are {longest} pixels large, pipeline {pipeline.name!r} takes at "
+            f"most {pipeline.size}; call resize_images(images, pipeline.size) first"
+        )

@@ -4,11 +4,16 @@ A pipeline is data, not code; `ZEWDPCTrainer` carries it out. What is known of t
 trainer and what is our own choice stands in the comments below.
 """
 
+import difflib
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Literal, get_args
+from dataclasses import asdict, replace
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from evaluator.errors import ConfigurationError
 
@@ -27,9 +32,14 @@ Schedule = Literal["plateau", "cosine", "one-cycle"]
 DROPOUT = {"efficientnet_b4": 0.4}  # of the architectures as published; the others' is 0.2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(
+    frozen=True,
+    slots=True,
+    kw_only=True,
+    config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False),
+)
 class Pipeline:
-    """One post-purchase training recipe.
+    """One post-purchase training recipe. Raises pydantic's ValidationError for impossible settings.
 
     `size` is the longest side, in pixels, that the images are brought down to (smaller images are
     left as they are); None trains at the native size. `validation_share` of the rows is held out
@@ -50,49 +60,29 @@ class Pipeline:
     name: str
     architecture: Architecture
     pretrained: bool
-    size: int | None = None
-    epochs: int
-    batch_size: int
+    size: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=2)]  # batch normalisation needs two
     optimiser: Optimiser
-    learning_rate: float
-    weight_decay: float = 0.0
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Schedule
     frozen_features: bool = False
     blur: bool = False
     flips: bool = True
     quarter_turns: bool = False
-    validation_share: float = 0.0
-    positive_weight: float = 1.0
-    muon_learning_rate: float = 0.0
-    minimum_steps: int = 0
-    averaged_share: float = 0.0
-    dropout: float | None = None
+    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    positive_weight: Annotated[float, Field(gt=0)] = 1.0
+    muon_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    minimum_steps: Annotated[int, Field(ge=0)] = 0
+    averaged_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     standardised: bool = False
     revision: int = 1
 
-    def __post_init__(self) -> None:
-        for field, allowed in (
-            ("architecture", get_args(Architecture)),
-            ("optimiser", get_args(Optimiser)),
-            ("schedule", get_args(Schedule)),
-        ):
-            if getattr(self, field) not in allowed:
-                raise ConfigurationError(
-                    "pipeline-setting",
-                    f"pipeline {self.name!r}: {field} is {getattr(self, field)!r}, "
-                    f"expected one of {', '.join(allowed)}",
-                )
-        for field, sound, expected in (
-            ("minimum_steps", self.minimum_steps >= 0, "a number of at least 0"),
-            ("size", self.size is None or self.size >= 1, "None or at least 1 pixel"),
-            ("epochs", self.epochs >= 1, "at least 1"),
-            ("batch_size", self.batch_size >= 2, "at least 2 (batch normalisation)"),
-            ("learning_rate", self.learning_rate > 0, "a number above 0"),
-            ("weight_decay", self.weight_decay >= 0, "a number of at least 0"),
-            ("validation_share", 0 <= self.validation_share < 1, "at least 0 and below 1"),
-            ("positive_weight", self.positive_weight > 0, "a number above 0"),
-            ("averaged_share", 0 <= self.averaged_share <= 1, "a share from 0 to 1"),
-            ("dropout", self.dropout is None or 0 <= self.dropout < 1, "at least 0 and below 1"),
+    @model_validator(mode="after")
+    def _settings_fit_together(self) -> "Pipeline":
+        for setting, fits, expected in (
             (
                 "dropout",
                 self.dropout is None or self.architecture != "max_pool_mil",
@@ -119,12 +109,12 @@ class Pipeline:
                 "adam or adamw for this architecture (muon is for max_pool_mil)",
             ),
         ):
-            if not sound:
-                raise ConfigurationError(
-                    "pipeline-setting",
-                    f"pipeline {self.name!r}: {field} is {getattr(self, field)!r}, "
-                    f"expected {expected}",
+            if not fits:
+                about = {"setting": setting, "value": getattr(self, setting), "expected": expected}
+                raise PydanticCustomError(
+                    "settings", "{setting} is {value}, expected {expected}", about
                 )
+        return self
 
     def epochs_for(self, n_batches: int) -> int:
         """Epochs for a set of `n_batches` batches.
@@ -207,12 +197,89 @@ PIPELINE_GROUPS: dict[str, tuple[str, ...]] = {
     "all-lite": ("lite", "lite-no-blur", "lite-long", "lite-standardised", "lite2"),
 }
 
+_NOT_SETTINGS = ("name", "revision")
+_ADAPTER = TypeAdapter(Pipeline)
+_EXPECTED = {  # by pydantic's type of error; {ge} and the like are the bounds of the setting
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "finite_number": "a finite number",
+    "greater_than": "a number above {gt:g}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "a number below {lt:g}",
+    "less_than_equal": "at most {le:g}",
+}
 
-def pipeline_named(name: str) -> Pipeline:
-    """The pipeline of that name; raises `ConfigurationError` naming the known ones."""
+
+def parse_pipeline(text: str) -> Pipeline:
+    """A pipeline as on a command line: `organiser`, or `organiser:epochs=20,learning_rate=0.003`.
+
+    The second is a configuration of its own. Its name says in which settings it differs from the
+    first, in one order and one spelling, so that every record tells the two apart. Raises
+    ConfigurationError.
+    """
+    name, colon, settings = text.partition(":")
     if name not in PIPELINES:
         raise ConfigurationError(
             "unknown-pipeline",
-            f"pipeline {name!r} is not known; choose one of {', '.join(PIPELINES)}",
+            f"pipeline {name!r} is not known;{_meant(name, PIPELINES)} choose one of "
+            f"{', '.join(PIPELINES)}",
         )
-    return PIPELINES[name]
+    base = PIPELINES[name]
+    if not colon:
+        return base
+    own = {key: value for key, value in asdict(base).items() if key not in _NOT_SETTINGS}
+    given: dict[str, Any] = {}
+    for part in settings.split(","):
+        key, equals, value = (word.strip() for word in part.partition("="))
+        if not (key and equals and value) or key in given:
+            raise ConfigurationError(
+                "pipeline-setting",
+                f"pipeline {text!r}: {part!r} came, expected key=value, each key once, as in "
+                f"{name}:epochs={2 * base.epochs},learning_rate={base.learning_rate}",
+            )
+        if key not in own:
+            known = ", ".join(f"{known}={_spelled(value)}" for known, value in own.items())
+            raise ConfigurationError(
+                "pipeline-setting",
+                f"pipeline {text!r}: there is no setting {key!r};{_meant(key, own)} those of "
+                f"{name} are {known}",
+            )
+        given[key] = None if value.lower() == "none" else value
+    try:
+        changed = _ADAPTER.validate_python({**asdict(base), **given}, strict=False)
+    except ValidationError as error:
+        setting, value, expected = _what_is_wrong(error)
+        raise ConfigurationError(
+            "pipeline-setting", f"pipeline {text!r}: {setting} is {value!r}, expected {expected}"
+        ) from error
+    differing = [
+        f"{key}={_spelled(getattr(changed, key))}"
+        for key in own
+        if getattr(changed, key) != own[key]
+    ]
+    return replace(changed, name=f"{name}:{','.join(differing)}") if differing else base
+
+
+def _meant(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" did you mean {close[0]!r}?" if close else ""
+
+
+def _spelled(value: object) -> str:
+    """As a command line gives it."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def _what_is_wrong(error: ValidationError) -> tuple[Any, Any, str]:
+    """Setting, value and what is valid, of the first setting that is wrong."""
+    first = error.errors()[0]
+    about = first.get("ctx", {})
+    if first["type"] == "settings":  # that do not fit together
+        return about["setting"], about["value"], about["expected"]
+    expected = _EXPECTED.get(first["type"], first["msg"].removeprefix("Input should be "))
+    return first["loc"][0], first["input"], expected.format(**about)

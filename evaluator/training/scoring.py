@@ -25,6 +25,7 @@ from evaluator.data.dataset import (
 )
 from evaluator.records.provenance import git_revision, library_versions
 from evaluator.records.trial import ScoreRecord, digest_of
+from evaluator.training.augmentation import resize_images
 from evaluator.training.device import (
     chosen_device,
     device_name,
@@ -41,8 +42,7 @@ from evaluator.training.frozen import (
 )
 from evaluator.training.metrics import score
 from evaluator.training.pipelines import Pipeline
-from evaluator.training.recording import Steps
-from evaluator.training.trainer import ZEWDPCTrainer, resize_images
+from evaluator.training.trainer import Steps, ZEWDPCTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Scorer:
         *,
         weights: str,
         device: str | None = None,
-        steps: Steps = "recorded",
+        steps: Steps = "eager",
     ) -> None:
         self.splits = splits
         self.weights = weights
@@ -100,8 +100,8 @@ class Scorer:
         held_out = self.splits.validation
         scores, reason = NO_SCORES, ""
         try:
-            likely = self.probabilities(held_out, purchased, pipeline, training_seed, progress)
-            predictions = (likely >= 0.5).to(torch.uint8).numpy()
+            found = self.probabilities(held_out, purchased, pipeline, training_seed, progress)
+            predictions = (found >= 0.5).to(torch.uint8).numpy()
             scores = asdict(score(held_out.labels, predictions, self.splits.class_names))
         except FloatingPointError as error:
             reason = str(error)
@@ -135,9 +135,9 @@ class Scorer:
         Raises FloatingPointError where the loss stops being a number, ConfigurationError where
         the device has too little memory.
         """
-        learned = self.splits.training, self.bought(purchased)
+        parts = self.splits.training, self.bought(purchased)
         if pipeline.frozen_features:
-            return self._from_features(part, learned, pipeline, training_seed, progress)
+            return self._from_features(part, parts, pipeline, training_seed, progress)
         trainer = ZEWDPCTrainer(
             pipeline,
             self.splits.class_names,
@@ -149,8 +149,8 @@ class Scorer:
         )
         try:
             trainer.fit(
-                torch.cat([self._images(one, pipeline.size) for one in learned]),
-                np.concatenate([one.labels for one in learned]),
+                torch.cat([self._images(one, pipeline.size) for one in parts]),
+                np.concatenate([one.labels for one in parts]),
             )
             return trainer.predict_probabilities(self._images(part, pipeline.size))
         except torch.OutOfMemoryError as error:

@@ -8,8 +8,8 @@ start from the same weights and see the same rows in the same order, mirrored al
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Self
+from contextlib import contextmanager, nullcontext
+from typing import Literal, Self
 
 import numpy.typing as npt
 import torch
@@ -22,20 +22,18 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from core.precision import half_precision
 from core.random_streams import stream_seed
-from evaluator.training.augmentation import normalise, resize_images
-from evaluator.training.batches import PREDICTION_BATCH, Batches, augmented
-from evaluator.training.compilation import compiled
+from evaluator.errors import ConfigurationError
+from evaluator.training.augmentation import normalise
+from evaluator.training.batches import PREDICTION_BATCH, Batches, augment
 from evaluator.training.device import autocast, thread_limit, usable_device
-from evaluator.training.inputs import check_images, checked_labels
-from evaluator.training.networks import build_network, set_training
-from evaluator.training.optimisation import build_optimisers, build_schedule
+from evaluator.training.metrics import binary_matrix
+from evaluator.training.networks import build_network, check_images, set_training
+from evaluator.training.optimisers import build_optimisers, build_schedule
 from evaluator.training.pipelines import Pipeline
-from evaluator.training.recording import WORTH_RECORDING, Step, Steps, recorded
 from evaluator.training.weights import load_weights
 
-__all__ = ["ZEWDPCTrainer", "resize_images"]
-
 Forward = Callable[[Tensor], Tensor]  # normalised batch to logits (B, C)
+Steps = Literal["eager", "compiled"]  # how a training step runs: kernel by kernel, or torch.compile
 
 
 class ZEWDPCTrainer:
@@ -44,11 +42,10 @@ class ZEWDPCTrainer:
     `device` None takes the GPU where there is one. `weights` is "imagenet", "none" or the path of
     a state dict, and is ignored by pipelines that start from scratch. `progress` is called after
     every batch with the share of the training done, 0 to 1. `max_threads` bounds the CPU threads
-    while fitting and predicting; None leaves them as they are. `steps` are recorded on
-    a GPU where that pays (what they learn is the same), launched kernel by kernel, or compiled by
-    torch, which takes a while. What is fitted is the plain network all the same. On a CPU the
-    same rows, seed and number of threads give bit-identical probabilities. Fitted: `network_`,
-    `device_`.
+    while fitting and predicting; None leaves them as they are. `steps` "compiled" has torch compile
+    the network first, which takes a while; what is fitted is the plain network all the same. On a
+    CPU the same rows, seed and number of threads give bit-identical probabilities. Fitted:
+    `network_`, `device_`.
     """
 
     def __init__(
@@ -61,7 +58,7 @@ class ZEWDPCTrainer:
         weights: str = "imagenet",
         progress: Callable[[float], None] | None = None,
         max_threads: int | None = None,
-        steps: Steps = "recorded",
+        steps: Steps = "eager",
     ) -> None:
         self.pipeline = pipeline
         self.class_names = class_names
@@ -77,11 +74,12 @@ class ZEWDPCTrainer:
 
         The rows' order matters to the seed's random choices: give them in a canonical one. Raises
         `ValueError` where images or labels are not what they must be, `ConfigurationError` where
-        the weights cannot be had or a step cannot be compiled or recorded,
-        `FloatingPointError` where the loss stops being a number.
+        the weights cannot be had or the network cannot be compiled, `FloatingPointError` where the
+        loss stops being a number.
         """
         check_images(images, self.pipeline)
-        targets = checked_labels(labels, len(images), len(self.class_names))
+        binary = binary_matrix(labels, "labels", len(images), len(self.class_names))
+        targets = torch.from_numpy(binary).float()
         if self.pipeline.frozen_features and self.weights == "none":
             warnings.warn(
                 f"pipeline {self.pipeline.name!r} with weights none: frozen features drawn at "
@@ -90,7 +88,7 @@ class ZEWDPCTrainer:
             )
         device = usable_device(self.device)
         batches = Batches(self.pipeline, self.seed, images, targets, device)
-        with thread_limit(self.max_threads), self._own_randomness(device):
+        with thread_limit(self.max_threads), self._seeded(device):
             network = build_network(
                 self.pipeline.architecture, len(self.class_names), self.pipeline.dropout
             )
@@ -98,9 +96,9 @@ class ZEWDPCTrainer:
                 load_weights(network, self.pipeline.architecture, self.weights)
             network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             set_training(network, frozen_features=self.pipeline.frozen_features)
-            scaler = GradScaler(device.type, enabled=half_precision(device) is torch.float16)
-            with self._in_steps(network, scaler, batches) as step:
-                self._train(network, step, scaler, batches)
+            compiled = self.steps == "compiled"
+            with _compiled(network) if compiled else nullcontext(network) as forward:
+                self._train(network, forward, batches)
         self.network_: nn.Module = network.eval()
         self.device_ = device
         return self
@@ -127,7 +125,7 @@ class ZEWDPCTrainer:
         return (self.predict_probabilities(images) >= 0.5).to(torch.uint8)
 
     @contextmanager
-    def _own_randomness(self, device: torch.device) -> Iterator[None]:
+    def _seeded(self, device: torch.device) -> Iterator[None]:
         """Initialisation and dropout draw from our seed; the caller's state comes back."""
         gpus = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=gpus):
@@ -138,28 +136,7 @@ class ZEWDPCTrainer:
                     torch.cuda.manual_seed(seed)
             yield
 
-    @contextmanager
-    def _in_steps(self, network: nn.Module, scaler: GradScaler, batches: Batches) -> Iterator[Step]:
-        """A step forward and back over a batch, carried out as `steps` says.
-
-        `network` must be in training mode.
-        """
-        with compiled(network, self.steps == "compiled") as forward:
-
-            def step(images: Tensor, targets: Tensor, *dice: Tensor) -> Tensor:
-                network.zero_grad()
-                loss = self._loss(forward, augmented(self.pipeline, images, *dice), targets)
-                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-                return loss.detach()
-
-            n_steps = self.pipeline.epochs_for(len(batches.sizes)) * len(batches.sizes)
-            if self.steps != "recorded" or n_steps < WORTH_RECORDING:
-                yield step
-                return
-            with recorded(step, network, batches.examples()) as replayed:
-                yield replayed
-
-    def _train(self, network: nn.Module, step: Step, scaler: GradScaler, batches: Batches) -> None:
+    def _train(self, network: nn.Module, forward: Forward, batches: Batches) -> None:
         """Run the pipeline's epochs over `batches`."""
         pipeline = self.pipeline
         n_batches = len(batches.sizes)
@@ -169,10 +146,15 @@ class ZEWDPCTrainer:
         schedules = [build_schedule(optimiser, pipeline, n_steps) for optimiser in optimisers]
         n_averaged = math.ceil(n_steps * pipeline.averaged_share)
         average = AveragedModel(network) if n_averaged else None
+        half = half_precision(batches.device)
+        scaler = GradScaler(batches.device.type, enabled=half is torch.float16)
         for epoch in range(epochs):
             total = torch.zeros((), device=batches.device)
-            for number, batch in enumerate(batches.epoch(), start=1):
-                total += step(*batch)
+            for number, (images, targets, *draws) in enumerate(batches.epoch(), start=1):
+                network.zero_grad()
+                loss = self._loss(forward, augment(pipeline, images, *draws), targets)
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
                 for optimiser, schedule in zip(optimisers, schedules, strict=True):
                     scaler.step(optimiser)
                     if isinstance(schedule, LambdaLR):
@@ -195,7 +177,7 @@ class ZEWDPCTrainer:
                     if isinstance(schedule, ReduceLROnPlateau):
                         schedule.step(mean_loss if held_out_loss is None else held_out_loss)
         if average is not None:
-            _adopt(average, network, batches)
+            _load_averaged_weights(network, average, batches)
 
     def _loss(self, forward: Forward, batch: Tensor, targets: Tensor) -> Tensor:
         with autocast(batch.device):
@@ -220,12 +202,32 @@ class ZEWDPCTrainer:
         return total / n
 
 
-def _adopt(average: AveragedModel, network: nn.Module, batches: Batches) -> None:
+@contextmanager
+def _compiled(network: nn.Module) -> Iterator[Forward]:
+    """`network` compiled at the first batch; compiled code adds up in another order than eager.
+
+    Raises ConfigurationError from inside the `with`, where it cannot be compiled.
+    """
+    from torch._dynamo.exc import TorchDynamoException  # takes seconds
+
+    torch.compiler.reset()  # or the networks of earlier trainings use up the number of variants
+    try:
+        yield torch.compile(network, fullgraph=True)  # fullgraph: never silently eager
+    except TorchDynamoException as error:
+        reason = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
+        raise ConfigurationError(
+            "compile-failed",
+            f"--steps compiled: torch.compile failed here ({reason}); leave it out, or install "
+            "what it needs: a C++ compiler, on a GPU Triton",
+        ) from error
+
+
+def _load_averaged_weights(network: nn.Module, average: AveragedModel, batches: Batches) -> None:
     """Give `network` the averaged weights, and the batch-norm statistics that belong to them.
 
-    Averaged filters answer more weakly than any of the filters they come from, so their statistics
-    are no average either: they are taken again over what was trained on, which comes as images are
-    predicted, neither turned nor blurred.
+    Averaged filters respond more weakly than any of the filters they come from, so their statistics
+    are no average either: they are computed again over what was trained on, as images are
+    predicted, neither mirrored nor blurred.
     """
     network.load_state_dict(average.module.state_dict())
-    update_bn(batches.as_predicted(), network)
+    update_bn(batches.training_images(), network)

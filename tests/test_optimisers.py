@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from core.muon import Muon
 from evaluator.training.networks import build_network, set_training
-from evaluator.training.optimisation import build_optimisers, build_schedule
+from evaluator.training.optimisers import build_optimisers, build_schedule
 from evaluator.training.pipelines import PIPELINES
 
 
@@ -26,7 +26,7 @@ def rates(name: str, n_steps: int) -> list[float]:
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 10, 200])
-def test_one_cycle_warms_up_over_a_tenth_and_falls_to_near_zero(n_steps):
+def test_one_cycle_warms_up_and_falls_to_near_zero(n_steps):
     seen = rates("quick", n_steps)
     assert 0 < min(seen) <= max(seen) <= 1
     peak = seen.index(max(seen))
@@ -64,7 +64,7 @@ def sizes(optimiser: torch.optim.Optimizer, decayed: bool) -> int:
     )
 
 
-def test_every_weight_that_learns_has_one_optimiser_and_norms_do_not_decay():
+def test_build_optimisers_each_weight_once_and_norms_without_decay():
     quick = replace(PIPELINES["quick"], weight_decay=0.1)
     network = build_network("max_pool_mil", 4)
     muon, adam = build_optimisers(network, quick)
@@ -77,7 +77,7 @@ def test_every_weight_that_learns_has_one_optimiser_and_norms_do_not_decay():
     assert sizes(adam, decayed=False) == one_dimensional
 
 
-def test_frozen_features_have_no_optimiser():
+def test_build_optimisers_leaves_frozen_features_out():
     network = build_network("efficientnet_b0", 4)
     set_training(network, frozen_features=True)
     (adam,) = build_optimisers(network, PIPELINES["organiser"])

@@ -16,11 +16,11 @@ _WARM_UP = 0.1  # share of the steps
 def build_optimisers(network: nn.Module, pipeline: Pipeline) -> list[torch.optim.Optimizer]:
     """The pipeline's optimisers over what learns; norms and biases are spared the weight decay."""
     optimisers: list[torch.optim.Optimizer] = []
-    turned: set[torch.Tensor] = set()
+    under_muon: set[torch.Tensor] = set()
     if pipeline.optimiser == "muon" and isinstance(network, MaxPoolMIL):
-        turned = set(network.muon_parameters())
+        under_muon = set(network.muon_parameters())
         optimisers.append(Muon(network.muon_parameters(), pipeline.muon_learning_rate))
-    rest = [p for p in network.parameters() if p.requires_grad and p not in turned]
+    rest = [p for p in network.parameters() if p.requires_grad and p not in under_muon]
     groups = [
         {"params": [p for p in rest if p.ndim > 1], "weight_decay": pipeline.weight_decay},
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
