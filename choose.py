@@ -32,6 +32,7 @@ try:
     from evaluator.choosing.folder import Choice, export_batch
     from evaluator.choosing.pictures import Images, Labelled, read_labelled, read_pool, say
     from evaluator.choosing.summary import summary, warn_of_shrinking
+    from evaluator.data.class_coverage import absent_classes
     from models.calibration import is_near_chance
     from strategies.configuration import SubmissionConfig
     from strategies.session import Session
@@ -119,6 +120,8 @@ def _run(flags: argparse.Namespace) -> int:
     command_line.refuse_rounds(config.strategy.spec, config.strategy.rounds)
     pixels = config.learner.resolved().image_size
     labelled = read_labelled(flags.labelled, SPARE_PIXELS * pixels)
+    if absent := absent_classes(labelled.images.labels, labelled.class_names):
+        say(f"notice: no labelled image shows {', '.join(absent)}: nothing is learned of it")
     pool = read_pool(flags.pool, labelled, flags.exclude)
     if flags.budget > len(pool):
         raise ConfigurationError(

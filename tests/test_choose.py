@@ -55,6 +55,16 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_a_class_that_no_labelled_image_shows_is_told(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    labels = photos / "labelled" / "labels.csv"
+    header, *rows = labels.read_text().splitlines()
+    labels.write_text("\n".join([header, *(f"{row[:-1]}0" for row in rows)]))
+    assert choose.main(flags(photos, "batch", 5, "--strategy", "random")) == 0
+    assert f"notice: no labelled image shows {CLASSES[-1]}: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("strategy", ["uherding", "random", "winner"])
 def test_what_is_chosen_lies_ready_to_be_labelled(
     strategy: str, photos: Path, capsys: pytest.CaptureFixture[str]

@@ -50,6 +50,8 @@ def refused(root: Path, *without: str) -> str:
         ("training", "unlabelled", "validation"),
         ("train-images", "test-images"),
         ("train", "dev"),
+        ("01_train", "02_val"),
+        ("fold1", "fold2", "fold3"),
     ],
 )
 def test_splits_are_refused_as_classes(folders: tuple[str, ...], tmp_path: Path):
@@ -90,11 +92,15 @@ def test_one_class_that_is_called_like_a_split_is_read(
         (["images/cat/1.png", "images/dog/1.png"], "in/images is called like"),
         (["cat/1.png", "Annotations/2.png"], "in/Annotations is called like"),
         # one folder too many, as an archive unpacks
-        (["pets/cat/1.png", "pets/dog/1.png"], "Its own folders are cat, dog: if these are"),
+        (["pets/cat/1.png", "pets/dog/1.png"], "if these are classes, give {root}/pets."),
+        (["a/b/c/cat/1.png", "a/b/c/dog/2.png"], "classes, give {root}/a/b/c."),
+        (["crack/1.png", "crack_mask/2.png", "good/3.png"], "in/crack_mask is called like"),
+        (["ok/Images/1.png", "ok/Masks/2.png", "nok/Images/3.png"], "in/ok/Masks is called like"),
     ],
 )
 def test_folders_of_all_classes_are_refused(names: list[str], said: str, tmp_path: Path):
-    assert said in refused(put(tmp_path / "in", *names))
+    root = put(tmp_path / "in", *names)
+    assert said.format(root=root) in refused(root)
 
 
 def test_the_test_folder_of_mvtec_is_read_with_good_as_nothing(tmp_path: Path):
@@ -111,7 +117,10 @@ def test_equal_folders_in_every_class_are_doubted(
     root = put(tmp_path / "in", *names)
     assert from_class_folders(root).class_names == ("cam1", "cam2")
     assert "notice: each of cam1, cam2 holds the folders cat, dog. If" in capsys.readouterr().err
-    put(root, "cam2/1.png")
+    shutil.rmtree(root)
+    put(root, "cat/images/1.png", "dog/images/2.png")
+    from_class_folders(root)
+    put(root, "cat/1.png")
     from_class_folders(root)
     assert "notice: each of" not in capsys.readouterr().err
 
@@ -210,7 +219,14 @@ def test_folders_of_one_name_in_two_unicode_forms_are_one_class(
     rows = dict(zip(imported.names, imported.labels.tolist(), strict=True))
     size, dent = ([0], [1]) if without else ([1, 0], [0, 1])
     assert rows == {f"{NFC}/1.png": size, f"{NFD}/2.png": size, "dent/3.png": dent}
-    assert "1 folders are called like another in another Unicode form" in capsys.readouterr().err
+    assert (
+        f"the folders called '{NFC}' are one class (in several Unicode" in capsys.readouterr().err
+    )
+
+
+def test_one_class_in_two_unicode_forms_alone_is_read(tmp_path: Path):
+    root = put(tmp_path / "in", f"{NFC}/1.png", f"{NFD}/1.png")
+    assert from_class_folders(root).names == (f"{NFD}/1.png", f"{NFC}/1.png")
 
 
 def test_folders_whose_names_only_look_alike_are_two_classes(tmp_path: Path):

@@ -61,8 +61,9 @@ def named(*names: str) -> list[dict[str, Any]]:
         (("a.jpg", "b.png"), ("a.png", "b.png"), "called alike is 'a.png'"),
         (("gone.png", "b.png"), ("a.png", "b.png"), "'gone.png', which is nowhere there"),
         (("a.gif", "b.png"), ("a.gif", "b.png"),
-         "'a.gif', which lies there and is of a kind that is not read (.gif; what is read is "),
-        (("a", "b.png"), ("a", "b.png"), "is of a kind that is not read (no suffix; "),
+         "'a.gif', which is of a kind that is not read (.gif; what is read is "),
+        (("images/a.heic", "b.png"), ("a.heic", "b.png"), "a kind that is not read (.heic; what"),
+        (("a", "b.png"), ("a", "b.png"), "is of a kind that is not read (without a suffix; "),
         (("../../etc/passwd.png", "b.png"), ("a.png", "b.png"), "is nowhere there"),
     ],
 )  # fmt: skip
@@ -91,6 +92,7 @@ def test_two_entries_of_one_file_are_refused_by_name(
 def test_two_entries_of_one_file_in_two_unicode_forms_are_refused(tmp_path: Path):
     told = refused("bad-import", tmp_path, named(f"{NFC}.png", f"{NFD}.png"), (f"{NFC}.png",))
     assert "2 entries of `images` can only be the file" in told
+    assert "(in several Unicode forms: Gr U+00F6 U+00DF e.png; Gro U+0308 U+00DF e.png)" in told
 
 
 def test_two_files_of_one_name_in_two_unicode_forms_stay_two(tmp_path: Path):
@@ -167,7 +169,7 @@ def test_class_names_are_read_in_one_unicode_form(form: str, tmp_path: Path):
 def test_two_categories_of_one_name_in_two_unicode_forms_are_refused(tmp_path: Path):
     categories = [{"id": 1, "name": NFC}, {"id": 2, "name": NFD}]
     told = refused("bad-import", tmp_path, named("a.png", "b.png"), categories=categories)
-    assert f"2 entries of `categories` are called '{NFC}' (ids 1, 2)" in told
+    assert f"2 entries of `categories` are called '{NFC}', with the ids 1, 2 (in several" in told
 
 
 def test_images_that_cannot_be_used_are_left_out_and_named(

@@ -155,6 +155,18 @@ REFUSALS: dict[str, tuple[Spoil, str]] = {
         name_a_copy_as_windows_does,
         r"line 6: the image b\\0004\.png is missing .* Did you mean 'b/0004\.png'\?",
     ),
+    "a name as an upload has it": (
+        edit("training/labels.csv", r"0004\.png", "/data/upload/1/8f3a2b1c-0004.png"),
+        r"'/data/upload/1/8f3a2b1c-0004\.png' is no file name inside images/",
+    ),
+    "a name with an upload's prefix": (
+        edit("training/labels.csv", r"0004\.png", "8f3a2b1c-0004.png"),
+        r"8f3a2b1c-0004\.png is missing from .* Did you mean '0004\.png'\?",
+    ),
+    "a name as in an address": (
+        edit("training/labels.csv", r"0004\.png", "%30004.png"),
+        r"%30004\.png is missing from .* Did you mean '0004\.png'\?",
+    ),
     "a name in capitals": (
         edit("training/labels.csv", r"0004\.png", "0004.PNG"),
         r"0004\.PNG is missing from .* Did you mean '0004\.png'\?",
@@ -166,7 +178,7 @@ REFUSALS: dict[str, tuple[Spoil, str]] = {
     "a class in two Unicode forms": (
         two_forms,
         r"line 1: the column '\u00e9t\u00e9' stands there twice, as columns 2 and 3 "
-        r"\(U\+00E9 t U\+00E9; e U\+0301 te U\+0301\)",
+        r"\(in several Unicode forms: U\+00E9 t U\+00E9; e U\+0301 te U\+0301\)",
     ),
     "a column twice": (
         edit("training/labels.csv", "dark,bright", "dark, dark "),
@@ -298,6 +310,14 @@ def test_folders_and_files_may_be_in_different_unicode_forms(tmp_path: Path) -> 
     (tmp_path / "images" / "0000.png").rename(image)
     csv.write_text(csv.read_text().replace("0000.png", "e\u0301t\u00e9/\u00e9.png"))
     assert read_split("training", csv).images == (image,)
+
+
+def test_one_file_named_in_two_unicode_forms_stands_twice(tmp_path: Path) -> None:
+    csv = write_split(tmp_path, 1, seed=0) / "labels.csv"
+    (tmp_path / "images" / "0000.png").rename(tmp_path / "images" / "\u00e9.png")
+    csv.write_text("filename,dark\n\u00e9.png,1\ne\u0301.png,1\n")
+    with pytest.raises(DatasetError, match=r"line 3: \u00e9\.png stands on line 2 already \(in"):
+        read_split("training", csv)
 
 
 def test_two_files_of_one_name_in_two_unicode_forms_stay_two(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_coco_file_with_its_images(photos: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("content", "code", "words"),
     [
-        ("[]", "bad-import", "is not a COCO file (it is a list)"),
+        ("[]", "bad-import", "is not a COCO file (it is a list; so is Label Studio"),
         ("{", "bad-import", "is not a COCO file (JSONDecodeError"),
         ("{\xff", "bad-import", "is not a COCO file (UnicodeDecodeError"),
         ({"categories": [], "annotations": []}, "bad-import", "`categories` is empty"),
@@ -141,7 +141,7 @@ def test_a_coco_file_with_its_images(photos: Path, capsys: pytest.CaptureFixture
          "(entry 1 of `images` has `file_name` None)"),
         ({"images": [{"id": [7], "file_name": "a.png"}]}, "bad-import", "has `id` [7])"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "bad-import",
-         "2 entries of `categories` are called 'a' (ids 1, 2)"),
+         "2 entries of `categories` are called 'a', with the ids 1, 2. "),
         ({"categories": [{"id": n, "name": "a"} for n in (1, 2, 1)]}, "bad-import",
          "2 entries of `categories` have the id 1: 'a', 'a'"),
         ({"images": [{"id": 7, "file_name": "gone.png"}, {"id": 3, "file_name": "b.png"}]},
@@ -248,6 +248,14 @@ def test_what_the_disk_refuses_leaves_nothing(
     assert imported(photos) == 2
     assert "labelled cannot be written ([Errno 28]" in capsys.readouterr().err
     assert [path.name for path in photos.parent.iterdir()] == ["photos"]
+
+
+def test_nothing_is_copied_over_an_image_that_is_there(tmp_path: Path):
+    """As it would be on a disk where a.png and A.png are one name."""
+    (tmp_path / "A.png").write_bytes(b"first")
+    with pytest.raises(FileExistsError):
+        copy_image(picture(tmp_path / "b.png", 1), tmp_path / "A.png")
+    assert (tmp_path / "A.png").read_bytes() == b"first"
 
 
 def test_a_source_that_cannot_be_read_is_not_blamed_on_the_target(tmp_path: Path):

@@ -5,6 +5,7 @@ a split, masks, what a system or an earlier import left. What can only be that i
 be is said.
 """
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
@@ -15,23 +16,21 @@ import numpy as np
 from evaluator.choosing.importing import Imported, class_columns, sound_images
 from evaluator.choosing.pictures import contents_of, say
 from evaluator.data.listing import Listing, folders_below, is_folder, is_visible, list_images
-from evaluator.data.names import canonical
+from evaluator.data.names import canonical, forms_in_words
 from evaluator.errors import DatasetError
 
 SPLIT = re.compile(  # with what may stand beside: train2017, seg_train, testing_set, trainA
     r"(?:(?P<training>train(?:ing)?|trn)|(?P<validation>val(?:id(?:ation)?)?|dev)"
-    r"|(?P<test>test(?:ing)?|tst|eval(?:uation)?|holdout)|(?P<pool>unlabell?ed))"
+    r"|(?P<test>test(?:ing)?|tst|eval(?:uation)?|holdout)|(?P<pool>unlabell?ed)"
+    r"|(?P<fold>fold|split|subset))"
     r"(?:set|data|images|imgs|[ab])?"
 )
 BESIDE_A_SPLIT = frozenset({"set", "data", "dataset", "images", "image", "imgs", "seg", "split"})
-NO_CLASSES = frozenset(  # where data sets keep images, masks and boxes of all classes
-    {
-        *("images", "imgs", "jpegimages", "imagesets", "annotations"),
-        *("ground truth", "groundtruth", "segmentationclass", "segmentationobject"),
-    }
-)
-PERHAPS_MASKS = frozenset({"mask", "masks", "gt", "segmentation", "segmentations", "label"})
-PERHAPS_MASKS |= {"labels"}
+IMAGES = frozenset({"images", "imgs", "jpegimages"})  # where data sets keep those of all classes
+MASKS = frozenset({"ground truth", "groundtruth", "segmentationclass", "segmentationobject"})
+NO_CLASSES = IMAGES | MASKS | {"imagesets", "annotations"}
+NOT_IN_A_CLASS = MASKS | {"annotations", "masks"}
+PERHAPS_MASKS = frozenset({"mask", "masks", "gt", "segmentation", "segmentations", "labels"})
 
 
 def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
@@ -53,12 +52,14 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
     folders = [path for path in sorted(root.iterdir()) if is_folder(path)]
     homes = [path for path in folders if is_visible(path.name)]
     _refuse_labelled_folders(root)
-    _refuse_what_is_no_class(root, homes)
+    _refuse_splits(root, homes)
+    _refuse_folders_of_all_classes(root, homes)
     if put_aside := [path.name for path in folders if not is_visible(path.name)]:
         say(f"left out, as hidden or a system's own: {', '.join(put_aside)}")
     names = list(dict.fromkeys(canonical(home.name) for home in homes))
-    if len(names) < len(homes):
-        say(f"{len(homes) - len(names)} folders are called like another in another Unicode form")
+    for name in names:
+        if forms := forms_in_words(home.name for home in homes if canonical(home.name) == name):
+            say(f"the folders called {name!r} are one class{forms}")
     none_shown = {canonical(name) for name in without}
     if unknown := sorted(none_shown.difference(names)):
         raise DatasetError(
@@ -121,8 +122,8 @@ def _refuse_labelled_folders(root: Path) -> None:
             )
 
 
-def _refuse_what_is_no_class(root: Path, homes: Sequence[Path]) -> None:
-    """Raise DatasetError for splits, and for folders that hold all classes or their masks."""
+def _refuse_splits(root: Path, homes: Sequence[Path]) -> None:
+    """Raise DatasetError where folders are called like splits: all, or two of different kinds."""
     splits = {home.name: split for home in homes if (split := _split_of(home.name))}
     if homes and (len(set(splits.values())) > 1 or len(splits) == len(homes)):
         first = next((name for name in splits if splits[name] == "training"), min(splits))
@@ -132,11 +133,18 @@ def _refuse_what_is_no_class(root: Path, homes: Sequence[Path]) -> None:
             f"{root / first}, whose folders are classes (of MVTec's layout: test, with --without "
             "good), and keep what is for testing apart. Rename a class that is called so.",
         )
+
+
+def _refuse_folders_of_all_classes(root: Path, homes: Sequence[Path]) -> None:
+    """Raise DatasetError for folders that hold images, masks or boxes of several classes."""
+    classes = {_plain(home.name) for home in homes}
+    for home in homes:
+        of, _, last = _plain(home.name).rpartition(" ")
+        if _plain(home.name) in NO_CLASSES or (last in PERHAPS_MASKS and of in classes):
+            raise _no_class(home)
     for folder, names in folders_below(root):
         for name in names:
-            if _plain(name) in NO_CLASSES and folder == root and is_folder(folder / name):
-                raise _no_class(folder / name)
-            if _plain(name) in ("ground truth", "groundtruth") and is_folder(folder / name):
+            if folder != root and _plain(name) in NOT_IN_A_CLASS and is_folder(folder / name):
                 raise _no_class(folder / name)
 
 
@@ -162,23 +170,26 @@ def _refuse_unread_classes(listings: Mapping[Path, Listing]) -> None:
 
 def _doubt_the_level(root: Path, listings: Mapping[Path, Listing], *, alone: bool) -> None:
     """Say, or refuse where nothing could be learned, what looks as if classes lay deeper."""
-    inner = {
-        home: {file.relative_to(home).parts[0] for file in listing.images if file.parent != home}
-        for home, listing in listings.items()
-        if listing.images and all(file.parent != home for file in listing.images)
-    }
-    if alone and len(inner) == 1 and len(*inner.values()) > 1:
-        ((home, deeper),) = inner.items()
+    files = [file for listing in listings.values() for file in listing.images]
+    common = Path(os.path.commonpath([file.parent for file in files]))
+    deeper = {file.relative_to(common).parts[0] for file in files}
+    if alone and common != root and all(file.parent != common for file in files):
         raise DatasetError(
             "no-class-folder",
-            f"{root} holds one folder, {home.name}, so that every image would show the one class. "
-            f"Its own folders are {', '.join(sorted(deeper))}: if these are classes, give {home}.",
+            f"{root} holds one folder, {next(iter(listings)).name}, so that every image would show "
+            f"the one class. The folders in {common} are {', '.join(sorted(deeper))}: if these are "
+            f"classes, give {common}.",
         )
-    if len(inner) == len(listings) > 1 and len({frozenset(names) for names in inner.values()}) == 1:
-        deeper = next(iter(inner.values()))
+    inner = [
+        {file.relative_to(home).parts[0] for file in listing.images if file.parent != home}
+        for home, listing in listings.items()
+        if all(file.parent != home for file in listing.images)
+    ]
+    alike = len(inner) == len(listings) > 1 and all(folders == inner[0] for folders in inner)
+    if alike and not IMAGES.issuperset(map(_plain, inner[0])):
         say(
-            f"notice: each of {', '.join(home.name for home in inner)} holds the folders "
-            f"{', '.join(sorted(deeper))}. If these are the classes, give one of those above."
+            f"notice: each of {', '.join(home.name for home in listings)} holds the folders "
+            f"{', '.join(sorted(inner[0]))}. If these are the classes, give one of those above."
         )
     for home in listings:
         if _split_of(home.name) or _plain(home.name) in PERHAPS_MASKS:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from evaluator.choosing.image_names import ImageNames, Meant
 from evaluator.choosing.importing import Imported, class_columns, sound_images
 from evaluator.choosing.pictures import SEVERAL, say
 from evaluator.data.decoding import BROKEN
-from evaluator.data.listing import IMAGE_SUFFIXES, list_images
-from evaluator.data.names import canonical
+from evaluator.data.image_names import ImageNames, Meant
+from evaluator.data.listing import IMAGE_SUFFIXES, Listing, list_images
+from evaluator.data.names import canonical, forms_in_words
 from evaluator.errors import DatasetError
 
 CANDIDATES = 3  # files that a message names, where an image may be any of them
@@ -55,7 +55,7 @@ def from_coco(path: Path, images: Path, *, resized: bool = False) -> Imported:
     listing = list_images(images)
     names = ImageNames(images, listing.images)
     meant = {key: names.meant_by(name) for key, name in table.images.items()}
-    _refuse_unclear(table, names, meant, listing.absent)
+    _refuse_unclear(table, names, meant, listing)
     files = {key: one.files[0] for key, one in meant.items()}
     _refuse_shared(table, files)
     moved = [key for key, one in meant.items() if one.moved]
@@ -106,8 +106,8 @@ def _read(path: Path) -> _Table:
             "no-annotations",
             f"{path} has no annotation, and every image would count as showing no class. CVAT and "
             "Label Studio leave tags and choices out of COCO: export tags from CVAT as `ImageNet "
-            "1.0` with images, which are class folders, and have choices of Label Studio drawn as "
-            "boxes, or write them into a labels.csv.",
+            "1.0` with images, which are class folders; in Label Studio draw boxes, or write its "
+            "CSV into a labels.csv.",
         )
     if group := _grouping(entries["categories"], shown):
         name = named["categories"].pop(group["id"])
@@ -129,7 +129,9 @@ def _entries(path: Path) -> dict[str, list[dict[str, Any]]]:
     except (ValueError, RecursionError) as error:
         raise _no_coco(path, f"{type(error).__name__}: {error}") from error
     if not isinstance(read, dict):
-        raise _no_coco(path, f"it is a {type(read).__name__}")
+        raise _no_coco(path, f"it is a {type(read).__name__}; so is Label Studio's own JSON")
+    if "items" in read and "images" not in read:
+        raise _no_coco(path, "it has `items`, as Datumaro's own JSON has")
     for kind, fields in NEEDED.items():
         if not isinstance(read.get(kind), list):
             raise _no_coco(path, f"`{kind}` is {'no list' if kind in read else 'not there'}")
@@ -172,11 +174,11 @@ def _refuse_repeated(path: Path, kind: str, named: Mapping[Hashable, str]) -> No
     """Raise DatasetError where one name stands twice, also in two Unicode forms."""
     name, times = Counter(map(canonical, named.values())).most_common(1)[0]
     if times > 1:
-        keys = [repr(key) for key, other in named.items() if canonical(other) == name]
+        alike = {key: other for key, other in named.items() if canonical(other) == name}
         raise DatasetError(
             "bad-import",
-            f"{path}: {times} entries of `{kind}` are called {name!r} (ids {', '.join(keys)}). "
-            "Make one of them.",
+            f"{path}: {times} entries of `{kind}` are called {name!r}, with the ids "
+            f"{', '.join(map(repr, alike))}{forms_in_words(alike.values())}. Make one of them.",
         )
 
 
@@ -210,7 +212,7 @@ def _refuse_unclear(
     table: _Table,
     names: ImageNames,
     meant: Mapping[Hashable, Meant],
-    absent: Mapping[Path, str],
+    listing: Listing,
 ) -> None:
     """Raise DatasetError where a name means no file, or several."""
     unclear = [key for key, one in meant.items() if len(one.files) != 1]
@@ -220,7 +222,7 @@ def _refuse_unclear(
     if files:
         why = f"may be any of {_listed(names.root, files)}"
     else:
-        why = _why_missing(name, names, absent)
+        why = _why_missing(name, names, listing)
     raise DatasetError(
         "missing-image",
         f"{table.path}: of {len(table.images)} images, {len(unclear)} are not below {names.root}, "
@@ -229,19 +231,15 @@ def _refuse_unclear(
     )
 
 
-def _why_missing(name: str, names: ImageNames, absent: Mapping[Path, str]) -> str:
+def _why_missing(name: str, names: ImageNames, listing: Listing) -> str:
     plain = names.root / name.replace("\\", "/")
-    if reason := next((why for file, why in absent.items() if file == plain), ""):
+    if reason := listing.absent.get(plain):
         return f"is not on this disk ({reason})"
-    try:
-        there = plain.is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        there = False
-    suffix = plain.suffix.lower()
-    if there and suffix not in IMAGE_SUFFIXES:
+    suffix = plain.suffix.lower() or "without a suffix"
+    if suffix not in IMAGE_SUFFIXES and suffix in listing.others:
         return (
-            f"lies there and is of a kind that is not read ({suffix or 'no suffix'}; what is read "
-            f"is {', '.join(sorted(IMAGE_SUFFIXES))}). Convert it"
+            f"is of a kind that is not read ({suffix}; what is read is "
+            f"{', '.join(sorted(IMAGE_SUFFIXES))}). Convert it, or give it its suffix"
         )
     if alike := names.called_alike(name):
         return (
@@ -260,11 +258,13 @@ def _refuse_shared(table: _Table, files: Mapping[Hashable, Path]) -> None:
     """Raise DatasetError where two entries mean one file, and perhaps with other labels."""
     file, times = Counter(files.values()).most_common(1)[0]
     if times > 1:
-        entries = [f"{table.images[key]!r} (id {key!r})" for key in files if files[key] == file]
+        alike = {key: table.images[key] for key in files if files[key] == file}
+        entries = [f"{name!r} (id {key!r})" for key, name in alike.items()]
         raise DatasetError(
             "bad-import",
             f"{table.path}: {times} entries of `images` can only be the file {file}: "
-            f"{', '.join(entries)}. Two people's labels, or two exports? Keep one of them.",
+            f"{', '.join(entries)}{forms_in_words(alike.values())}. Two people's labels, or two "
+            "exports? Keep one of them.",
         )
 
 

@@ -247,12 +247,16 @@ def contents_of(files: Sequence[Path]) -> list[Hashable]:
 
 
 def copy_image(file: Path, target: Path) -> None:
-    """Copy `file` as it is. Raises DatasetError where it, and not `target`, is in the way."""
+    """Copy `file` as it is. Raises DatasetError where it, and not `target`, is in the way.
+
+    Nothing is written over: on some disks, names that differ in case or Unicode form are one.
+    """
     try:
         content = file.read_bytes()
     except OSError as error:
         raise _unreadable(file, error) from error
-    target.write_bytes(content)
+    with target.open("xb") as opened:
+        opened.write(content)
 
 
 def _unreadable(file: Path, error: Exception) -> DatasetError:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluator.data.image_names import ImageNames
 from evaluator.data.listing import (
     IMAGE_SUFFIXES,
     folders_below,
@@ -22,7 +23,7 @@ from evaluator.data.listing import (
     visible_below,
     why_absent,
 )
-from evaluator.data.names import canonical, code_points, look_alike
+from evaluator.data.names import canonical, code_points, forms_in_words, look_alike
 from evaluator.errors import DatasetError
 
 SPLITS = ("training", "unlabelled", "validation")
@@ -220,13 +221,11 @@ def _refuse_repeated(labels_csv: Path, cells: Sequence[str]) -> None:
     for column, name in enumerate(columns_named(cells)):
         other = first.setdefault(name, column)
         if name and other != column:
-            one, two = cells[other].strip(), cells[column].strip()
-            forms = canonical(one) == canonical(two) and one != two
-            spelt = f" ({code_points(one)}; {code_points(two)})" if forms else ""
+            forms = forms_in_words([cells[other].strip(), cells[column].strip()])
             raise DatasetError(
                 "labels-columns",
                 f"{labels_csv}, line 1: the column {name!r} stands there twice, as columns "
-                f"{other + 1} and {column + 1}{spelt}.",
+                f"{other + 1} and {column + 1}{forms}.",
             )
 
 
@@ -305,6 +304,7 @@ def _parse_rows(
             "labels-unreadable", f"{labels_csv} names no image; at least one is needed."
         )
     seen: dict[str, int] = {}
+    spelt: dict[str, str] = {}
     labels: list[list[int]] = []
     filename = header.index("filename")
     for row in rows:
@@ -322,9 +322,11 @@ def _parse_rows(
         name = Path(name).as_posix()  # "./a.png" and "a.png" are one image
         if name in seen:
             raise DatasetError(
-                "duplicate-image", f"{where}: {name} stands on line {seen[name]} already."
+                "duplicate-image",
+                f"{where}: {name} stands on line {seen[name]} already"
+                f"{forms_in_words([spelt[name], cells[filename].strip()])}.",
             )
-        seen[name] = line
+        seen[name], spelt[name] = line, cells[filename].strip()
         values = [cells[column].strip() for column in columns.values()]
         if half_filled and not any(values):
             labels.append([])
@@ -403,7 +405,7 @@ def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[i
             raise DatasetError(
                 "missing-image",
                 f"{labels_csv}, line {line}: the image {name} is missing from {folder}."
-                + (_put_away(file) or _did_you_mean(name, present)),
+                + (_put_away(file) or _did_you_mean(folder, name, present)),
             )
     unlabelled = sorted(present.difference(Path(name).as_posix() for name in names))
     if unlabelled:
@@ -422,10 +424,8 @@ def _put_away(path: Path) -> str:
     return f" {placeholder} stands for it: `dvc pull` fetches it." if _is_file(placeholder) else ""
 
 
-def _did_you_mean(name: str, present: set[str]) -> str:
-    """The image that may have been meant by a path from elsewhere, or from Windows."""
-    path = name.replace("\\", "/")
-    last = path.rpartition("/")[2].lower()
-    alike = sorted(image for image in present if image.rpartition("/")[2].lower() == last)
-    nearest = max(alike, key=lambda image: len(image) * path.endswith(image), default="")
-    return f" Did you mean {nearest!r}?" if nearest else ""
+def _did_you_mean(folder: Path, name: str, present: set[str]) -> str:
+    """The images that may have been meant by a name from elsewhere, or from another tool."""
+    names = ImageNames(folder, [folder / image for image in sorted(present)])
+    alike = [*names.meant_by(name).files, *names.called_alike(name)][:1]
+    return "".join(f" Did you mean {file.relative_to(folder).as_posix()!r}?" for file in alike)

@@ -1,6 +1,7 @@
 """Names in Unicode: which two spellings are one name, and how names that look alike differ."""
 
 import unicodedata
+from collections.abc import Iterable
 
 
 def canonical(name: str) -> str:
@@ -10,6 +11,14 @@ def canonical(name: str) -> str:
     as a ligature and its letters or the micro sign and a mu, stay different names.
     """
     return unicodedata.normalize("NFC", name)
+
+
+def forms_in_words(names: Iterable[str]) -> str:
+    """How names that look the same differ; empty where none do."""
+    different = dict.fromkeys(names)
+    if len(different) == len({*map(canonical, different)}):
+        return ""
+    return f" (in several Unicode forms: {'; '.join(map(code_points, different))})"
 
 
 def look_alike(one: str, other: str) -> bool:
