@@ -530,14 +530,16 @@ def test_a_cache_that_was_cut_short_is_made_anew(keep: int, make_data: Callable[
     assert open_splits(root, progress=False).image_files["training"].read_bytes() == whole
 
 
+@pytest.mark.parametrize("where", ["os.posix_fallocate", "numpy.lib.format.open_memmap"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_told_before_anything_is_decoded(
-    make_data: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+    number: int, where: str, make_data: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
 
     root = make_data()
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(where, full)
     with pytest.raises(DatasetError, match="has no room for them") as caught:
         open_splits(root, progress=False)
     assert caught.value.code == "disk-full"

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import logging
+import math
 import os
 import secrets
 import tempfile
@@ -27,6 +28,7 @@ FORMAT = 4  # raise it when what is stored for the same files changes
 FOLDER = ".zewdpc-cache"
 _DIGEST = 16  # bytes
 _RECORD = np.dtype([("digest", f"V{_DIGEST}"), ("remarks", np.uint8)])  # of one image
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, one's share of it, or a file
 ABANDONED = 6 * 3600.0  # seconds without a write after which nobody is decoding into a file
 
 logger = logging.getLogger(__name__)
@@ -174,19 +176,28 @@ def _room_for(split: SplitFiles, target: Path, shape: tuple[int, ...]) -> np.mem
 
     A full disk would end the process at the first write into a map, without a word.
     """
-    images = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
+    try:
+        images = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
+    except OSError as error:  # not even for its beginning and its last byte
+        if error.errno in FULL:
+            raise _no_room(split, target, shape) from error
+        raise
     with target.open("rb+") as file:
         try:
             os.posix_fallocate(file.fileno(), 0, target.stat().st_size)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise DatasetError(
-                    "disk-full",
-                    f"Decoded, the images of {split.name} take {images.nbytes / 1e9:.2f} GB, and "
-                    f"{target.parent} has no room for them. Free some, or make the data's folder "
-                    "read-only and let XDG_CACHE_HOME name a folder on another disk.",
-                ) from error
+            if error.errno in FULL:  # a file system may not know how to set space aside
+                raise _no_room(split, target, shape) from error
     return images
+
+
+def _no_room(split: SplitFiles, target: Path, shape: tuple[int, ...]) -> DatasetError:
+    return DatasetError(
+        "disk-full",
+        f"Decoded, the images of {split.name} take {math.prod(shape) / 1e9:.2f} GB, and "
+        f"{target.parent} has no room for them. Free some, or make the data's folder read-only and "
+        "let XDG_CACHE_HOME name a folder on another disk.",
+    )
 
 
 def _open(split: SplitFiles, row: int) -> Image.Image:
