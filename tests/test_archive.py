@@ -80,11 +80,13 @@ def empty_tar(path: Path) -> Path:
         return path
 
 
-def zip_of_windows(path: Path, *names: str) -> Path:
+def zip_of_windows(path: Path, *names: str, system: int = 3) -> Path:
     """A zip whose names have `\\` between folders, as .NET wrote them for years."""
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
-            archive.writestr(zipfile.ZipInfo(name), b"" if name.endswith(("/", "\\")) else name)
+            member = zipfile.ZipInfo(name)
+            member.create_system = system
+            archive.writestr(member, b"" if name.endswith(("/", "\\")) else name)
     return path
 
 
@@ -159,6 +161,29 @@ def test_unpack_reads_the_separators_of_windows(
                 tar.addfile(tarfile.TarInfo(name), io.BytesIO())
     out = unpack([tmp_path / "t.tar"], tmp_path / "out") / "t"
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == made
+
+
+def test_a_zip_made_on_windows_has_no_backslash_in_a_name(tmp_path: Path) -> None:
+    archive = zip_of_windows(tmp_path / "d.zip", "training/labels.csv", "training\\a.png", system=0)
+    out = unpack([archive], tmp_path / "out") / "d" / "training"
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "labels.csv"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04 and so on", "it is no archive, its end is missing, where a zip lists"),
+        (b'{"error": "expired"}', "it is no archive, by its content. It must be a whole .tar.gz"),
+    ],
+)
+def test_unpack_says_in_one_line_that_a_download_is_broken(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "d.zip").write_bytes(content)
+    with pytest.raises(DatasetError, match=re.escape(words)) as refused:
+        unpack([tmp_path / "d.zip"], tmp_path / "out")
+    assert "\n" not in str(refused.value)
+    assert "download it again" in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ BEGINNINGS = {  # of what is saved in an archive's place -> what it is
     rb"$": "it is empty",
 }
 OF_THE_TARGET = {*REFUSALS, errno.EFBIG, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
+MADE_ON_WINDOWS = (0, 10, 14)  # as a zip numbers FAT, NTFS and VFAT
 TOO_NEW = "another program unpacks it, such as 7z; give the folder that this makes"
 
 
@@ -59,7 +60,7 @@ def _extract(archive: Path, folder: Path) -> None:
             with zipfile.ZipFile(archive) as opened_zip:
                 _extract_zip(archive, opened_zip, folder)
         else:
-            with tarfile.open(archive) as opened:
+            with _open_tar(archive) as opened:
                 _extract_tar(archive, opened, folder)
     except DatasetError:  # an unsafe member
         raise
@@ -93,11 +94,23 @@ def _extract(archive: Path, folder: Path) -> None:
         raise _unreadable(archive, ValueError("it holds nothing"))
 
 
+def _open_tar(archive: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(archive)
+    except tarfile.ReadError as error:
+        with archive.open("rb") as file:
+            cut = file.read(2) == b"PK"
+        what = "its end is missing, where a zip lists what it holds" if cut else "by its content"
+        raise _unreadable(archive, ValueError(f"it is no archive, {what}")) from error
+
+
 def _extract_zip(archive: Path, opened: zipfile.ZipFile, folder: Path) -> None:
     members = opened.infolist()
     name_of = _separators([member.filename for member in members if not member.is_dir()])
     for member in members:
-        member.filename = name_of(member.filename)
+        # Windows has no such sign in a name; what a zip says of where it was made may be missing.
+        windows = member.create_system in MADE_ON_WINDOWS
+        member.filename = _with_slashes(member.filename) if windows else name_of(member.filename)
         _refuse_unsafe(archive, member.filename)
     for member in members:
         opened.extract(member, folder)
@@ -124,7 +137,11 @@ def _separators(names: Sequence[str]) -> Callable[[str], str]:
     """
     if any("/" in name for name in names):
         return lambda name: name
-    return lambda name: name.replace("\\", "/")
+    return _with_slashes
+
+
+def _with_slashes(name: str) -> str:
+    return name.replace("\\", "/")
 
 
 def _unreadable(archive: Path, error: Exception) -> DatasetError:
@@ -137,7 +154,7 @@ def _unreadable(archive: Path, error: Exception) -> DatasetError:
 
 def _refuse_unsafe(archive: Path, name: str) -> None:
     """Raise DatasetError for a name that leads out, here or where `\\` separates folders."""
-    for read in (name, name.replace("\\", "/")):
+    for read in (name, _with_slashes(name)):
         path = PurePosixPath(read)
         if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:/", read):
             raise _unsafe(archive, name, "that would land outside the folder")
