@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from evaluator.choosing.importing import Imported, class_columns, sound_images
 from evaluator.choosing.pictures import SEVERAL, say
-from evaluator.data.decoding import BROKEN
+from evaluator.data.decoding import BROKEN, open_image
 from evaluator.data.image_names import ImageNames, Meant
 from evaluator.data.listing import IMAGE_SUFFIXES, Listing, list_images
 from evaluator.data.names import canonical, forms_in_words
@@ -291,7 +290,7 @@ def _refuse_other_sizes(table: _Table, files: Mapping[Hashable, Path]) -> None:
 
 def _size_of(file: Path) -> tuple[int, int]:
     try:
-        with Image.open(file) as image:
+        with open_image(file) as image:
             return image.size
     except BROKEN as error:
         raise DatasetError(
