@@ -97,6 +97,7 @@ class Sandbox:
             *_weights(),
             REPO_ROOT / "base_run.py",
             REPO_ROOT / "evaluator",
+            REPO_ROOT / "core",  # of evaluator.trainer
             submission,
         }
         shown |= {*needed, *(path for path in map(Path, SYSTEM) if path.exists())}

@@ -1,0 +1,62 @@
+"""The examples run as they stand: submissions through the evaluator, the notebook cell by cell."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO_ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = REPO_ROOT / "examples"
+SUBMISSIONS = sorted(path.name for path in EXAMPLES.glob("*.py"))
+
+
+def test_every_kind_of_example_is_there() -> None:
+    assert SUBMISSIONS == [
+        "entropy_frozen.py",
+        "first_k.py",
+        "random_choice.py",
+        "starter_kit_2022.py",
+    ]
+
+
+@pytest.mark.parametrize("name", SUBMISSIONS)
+def test_example_buys_its_whole_budget(name: str, squares: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "local_evaluation.py", "--submission", f"examples/{name}"),
+            *("--data", str(squares), "--pairs", "6:1", "--round", "1", "--references"),
+            *("--out", str(tmp_path / "out")),
+        ],
+        cwd=REPO_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (line,) = (tmp_path / "out" / "purchases.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    assert record["status"] == "ok", record["reason"]
+    assert len(set(record["purchased"])) == 6
+
+
+@pytest.mark.slow
+def test_tour_runs_cell_by_cell(tmp_path: Path) -> None:
+    copy = tmp_path / "repository"
+    ignored = shutil.ignore_patterns(".git", ".venv", "data", "results", ".*_cache", "__pycache__")
+    shutil.copytree(REPO_ROOT, copy, ignore=ignored)
+    cells = json.loads((copy / "examples" / "tour.ipynb").read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=copy / "examples",
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok, 20 labels" in done.stdout
