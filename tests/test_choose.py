@@ -398,6 +398,93 @@ def test_what_is_excluded_or_broken_is_no_candidate(
     assert "1 of 42 images cannot be used and are left out" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("suffix", "how", "said"),
+    [
+        ("bmp", {}, "28 of its 28 images are in the pool"),
+        ("tif", {"compression": "tiff_lzw"}, "28 of its 28 images are in the pool"),
+        ("webp", {"lossless": True}, "28 of its 28 images are in the pool"),
+        ("webp", {"quality": 90}, "are no longer the same pixel for pixel, but one picture"),
+        ("jpg", {"quality": 85}, "are no longer the same pixel for pixel, but one picture"),
+    ],
+)
+def test_excluded_images_are_recognised_in_any_format(
+    suffix: str, how: dict[str, Any], said: str, photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    test = photos / "test sample"
+    test.mkdir()
+    kept = {f"monday/{number:04}.png" for number in range(12)}
+    for file in sorted((photos / "pool" / "monday").iterdir()):
+        with Image.open(file) as image:
+            large = image.resize((96, 64))
+        large.save(file)
+        if f"monday/{file.name}" not in kept:
+            large.save((test / file.name).with_suffix(f".{suffix}"), **how)
+    (photos / "pool" / "double.png").unlink()
+    more = ["--exclude", str(test), "--strategy", "random"]
+    assert choose.main(flags(photos, "batch", 12, *more)) == 0
+    assert {row["filename"] for row in table(photos / "batch" / "labels.csv")} == kept
+    told = capsys.readouterr().err
+    assert "29 of 41 images are labelled already, excluded or duplicates (1 labelled, 28 ex" in told
+    assert said in told
+
+
+def test_labelled_images_are_recognised_with_another_header(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    for number in range(3):
+        with Image.open(photos / "labelled" / "images" / f"000{number}.png") as image:
+            image.save(photos / "pool" / f"{number}.png", compress_level=1, dpi=(300, 300))
+    labelled = choose.read_labelled([photos / "labelled"], 80)
+    pool = choose.read_pool(photos / "pool", labelled)
+    assert {file.name for file in pool.files if file.parent == photos / "pool"} == {"double.png"}
+    assert "5 of 45 images are labelled already, excluded or duplicates (4 labelled, 1 dup" in (
+        capsys.readouterr().err
+    )
+
+
+def test_what_is_excluded_or_labelled_and_not_in_the_pool_is_told(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    (photos / "pool" / "known under another name.png").unlink()
+    labelled = choose.read_labelled([photos / "labelled"], 80)
+    excluded = [photos / "validation", photos / "pool" / "monday"]
+    with pytest.raises(DatasetError, match="none that can be chosen"):
+        choose.read_pool(photos / "pool", labelled, excluded)
+    told = capsys.readouterr().err
+    assert "none of the 24 labelled images is in the pool" in told
+    assert f"notice: --exclude {excluded[0]}: none of its 16 images is in the pool" in told
+    assert f"--exclude {excluded[1]}: 40 of its 40 images are in the pool" in told
+
+
+@pytest.mark.parametrize("of", ["test sample", "labelled/images"])
+def test_an_excluded_or_labelled_image_that_cannot_be_read_is_refused(
+    of: str, photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    shutil.copytree(photos / "pool" / "monday", photos / "test sample")
+    (photos / of / "0003.png").write_bytes(b"no picture")
+    assert choose.main(flags(photos, "batch", 6, "--exclude", str(photos / "test sample"))) == 2
+    told = capsys.readouterr().err
+    assert re.search(
+        rf"1 of \d+ (labelled )?images cannot be used \('{photos / of}/0003.png': ", told
+    )
+    assert is_explained(told)
+
+
+def test_images_of_the_pool_without_content_are_named_and_counted(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    labelled = choose.read_labelled([photos / "labelled"], 80)
+    pool = photos / "pool"
+    for number in range(5):
+        (pool / f"gone {number}.png").symlink_to("../.git/annex/objects/gone.png")
+    assert len(choose.read_pool(pool, labelled).files) == 40
+    told = capsys.readouterr().err
+    assert f"5 of 47 images are not on this disk ({str(pool / 'gone 0.png')!r}: a link" in told
+    with pytest.raises(DatasetError, match="5 of 47 images are not on this disk"):
+        choose.read_pool(photos / "validation", labelled, [pool])
+
+
 def test_a_pool_may_lie_behind_links(photos: Path):
     (photos / "pool" / "monday").rename(photos / "a disk")
     (photos / "pool" / "monday").symlink_to(photos / "a disk")

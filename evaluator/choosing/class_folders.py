@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluator.choosing.fingerprints import identities
 from evaluator.choosing.importing import Imported, class_columns, sound_images
-from evaluator.choosing.pictures import contents_of, say
+from evaluator.choosing.pictures import say
 from evaluator.data.listing import Listing, folders_below, is_folder, is_visible, list_images
 from evaluator.data.names import canonical, forms_in_words
 from evaluator.errors import DatasetError
@@ -37,7 +38,7 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
     """What the folders in `root` hold, each called like the class that its images show.
 
     The images in folders called `without` show no class. An image that lies in several folders,
-    the same to the byte, is one image and shows all of their classes. Folders whose names are one
+    pixel for pixel, is one image and shows all of their classes. Folders whose names are one
     in two Unicode forms are one class. Raises DatasetError where `root` holds no such folders,
     images beside them, folders that are splits, masks or labelled folders, names that no column can
     have, or an image both with and without a class.
@@ -82,10 +83,9 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
     class_names = class_columns(root, classes)
     if below.others:
         say(below.others_in_words)
-    files = sound_images(files)
     alike = defaultdict[Hashable, list[Path]](list)
-    for file, content in zip(files, contents_of(files), strict=True):
-        alike[content].append(file)
+    for file, pixels in identities(sound_images(files)).items():
+        alike[pixels].append(file)
     kept = tuple(copies[0] for copies in alike.values())
     labels = np.zeros((len(kept), len(classes)), np.uint8)
     several = list[Sequence[Path]]()

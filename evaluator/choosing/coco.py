@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from evaluator.choosing.fingerprints import SEVERAL
 from evaluator.choosing.importing import Imported, class_columns, sound_images
-from evaluator.choosing.pictures import SEVERAL, say
+from evaluator.choosing.pictures import say
 from evaluator.data.decoding import BROKEN, open_image
 from evaluator.data.image_names import ImageNames, Meant
 from evaluator.data.listing import IMAGE_SUFFIXES, Listing, list_images

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from evaluator.atomic_io import atomic_directory
-from evaluator.choosing.pictures import SEVERAL, Images, copy_image
+from evaluator.choosing.fingerprints import SEVERAL
+from evaluator.choosing.pictures import Images, copy_image
 from evaluator.choosing.sheet import contact_sheet
 
 

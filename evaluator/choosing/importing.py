@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.atomic_io import atomic_directory
+from evaluator.choosing.fingerprints import Fingerprint, take_fingerprints
 from evaluator.choosing.folder import write_labelled
-from evaluator.choosing.pictures import copy_image, examine_all, first_of, say
+from evaluator.choosing.pictures import copy_image, first_of, say
 from evaluator.data.class_coverage import absent_classes
 from evaluator.data.layout import columns_named
 from evaluator.errors import DatasetError
@@ -64,12 +65,12 @@ def class_columns(source: Path, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(header[1:])
 
 
-def sound_images(files: Sequence[Path]) -> list[Path]:
+def sound_images(files: Sequence[Path]) -> dict[Path, Fingerprint]:
     """Those that can be used; the others are named. Raises DatasetError where none can be."""
-    examined = examine_all("images", files)
-    bad = {file: one.damage for file, one in examined.items() if one.damage}
-    if len(bad) == len(files):
+    taken = take_fingerprints(files)
+    bad = {file: one.damage for file, one in taken.items() if one.damage}
+    if len(bad) == len(taken):
         raise DatasetError("unreadable-image", f"None of the images can be used ({first_of(bad)}).")
     if bad:
-        say(f"{len(bad)} of {len(files)} images cannot be used and are left out ({first_of(bad)})")
-    return [file for file in files if file not in bad]
+        say(f"{len(bad)} of {len(taken)} images cannot be used and are left out ({first_of(bad)})")
+    return {file: fingerprint for file, fingerprint in taken.items() if file not in bad}

@@ -1,28 +1,32 @@
 """One's own pictures: folders of labelled ones, and a pool that nobody has labelled."""
 
-import hashlib
 import sys
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
-from evaluator.data.decoding import BROKEN, decode, open_image
+from evaluator.choosing.fingerprints import Fingerprint, identities, shrink, take_fingerprints
+from evaluator.choosing.resaved import find_resaved
+from evaluator.data.decoding import BROKEN, read_picture
 from evaluator.data.layout import SplitFiles, read_split
 from evaluator.data.listing import IMAGE_SUFFIXES, is_folder, list_images
 from evaluator.data.remarks import remarks_in_words
-from evaluator.data.soundness import Examined, examine, in_words
+from evaluator.data.soundness import in_words
 from evaluator.errors import DatasetError
 
-SEVERAL = 8  # threads that read files
-NAMED = 3  # unusable images that are told by name
+NAMED = 3  # images of a kind that are told by name
+REASONS = LABELLED, PENDING, EXCLUDED, DUPLICATE = (
+    "labelled",
+    "waiting for labels",
+    "excluded",
+    "duplicates",
+)
 
 
 @dataclass(frozen=True)
@@ -31,21 +35,22 @@ class Images:
 
     side : pixels at which either side is handed out, if it has more: photographs would fill the
         memory, and the learner makes a square of them anyway.
+    small : by file, images that were read at that size already.
     """
 
     files: tuple[Path, ...]
     labels: NDArray[np.uint8]  # (N, C); zeros where nobody knows
     side: int
+    small: Mapping[Path, NDArray[np.uint8]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
-        upright = self._upright(idx)
-        small = (min(upright.width, self.side), min(upright.height, self.side))
-        if small != upright.size:
-            upright = upright.resize(small, reducing_gap=2.0)
-        return {"idx": idx, "image": np.asarray(upright), "label": self.labels[idx]}
+        image = self.small.get(self.files[idx])
+        if image is None:
+            image = np.asarray(shrink(self._upright(idx), self.side))
+        return {"idx": idx, "image": image, "label": self.labels[idx]}
 
     def in_proportion(self, idx: int) -> NDArray[np.uint8]:
         """The image (H, W, 3), shrunk to `side` without being squeezed."""
@@ -55,9 +60,7 @@ class Images:
 
     def _upright(self, idx: int) -> Image.Image:
         try:
-            with open_image(self.files[idx]) as image:
-                image.draft("RGB", (self.side, self.side))  # a JPEG is decoded no larger
-                return decode(image).rgb
+            return read_picture(self.files[idx], self.side).rgb
         except BROKEN as error:
             raise _unreadable(self.files[idx], error) from error
 
@@ -69,20 +72,22 @@ class Labelled:
     images : those that are labelled.
     drawn : so many of them, the first ones, are of the first folder.
     pending : files that wait for their labels.
+    fingerprints : of all files, also of those that stand twice.
     """
 
     images: Images
     drawn: int
     class_names: tuple[str, ...]
     pending: tuple[Path, ...]
+    fingerprints: Mapping[Path, Fingerprint]
 
 
 def read_labelled(folders: Sequence[Path], side: int) -> Labelled:
     """What all `folders` hold; the names of the classes must be the same in each.
 
-    Images that are the same to the byte count once. Raises DatasetError with file and line where a
-    folder is not what it must be, where such images have different labels, where no image is
-    labelled, and where one cannot be used.
+    Images with the same pixels count once. Raises DatasetError with file and line where a folder is
+    not what it must be, where such images have different labels, where one cannot be read, and
+    where none is labelled.
     """
     tables = [_table(folder) for folder in folders]
     parts: list[SplitFiles] = []
@@ -101,9 +106,18 @@ def read_labelled(folders: Sequence[Path], side: int) -> Labelled:
             "in some lines of labels.csv, or add a folder with labels.",
         )
     labels = np.concatenate([part.labels for part in parts])
+    pending = tuple(file for part in parts for file in part.pending)
+    fingerprints = take_fingerprints([*files, *pending], side, keep=True, what="labelled")
+    if bad := {file: one.damage for file, one in fingerprints.items() if one.damage}:
+        raise DatasetError(
+            "unreadable-image",
+            f"{len(bad)} of {len(fingerprints)} labelled images cannot be used ({first_of(bad)}). "
+            "Replace them, or remove their files and lines.",
+        )
+    same = identities(fingerprints)
     first: dict[Hashable, int] = {}
-    for row, content in enumerate(contents_of(files)):
-        other = first.setdefault(content, row)
+    for row, file in enumerate(files):
+        other = first.setdefault(same[file], row)
         if not np.array_equal(labels[row], labels[other]):
             raise DatasetError(
                 "labels-disagree",
@@ -113,18 +127,11 @@ def read_labelled(folders: Sequence[Path], side: int) -> Labelled:
     rows = list(first.values())
     if len(rows) < len(files):
         say(f"{len(files) - len(rows)} of {len(files)} labelled images stand twice and count once")
-    images = Images(tuple(files[row] for row in rows), labels[rows], side)
-    examined = examine_all("labelled", images.files)
-    if bad := {file: one.damage for file, one in examined.items() if one.damage}:
-        raise DatasetError(
-            "unreadable-image",
-            f"{len(bad)} of {len(files)} labelled images cannot be used ({first_of(bad)}). "
-            "Replace them, or remove their files and lines.",
-        )
-    _say_remarks("labelled", examined.values())
-    pending = tuple(file for part in parts for file in part.pending)
+    kept = tuple(files[row] for row in rows)
+    images = Images(kept, labels[rows], side, _small(kept, fingerprints))
+    _say_remarks("labelled", [fingerprints[file] for file in kept])
     drawn = sum(row < len(parts[0].images) for row in rows) or len(rows)
-    return Labelled(images, drawn, parts[0].class_names, pending)
+    return Labelled(images, drawn, parts[0].class_names, pending, fingerprints)
 
 
 def _table(given: Path) -> Path:
@@ -157,29 +164,52 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
         say(others)
     if absent := listing.absent_in_words:
         say(f"{absent}, and are left out")
-    elsewhere = [file for one in excluded for file in _excluded_files(one)]
-    not_these = [*labelled.images.files, *labelled.pending, *elsewhere]
-    contents = contents_of([*not_these, *files])
-    known = set(contents[: len(not_these)])
-    fresh: dict[Hashable, Path] = {}
-    for file, content in zip(files, contents[len(not_these) :], strict=True):
-        if content not in known:
-            fresh.setdefault(content, file)
-    if left_out := len(files) - len(fresh):
-        say(f"{left_out} of {len(files)} images are labelled already, excluded or duplicates")
-    examined = examine_all("pool", list(fresh.values()))
-    if bad := {file: one.damage for file, one in examined.items() if one.damage}:
+    elsewhere = {one: _excluded_files(one) for one in excluded}
+    side, known = labelled.images.side, dict(labelled.fingerprints)
+    for one, own in elsewhere.items():
+        fingerprints = take_fingerprints(own, side, known=known, what="excluded")
+        if bad := {file: one.damage for file, one in fingerprints.items() if one.damage}:
+            raise DatasetError(
+                "unreadable-image",
+                f"--exclude {one}: {len(bad)} of {len(own)} images cannot be used "
+                f"({first_of(bad)}), nor recognised in the pool. Replace them, or move them "
+                "elsewhere.",
+            )
+        known |= fingerprints
+    fingerprints = take_fingerprints(files, side, known=known, keep=True, what="pool")
+    same = identities(known | fingerprints)
+    reasons = _reasons(same, labelled, elsewhere)
+    fresh, left_out = dict[Hashable, Path](), Counter[str]()
+    bad = dict[Path, str]()
+    for file in files:
+        if damage := fingerprints[file].damage:
+            bad[file] = damage
+        elif reason := reasons.get(same[file]):
+            left_out[reason] += 1
+        elif fresh.setdefault(same[file], file) != file:
+            left_out[DUPLICATE] += 1
+    firsts = {same[file]: file for file in reversed(known)}
+    resaved = find_resaved(
+        {file: known[file] for file in firsts.values()},
+        {file: fingerprints[file] for file in fresh.values()},
+    )
+    left_out.update(reasons[same[other]] for other in resaved.values())
+    if bad:
         say(f"{len(bad)} of {len(files)} images cannot be used and are left out ({first_of(bad)})")
-    _say_remarks("pool", examined.values())
-    usable = tuple(file for file in fresh.values() if file not in bad)
-    if not usable:
+    _say_what_is_left_out(left_out, len(files))
+    _say_what_was_saved_anew(resaved)
+    in_pool = {same[file] for file in (*files, *resaved.values())}
+    _say_what_was_found(labelled, elsewhere, {file for file in known if same[file] in in_pool})
+    chosen_from = tuple(file for file in fresh.values() if file not in resaved)
+    _say_remarks("pool", [fingerprints[file] for file in chosen_from])
+    if not chosen_from:
         raise DatasetError(
             "empty-pool",
             f"{folder} holds {len(files)} images, and none that can be chosen: all are labelled "
             "already, excluded or broken. Give the folder with the images to choose from.",
         )
-    nobody_knows = np.zeros((len(usable), len(labelled.class_names)), np.uint8)
-    return Images(usable, nobody_knows, labelled.images.side)
+    nobody_knows = np.zeros((len(chosen_from), len(labelled.class_names)), np.uint8)
+    return Images(chosen_from, nobody_knows, side, _small(chosen_from, fingerprints))
 
 
 def _excluded_files(folder: Path) -> tuple[Path, ...]:
@@ -204,20 +234,70 @@ def _excluded_files(folder: Path) -> tuple[Path, ...]:
     return listing.images
 
 
-def examine_all(name: str, files: Sequence[Path]) -> dict[Path, Examined]:
-    """What reading each file to its end has shown."""
-    with ThreadPoolExecutor(SEVERAL) as threads:
-        bar = tqdm(threads.map(examine, files), f"reading {name}", len(files), disable=None)
-        return dict(zip(files, bar, strict=True))
+def _reasons(
+    same: Mapping[Path, Hashable], labelled: Labelled, excluded: Mapping[Path, Sequence[Path]]
+) -> dict[Hashable, str]:
+    """Why images of the pool are no candidates, by what they show; the first reason that fits."""
+    found = dict[Hashable, str]()
+    pending = set(labelled.pending)
+    for file in labelled.fingerprints:
+        found.setdefault(same[file], PENDING if file in pending else LABELLED)
+    for file in (file for files in excluded.values() for file in files):
+        found.setdefault(same[file], EXCLUDED)
+    return found
 
 
-def _say_remarks(name: str, examined: Iterable[Examined]) -> None:
-    remarks = np.array([one.remarks for one in examined if not one.damage], np.uint8)
-    for line in remarks_in_words(remarks):
+def _say_what_is_left_out(reasons: Counter[str], images: int) -> None:
+    if reasons:
+        of_each = ", ".join(f"{reasons[reason]} {reason}" for reason in REASONS if reasons[reason])
+        say(
+            f"{reasons.total()} of {images} images are labelled already, excluded or duplicates "
+            f"({of_each})"
+        )
+
+
+def _say_what_was_saved_anew(resaved: Mapping[Path, Path]) -> None:
+    if resaved:
+        named = "; ".join(
+            f"{str(file)!r} is {str(other)!r}" for file, other in list(resaved.items())[:NAMED]
+        )
+        say(
+            f"{len(resaved)} of them are no longer the same pixel for pixel, but one picture that "
+            f"was compressed or resized ({named})"
+        )
+
+
+def _say_what_was_found(
+    labelled: Labelled, excluded: Mapping[Path, Sequence[Path]], found: Collection[Path]
+) -> None:
+    """How many of the images that are not to be chosen are in the pool."""
+    if not any(file in found for file in labelled.images.files):
+        say(f"none of the {len(labelled.images)} labelled images is in the pool")
+    for folder, files in excluded.items():
+        if there := sum(file in found for file in files):
+            say(f"--exclude {folder}: {there} of its {len(files)} images are in the pool")
+        else:
+            say(
+                f"notice: --exclude {folder}: none of its {len(files)} images is in the pool. They "
+                "are recognised by their pixels, also compressed or resized, but not cropped, "
+                "rotated or retouched."
+            )
+
+
+def _small(
+    files: Sequence[Path], fingerprints: Mapping[Path, Fingerprint]
+) -> dict[Path, NDArray[np.uint8]]:
+    """What was read of `files` and kept."""
+    smalls = ((file, fingerprints[file].small) for file in files)
+    return {file: small for file, small in smalls if small is not None}
+
+
+def _say_remarks(name: str, fingerprints: Iterable[Fingerprint]) -> None:
+    for line in remarks_in_words(np.array([one.remarks for one in fingerprints], np.uint8)):
         say(f"notice: {name}: {line}.")
 
 
-def first_of(bad: dict[Path, str]) -> str:
+def first_of(bad: Mapping[Path, str]) -> str:
     """The first of the files that cannot be used, and why."""
     named = [f"{str(file)!r}: {damage}" for file, damage in list(bad.items())[:NAMED]]
     return "; ".join(named + ["..."] * (len(bad) > NAMED))
@@ -226,24 +306,6 @@ def first_of(bad: dict[Path, str]) -> str:
 def say(line: str) -> None:
     """Tell the person at the terminal, beside what the command prints as its result."""
     print(line, file=sys.stderr, flush=True)
-
-
-def contents_of(files: Sequence[Path]) -> list[Hashable]:
-    """One value for each file; equal for equal contents and for no others.
-
-    Only files of one size are read: photographs are large, and seldom as large as another.
-    """
-    sizes = [file.stat().st_size for file in files]
-    often = Counter(sizes)
-
-    def content(file: Path, size: int) -> Hashable:
-        try:
-            return (size, hashlib.blake2b(file.read_bytes()).digest() if often[size] > 1 else file)
-        except OSError as error:
-            raise _unreadable(file, error) from error
-
-    with ThreadPoolExecutor(SEVERAL) as threads:
-        return list(threads.map(content, files, sizes))
 
 
 def copy_image(file: Path, target: Path) -> None:

@@ -30,6 +30,15 @@ TURNS = {  # what makes an image upright, by its orientation tag; from 5 on it l
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+ON_THEIR_SIDE = range(5, 9)  # orientation tags that swap width and height
+LOSSLESS = {
+    "PNG",
+    "BMP",
+    "DIB",
+    "GIF",
+    "PPM",
+    "TIFF",
+}  # formats that keep the pixels they are given
 MOST_PIXELS = 178_956_970  # of one image, as in Pillow: half a gigabyte as RGB
 DARK = 64  # of 255: no pixel of 14 bits in 16 is brighter
 STRAY = 0.001  # of a deep image's pixels may be brighter: defects of the sensor, a date printed in
@@ -71,6 +80,21 @@ class Decoded(NamedTuple):
     remarks: Remark
 
 
+class Picture(NamedTuple):
+    """What an image file shows.
+
+    rgb : upright; a JPEG may have been decoded smaller than it is.
+    size : the width and height of the file's image, upright.
+    is_lossy : whether its format may have changed the pixels that it was given.
+    remarks : what is to be said of it.
+    """
+
+    rgb: Image.Image
+    size: tuple[int, int]
+    is_lossy: bool
+    remarks: Remark
+
+
 def open_image(file: Path) -> Image.Image:
     """The opened image of a file, not decoded.
 
@@ -88,6 +112,27 @@ def open_image(file: Path) -> Image.Image:
         ) from error
 
 
+def read_picture(file: Path, side: int | None = None) -> Picture:
+    """The picture of an image file, a JPEG no larger than it must be for sides of `side` pixels.
+
+    Raises one of BROKEN where it cannot be decoded.
+    """
+    with open_image(file) as image:
+        return picture_of(image, side)
+
+
+def picture_of(image: Image.Image, side: int | None = None) -> Picture:
+    """The same of an image that was opened and not loaded."""
+    stored, turned = image.size, orientation(image) in ON_THEIR_SIDE
+    is_lossy = image.format not in LOSSLESS or image.info.get("compression") == "jpeg"
+    if side is not None:
+        image.draft("RGB", (side, side))
+    smaller = image.size != stored
+    rgb, remarks = decode(image)
+    size = (stored[::-1] if turned else stored) if smaller else rgb.size
+    return Picture(rgb, size, is_lossy, remarks)
+
+
 def decode(image: Image.Image) -> Decoded:
     """The picture of an image that was opened and not loaded; of several pages the first.
 
@@ -95,19 +140,25 @@ def decode(image: Image.Image) -> Decoded:
     from that far more. Integers of more than 8 bits are scaled from the whole range of 16, and
     those of a TIFF of 12 bits from that; floats are taken as 0 to 255.
     """
-    turn = TURNS.get(orientation(image))
+    turn = orientation(image)
     remarks = Remark.PAGES if _has_pages(image) else Remark.NONE
     deep = image.mode[0] in "IF" or ";16" in str(getattr(image, "tile", ""))
     flat, lost = _flat(image)
     rgb = flat.convert("RGB")
     if is_dark(rgb, deep):
         remarks |= Remark.DARK
-    return Decoded(rgb.transpose(turn) if turn else rgb, remarks | lost)
+    return Decoded(upright(rgb, turn), remarks | lost)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any image that was opened and not loaded, upright and as 8-bit RGB."""
     return decode(image).rgb
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """`image` turned as its orientation tag says."""
+    turn = TURNS.get(orientation)
+    return image.transpose(turn) if turn else image
 
 
 def orientation(image: Image.Image) -> int:

@@ -17,7 +17,16 @@ from PIL.TiffImagePlugin import (
 )
 
 from evaluator.data import jpeg
-from evaluator.data.decoding import BROKEN, decode, is_dark, open_image
+from evaluator.data.decoding import (
+    BROKEN,
+    ON_THEIR_SIDE,
+    Picture,
+    is_dark,
+    open_image,
+    orientation,
+    picture_of,
+    upright,
+)
 from evaluator.data.remarks import Remark
 
 JPEG_INSIDE, DEFLATED = 7, {8, 32946}  # compressions of a TIFF
@@ -25,31 +34,43 @@ JPEG_INSIDE, DEFLATED = 7, {8, 32946}  # compressions of a TIFF
 
 @dataclass(frozen=True)
 class Examined:
-    """What is wrong with an image file, in words, or empty; and what is to be said of it."""
+    """What is wrong with an image file, in words, or empty; and what it shows if nothing is."""
 
     damage: str
-    remarks: Remark = Remark.NONE
+    picture: Picture | None = None
 
 
-def examine(file: Path) -> Examined:
+def examine(file: Path, side: int = 1) -> Examined:
     """Read an image file to its end, to know now whether it can be used later.
 
-    A JPEG is read at an eighth of its size: it has neither transparency nor values out of range.
+    A JPEG is decoded no larger than it must be for sides of `side` pixels.
     """
     try:
         str(file).encode()
         with open_image(file) as image:
             if image.format in jpeg.FORMATS:
                 damage, small = jpeg.check(file.read_bytes())
-                dark = not damage and is_dark(small, deep=False)
-                return Examined(damage, Remark.DARK if dark else Remark.NONE)
+                return Examined(damage, None if damage else _of_jpeg(image, small, side))
             if damage := hidden_damage(file, image):
                 return Examined(damage)
-            return Examined("", decode(image).remarks)
+            return Examined("", picture_of(image))
     except UnicodeEncodeError:
         return Examined("its name is not UTF-8")
     except BROKEN as error:
         return Examined(in_words(file, error))
+
+
+def _of_jpeg(image: Image.Image, small: Image.Image, side: int) -> Picture:
+    """Its picture: `small`, at an eighth of its size, where no more is needed.
+
+    It has neither transparency nor values out of range.
+    """
+    remarks = Remark.DARK if is_dark(small, deep=False) else Remark.NONE
+    if min(image.size) // 8 < side or image.mode not in {"L", "RGB"}:
+        return picture_of(image, side)._replace(remarks=remarks)
+    turn = orientation(image)
+    size = image.size[::-1] if turn in ON_THEIR_SIDE else image.size
+    return Picture(upright(small, turn), size, True, remarks)
 
 
 def in_words(file: Path, error: Exception) -> str:
