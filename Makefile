@@ -10,11 +10,11 @@ DEMO := --recipe demo --pipeline quick --strategy random entropy --pairs 200:1 \
 .PHONY: demo test lint fast-test clean help
 
 help:
-	@echo "make demo       install, paint sheets, judge two strategies, show the leaderboard"
+	@echo "make demo       install, generate images, judge two strategies, show the leaderboard"
 	@echo "make test       install, check style and types, run every test"
 	@echo "make fast-test  the tests that take less than ten seconds each"
 	@echo "make lint       ruff and mypy"
-	@echo "make clean      remove what can be made again: environment, caches, painted data; results stay"
+	@echo "make clean      remove what can be made again: environment, caches, generated data; results stay"
 
 demo: $(VENV)/.runs
 	$(RUN) local_evaluation.py $(DEMO)

@@ -1,12 +1,12 @@
 """Decoding a data set once: how long, in how much memory, and how soon it opens afterwards.
 
-    python benchmarks/data.py                          # paints 14,000 sheets of 256 px before
+    python benchmarks/data.py                          # makes 14,000 images of 256 px before
     python benchmarks/data.py --data data/pcb_boards   # files there are already
 
 Building reads labels, decodes every image of the three splits and writes them as they are mapped
 into memory; opening does all that `open_splits` does when the decoded images are there. Each runs
 in a process of its own, its clock started after its imports. Beside them Pillow decodes the same
-files one after the other in one thread. Files that were just painted lie in the system's page
+files one after the other in one thread. Files that were just written lie in the system's page
 cache; a cold disk adds its own time.
 """
 
@@ -92,9 +92,9 @@ def alone(
 def main() -> None:
     """Parse the flags, measure, print a Markdown table and the goals."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, help="a data set (default: painted sheets)")
-    parser.add_argument("--images", type=int, default=14_000, help="painted sheets")
-    parser.add_argument("--size", type=int, default=256, help="pixels of the painted sheets")
+    parser.add_argument("--data", type=Path, help="a data set (default: synthetic images)")
+    parser.add_argument("--images", type=int, default=14_000, help="synthetic images")
+    parser.add_argument("--size", type=int, default=256, help="pixels of the synthetic images")
     parser.add_argument("--workers", type=int, default=2, help="threads that decode")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,4 +1,4 @@
-"""How fast painted sheets are made, at 64 and 256 px, and what file formats cost."""
+"""How fast synthetic images are made, at 64 and 256 px, and what file formats cost."""
 
 import argparse
 import io

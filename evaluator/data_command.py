@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The actions of `data` and their flags."""
     actions = parser.add_subparsers(dest="action", required=True)
 
-    make = actions.add_parser("make", help="paint a data set of sheets")
+    make = actions.add_parser("make", help="generate a data set of synthetic images")
     make.add_argument("--recipe", choices=RECIPES, required=True)
     make.add_argument("--out", type=Path, help="folder to make (data/sheets-RECIPE)")
     make.add_argument("--seed", type=int, default=0)

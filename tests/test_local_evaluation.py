@@ -251,7 +251,7 @@ def test_pipeline_with_settings_is_named_so_in_every_record(
     assert "quick:epochs=1,minimum_steps=0" in (tmp_path / "report.html").read_text()
 
 
-def test_nothing_is_painted_for_a_submission_that_cannot_run(
+def test_nothing_is_generated_for_a_submission_that_cannot_run(
     submission: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,1 +1,1 @@
-"""Data sets: unpacked, checked, decoded once, read as the challenge names them; painted sheets."""
+"""Data sets: unpacked, checked, decoded once, read as the challenge names them."""

@@ -297,7 +297,7 @@ def _all_there_is_to_hide(flags: argparse.Namespace) -> tuple[Path, ...]:
 
 
 def _open_data(flags: argparse.Namespace) -> Splits:
-    """The data set that was asked for; without a flag the official one, else generated sheets."""
+    """The data set that was asked for; without a flag the official one, else synthetic images."""
     if flags.data:
         return open_splits(flags.data, workers=flags.workers, progress=not flags.quiet)
     if not flags.recipe and OFFICIAL.is_dir():
@@ -305,7 +305,7 @@ def _open_data(flags: argparse.Namespace) -> Splits:
     recipe = flags.recipe or ("round1" if flags.round == 1 else "round2")
     folder = DATA / f"sheets-{recipe}"
     if not folder.is_dir():
-        print(f"Painting {_amount(RECIPES[recipe])} into {folder} (once).", file=sys.stderr)
+        print(f"Generating {_amount(RECIPES[recipe])} into {folder} (once).", file=sys.stderr)
         generate(RECIPES[recipe], folder, workers=flags.workers, progress=not flags.quiet)
     return open_splits(folder, workers=flags.workers, progress=not flags.quiet)
 
@@ -313,7 +313,7 @@ def _open_data(flags: argparse.Namespace) -> Splits:
 def _amount(recipe: Recipe) -> str:
     n = recipe.training + recipe.unlabelled + recipe.validation
     decoded = n * recipe.size**2 * 3 / 1e6  # JPEG makes about a third of it
-    return f"the {n:,} sheets of {recipe.name!r}, {4 / 3 * decoded:,.0f} MB with a decoded copy,"
+    return f"{n:,} synthetic images ({recipe.name!r}), {4 / 3 * decoded:,.0f} MB with a decoded copy,"
 
 
 def _scale_minutes(

@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     data = p.add_argument_group("on what")
     source = data.add_mutually_exclusive_group()
     source.add_argument("--data", type=Path, metavar="DIR", help="a data set's folder")
-    source.add_argument("--recipe", choices=RECIPES, help="generated painted sheets")
+    source.add_argument("--recipe", choices=RECIPES, help="generated synthetic images")
     data.add_argument("--workers", type=count, metavar="N", help="threads that decode images")
     grid = p.add_argument_group("how often")
     grid.add_argument("--round", type=int, choices=(1, 2), default=2, help="the challenge's rules")

@@ -1,4 +1,4 @@
-"""The six damages, drawn so that a person can name them."""
+"""The six defects, drawn so that a person can name them."""
 
 import math
 from collections.abc import Callable
@@ -6,9 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from evaluator.synthetic.background import uniform
-from evaluator.synthetic.raster import Canvas, window
-from evaluator.synthetic.recipe import CLASS_NAMES, Range, Recipe
-from evaluator.synthetic.shapes import Stroke, along_stroke, ellipse, soft
+from evaluator.synthetic.raster import Canvas, Stroke, along_stroke, ellipse, soft, window
+from evaluator.synthetic.recipes import CLASS_NAMES, Range, Recipe
 
 _SIZES: dict[str, tuple[float, float, float]] = {
     # smallest, border between small and large, largest: scratch length and dent radius
@@ -27,8 +26,8 @@ def size_range(recipe: Recipe, class_name: str) -> Range:
     return border * (1 - recipe.overlap), largest
 
 
-def draw_damage(canvas: Canvas, recipe: Recipe, class_name: str, rng: np.random.Generator) -> None:
-    """Draw the marks of one damage; the draws from `rng` do not depend on the canvas's size."""
+def draw_defect(canvas: Canvas, recipe: Recipe, class_name: str, rng: np.random.Generator) -> None:
+    """Draw the marks of one defect; the draws from `rng` do not depend on the canvas's size."""
     low, high = recipe.strength[recipe.class_names.index(class_name)]
     for _ in range(1 + int(rng.random() ** 2 * _MOST_MARKS.get(class_name, 1))):
         _DRAW[class_name](canvas, recipe, class_name, uniform(rng, (low, high)), rng)

@@ -18,10 +18,8 @@ from tqdm import tqdm
 from evaluator.atomic_io import atomic_directory
 from evaluator.data.layout import SPLITS
 from evaluator.errors import ConfigurationError, DatasetError
-from evaluator.synthetic.labels import Labels
-from evaluator.synthetic.recipe import Recipe
-from evaluator.synthetic.render import checked_size, render
-from evaluator.synthetic.rng import DRAWING
+from evaluator.synthetic.recipes import Recipe
+from evaluator.synthetic.render import DRAWING, Labels, checked_size, render
 
 # Measured in docs/sheets.md: at 256 px, JPEG at 95 without chroma subsampling is written 13 times
 # as fast as PNG in 0.4 times the bytes. PNG is exact, but what it keeps exactly is our own noise.

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from evaluator.atomic_io import write_file
 from evaluator.errors import ConfigurationError
-from evaluator.synthetic.recipe import Recipe
+from evaluator.synthetic.recipes import Recipe
 from evaluator.synthetic.render import draw_sheet
 
 _EXAMPLES = 4  # of each class
@@ -36,11 +36,11 @@ def contact_sheet(recipe: Recipe, path: str | Path, *, scale: int = 1) -> Path:
     for row, name in enumerate((*recipe.class_names, "undamaged")):
         top = row * (step + _CAPTION)
         pen.text((_GAP, top + 1), f"{name}  (each with and without noise)", fill=(0, 0, 0))
-        damages = [int(name == other) for other in recipe.class_names]
+        defects = [int(name == other) for other in recipe.class_names]
         for example in range(_EXAMPLES):
             index = row * _EXAMPLES + example
             for twin, noisy in enumerate((True, False)):
-                pixels = draw_sheet(recipe, 0, "contact", index, side, damages, noisy=noisy)
+                pixels = draw_sheet(recipe, 0, "contact", index, side, defects, noisy=noisy)
                 pixels = np.repeat(np.repeat(pixels, scale, axis=0), scale, axis=1)
                 left = _GAP + (2 * example + twin) * step
                 page.paste(Image.fromarray(pixels), (left, top + _CAPTION))

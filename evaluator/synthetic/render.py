@@ -1,18 +1,74 @@
-"""From a recipe, a seed and an index to pixels."""
+"""From a recipe, a seed and an index to labels and pixels.
 
+Every sheet owns its random streams, one per purpose, so that no draw shifts another.
+"""
+
+import hashlib
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.errors import ConfigurationError
-from evaluator.synthetic.background import draw_surface
-from evaluator.synthetic.defects import draw_damage
-from evaluator.synthetic.distractors import draw_lookalikes
-from evaluator.synthetic.labels import Labels, sold_labels, true_labels
+from evaluator.synthetic.background import draw_background, draw_distractors
+from evaluator.synthetic.defects import draw_defect
 from evaluator.synthetic.raster import blur
-from evaluator.synthetic.recipe import LARGEST, SMALLEST, Recipe
-from evaluator.synthetic.rng import generator
+from evaluator.synthetic.recipes import LARGEST, SMALLEST, Recipe
+
+DRAWING = 1  # raised whenever the same recipe would draw other pictures than before
+
+
+def generator(
+    recipe_name: str, seed: int, split: str, index: int, purpose: str
+) -> np.random.Generator:
+    """The stream `purpose` of one sheet; depends on its arguments and on nothing else.
+
+    A counter-based generator keyed by a hash: sheet 9,999 costs as much as sheet 0, and no sheet
+    depends on how many were drawn before it or by whom.
+    """
+    text = f"{DRAWING}/{recipe_name}/{seed}/{split}/{index}/{purpose}"
+    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "big")))
+
+
+Labels = NDArray[np.uint8]
+
+
+def true_labels(recipe: Recipe, seed: int, split: str, indices: Sequence[int]) -> Labels:
+    """What is drawn on each sheet: uint8 (n, C), 1 where the defect is there.
+
+    A Gaussian copula: every defect has its own normal variable, all share a part of it. The
+    share that crosses its threshold is the prevalence exactly, however strong the sharing.
+    """
+    quantile = NormalDist().inv_cdf
+    thresholds = np.array(
+        [-np.inf if p <= 0 else np.inf if p >= 1 else quantile(p) for p in recipe.prevalence]
+    )
+    shared, own = np.sqrt(recipe.co_occurrence), np.sqrt(1 - recipe.co_occurrence)
+    labels = np.zeros((len(indices), len(recipe.class_names)), np.uint8)
+    for row, index in enumerate(indices):
+        z = generator(recipe.name, seed, split, int(index), "label").standard_normal(
+            1 + len(recipe.class_names)
+        )
+        labels[row] = shared * z[0] + own * z[1:] < thresholds
+    return labels
+
+
+def sold_labels(recipe: Recipe, seed: int, split: str, indices: Sequence[int]) -> Labels:
+    """What the label's seller says of each sheet: uint8 (n, C), the true labels with some errors.
+
+    The validation split is labelled truthfully: a judge who grades by wrong answers measures the
+    answers, not the buyer.
+    """
+    labels = true_labels(recipe, seed, split, indices)
+    if split == "validation" or (recipe.label_missed == 0 and recipe.label_invented == 0):
+        return labels
+    for row, index in enumerate(indices):
+        u = generator(recipe.name, seed, split, int(index), "label error").random(labels.shape[1])
+        labels[row] ^= u < np.where(labels[row] == 1, recipe.label_missed, recipe.label_invented)
+    return labels
+
 
 Images = NDArray[np.uint8]
 
@@ -49,25 +105,25 @@ def draw_sheet(
     split: str,
     index: int,
     size: int,
-    damages: Sequence[int] | Labels,
+    defects: Sequence[int] | Labels,
     *,
     noisy: bool = True,
 ) -> Images:
-    """One sheet, uint8 (size, size, 3), with exactly the `damages` asked for, 0 or 1 per class.
+    """One sheet, uint8 (size, size, 3), with exactly the `defects` asked for, 0 or 1 per class.
 
-    Every damage has a random stream of its own, so the same sheet with and without a damage
-    differs in that damage's pixels only. `noisy=False` leaves out the lens and the sensor.
+    Every defect has a random stream of its own, so the same sheet with and without a defect
+    differs in that defect's pixels only. `noisy=False` leaves out the lens and the sensor.
     """
     # One sheet after another, because a sheet's fields stay in the processor's cache and a
     # batch's do not; each numpy call still works on a whole field.
-    canvas, surface = draw_surface(
+    canvas, surface = draw_background(
         recipe, generator(recipe.name, seed, split, index, "paint"), size
     )
-    draw_lookalikes(canvas, recipe, generator(recipe.name, seed, split, index, "look-alikes"))
+    draw_distractors(canvas, recipe, generator(recipe.name, seed, split, index, "look-alikes"))
     # From large and soft to small and sharp: a scratch crosses a stain, not the other way round.
     for name in reversed(recipe.class_names):
-        if damages[recipe.class_names.index(name)]:
-            draw_damage(canvas, recipe, name, generator(recipe.name, seed, split, index, name))
+        if defects[recipe.class_names.index(name)]:
+            draw_defect(canvas, recipe, name, generator(recipe.name, seed, split, index, name))
 
     pixels = np.empty((size, size, 3), np.uint8)
     sensor = generator(recipe.name, seed, split, index, f"sensor {size}")

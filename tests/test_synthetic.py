@@ -1,4 +1,4 @@
-"""Painted sheets: the same sheet whoever draws it, and labels that say what is on it."""
+"""Synthetic images: the same sheet whoever draws it, and labels that say what is on it."""
 
 import math
 from dataclasses import replace
@@ -17,7 +17,7 @@ from evaluator.synthetic import (
     true_labels,
 )
 from evaluator.synthetic.defects import size_range
-from evaluator.synthetic.labels import sold_labels
+from evaluator.synthetic.render import sold_labels
 
 DEMO, ROUND2 = RECIPES["demo"], RECIPES["round2"]
 
@@ -27,7 +27,7 @@ DEMO, ROUND2 = RECIPES["demo"], RECIPES["round2"]
 
 @pytest.mark.parametrize("size", [64, 97, 256])
 @pytest.mark.parametrize("chunks", [[range(6)], [[0], [1, 2], [3, 4, 5]], [[5, 3], [4, 0, 2, 1]]])
-def test_a_sheet_does_not_depend_on_the_batch_it_is_drawn_in(size, chunks):
+def test_render_does_not_depend_on_the_batch(size, chunks):
     images, labels = render(ROUND2, 3, "training", range(6), size)
     for chunk in chunks:
         again, same = render(ROUND2, 3, "training", list(chunk), size)
@@ -35,7 +35,7 @@ def test_a_sheet_does_not_depend_on_the_batch_it_is_drawn_in(size, chunks):
         np.testing.assert_array_equal(same, labels[list(chunk)])
 
 
-def test_drawing_neither_reads_nor_moves_the_global_random_state():
+def test_render_leaves_the_global_random_state_alone():
     np.random.seed(1)  # noqa: NPY002 - the state that must be left alone
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     first, _ = render(DEMO, 0, "training", range(2))
@@ -44,7 +44,7 @@ def test_drawing_neither_reads_nor_moves_the_global_random_state():
     np.testing.assert_array_equal(first, render(DEMO, 0, "training", range(2))[0])
 
 
-def test_splits_seeds_indices_and_recipes_share_no_sheet():
+def test_render_splits_seeds_indices_and_recipes_share_no_sheet():
     sheets = [
         render(recipe, seed, split, [0, 1], 64)[0]
         for recipe in RECIPES.values()
@@ -55,7 +55,7 @@ def test_splits_seeds_indices_and_recipes_share_no_sheet():
     assert len(np.unique(flat, axis=0)) == len(flat)
 
 
-def test_labels_of_two_splits_are_independent():
+def test_true_labels_of_two_splits_are_independent():
     first = true_labels(DEMO, 0, "training", range(300))
     second = true_labels(DEMO, 0, "unlabelled", range(300))
     assert (first != second).any(axis=1).mean() > 0.3
@@ -65,28 +65,28 @@ def test_labels_of_two_splits_are_independent():
 
 
 @pytest.mark.parametrize("name", CLASS_NAMES)
-def test_a_sheet_looks_the_same_at_64_and_256_pixels(name):
-    damages = [int(name == other) for other in CLASS_NAMES]
+def test_draw_sheet_looks_the_same_at_64_and_256_pixels(name):
+    defects = [int(name == other) for other in CLASS_NAMES]
     agreement = []
     for index in range(8):
-        large = draw_sheet(DEMO, 0, "training", index, 256, damages, noisy=False)
-        small = draw_sheet(DEMO, 0, "training", index, 64, damages, noisy=False)
+        large = draw_sheet(DEMO, 0, "training", index, 256, defects, noisy=False)
+        small = draw_sheet(DEMO, 0, "training", index, 64, defects, noisy=False)
         shrunk = large.reshape(64, 4, 64, 4, 3).mean((1, 3))
         agreement.append(np.corrcoef(shrunk.ravel(), small.ravel())[0, 1])
     assert np.median(agreement) > 0.95
     # The correlation above would be high for two plain sheets of one colour: the change that the
-    # damage makes must be in the same place as well.
-    assert damage_overlap(name, index=1) > 0.5
+    # defect makes must be in the same place as well.
+    assert defect_overlap(name, index=1) > 0.5
 
 
-def damage_overlap(name, index):
-    """Share of the damage's change at 64 px that lies where it lies at 256 px."""
-    damages = [int(name == other) for other in CLASS_NAMES]
+def defect_overlap(name, index):
+    """Share of the defect's change at 64 px that lies where it lies at 256 px."""
+    defects = [int(name == other) for other in CLASS_NAMES]
     change = {}
     for size in (64, 256):
         pair = [
             draw_sheet(DEMO, 0, "training", index, size, which, noisy=False).astype(float)
-            for which in (damages, [0] * 6)
+            for which in (defects, [0] * 6)
         ]
         change[size] = np.abs(pair[0] - pair[1]).sum(2)
     coarse = change[256].reshape(64, 4, 64, 4).mean((1, 3))
@@ -94,7 +94,7 @@ def damage_overlap(name, index):
 
 
 @pytest.mark.parametrize("size", [63, 381, 0, -1])
-def test_a_size_that_cannot_be_drawn_is_refused(size):
+def test_render_refuses_size(size):
     with pytest.raises(ConfigurationError, match="from 64 to 380"):
         render(DEMO, 0, "training", [0], size)
 
@@ -107,20 +107,20 @@ def test_a_size_that_cannot_be_drawn_is_refused(size):
         ("training", [-1], "sheet -1"),
     ],
 )
-def test_a_sheet_that_does_not_exist_is_refused(split, indices, message):
+def test_render_refuses_split_and_index(split, indices, message):
     with pytest.raises(ConfigurationError, match=message):
         render(DEMO, 0, split, indices)
 
 
 @pytest.mark.parametrize("size", [64, 100, 380])
-def test_images_and_labels_have_the_promised_shape(size):
+def test_render_shapes(size):
     images, labels = render(RECIPES["round1"], 0, "validation", [0, 2], size)
     assert images.shape == (2, size, size, 3)
     assert images.dtype == labels.dtype == np.uint8
     assert labels.shape == (2, 4)
 
 
-def test_no_indices_give_no_sheets():
+def test_render_no_indices():
     images, labels = render(DEMO, 0, "training", [])
     assert images.shape == (0, 64, 64, 3)
     assert labels.shape == (0, 6)
@@ -132,20 +132,20 @@ def test_no_indices_give_no_sheets():
 @pytest.mark.parametrize("recipe", ["demo", "round2", "round2-private"])
 @pytest.mark.parametrize("size", [64, 256])
 @pytest.mark.parametrize("name", CLASS_NAMES)
-def test_every_damage_shows_on_every_sheet(name, size, recipe):
+def test_draw_sheet_shows_every_defect(name, size, recipe):
     position = CLASS_NAMES.index(name)
     for index in range(12):
-        damages = np.zeros(6, np.uint8)
-        bare = draw_sheet(RECIPES[recipe], 0, "training", index, size, damages, noisy=False)
-        damages[position] = 1
-        hurt = draw_sheet(RECIPES[recipe], 0, "training", index, size, damages, noisy=False)
+        defects = np.zeros(6, np.uint8)
+        bare = draw_sheet(RECIPES[recipe], 0, "training", index, size, defects, noisy=False)
+        defects[position] = 1
+        hurt = draw_sheet(RECIPES[recipe], 0, "training", index, size, defects, noisy=False)
         change = np.abs(hurt.astype(int) - bare).max(2)
         assert change.max() >= 12, f"sheet {index}: at most {change.max()} grey levels"
         assert (change >= 6).sum() >= 4, f"sheet {index}: too few pixels"
-        assert (change == 0).mean() > 0.2, f"sheet {index}: the damage is not local"
+        assert (change == 0).mean() > 0.2, f"sheet {index}: the defect is not local"
 
 
-def test_the_label_is_what_is_drawn():
+def test_render_draws_what_the_label_says():
     images, labels = render(DEMO, 5, "validation", range(40))
     for index in range(40):
         again = draw_sheet(DEMO, 5, "validation", index, 64, labels[index])
@@ -154,7 +154,7 @@ def test_the_label_is_what_is_drawn():
     assert (other != images[0]).any()
 
 
-def test_a_damage_leaves_the_rest_of_the_sheet_alone():
+def test_draw_sheet_defect_leaves_the_rest_alone():
     only = draw_sheet(DEMO, 0, "training", 4, 128, [0, 0, 1, 0, 0, 0], noisy=False).astype(int)
     bare = draw_sheet(DEMO, 0, "training", 4, 128, [0] * 6, noisy=False)
     both = draw_sheet(DEMO, 0, "training", 4, 128, [0, 0, 1, 0, 1, 0], noisy=False)
@@ -163,13 +163,13 @@ def test_a_damage_leaves_the_rest_of_the_sheet_alone():
     np.testing.assert_array_equal(both[no_grain], only[no_grain])
 
 
-def test_a_dent_is_dark_towards_the_light_and_bright_on_the_far_side():
+def test_draw_sheet_dent_is_dark_towards_the_light():
     recipe = replace(DEMO, light_angle=(270.0, 270.0), strength=((1.0, 1.0),) * 6)
-    damages = [int(name == "dent_large") for name in CLASS_NAMES]
+    defects = [int(name == "dent_large") for name in CLASS_NAMES]
     for index in range(6):
         pair = [
             draw_sheet(recipe, 0, "training", index, 128, which, noisy=False).astype(float)
-            for which in (damages, [0] * 6)
+            for which in (defects, [0] * 6)
         ]
         change = (pair[0] - pair[1]).sum(2)
         rows = np.arange(128)[:, None]
@@ -180,7 +180,7 @@ def test_a_dent_is_dark_towards_the_light_and_bright_on_the_far_side():
 
 @pytest.mark.parametrize("kind", ["scratch", "dent"])
 @pytest.mark.parametrize(("overlap", "meet"), [(0.1, True), (0.0, True), (-0.2, False)])
-def test_small_and_large_overlap_as_the_recipe_says(kind, overlap, meet):
+def test_size_range_overlap(kind, overlap, meet):
     recipe = replace(DEMO, overlap=overlap)
     small, large = size_range(recipe, f"{kind}_small"), size_range(recipe, f"{kind}_large")
     assert small[0] < small[1] < large[1]
@@ -190,7 +190,7 @@ def test_small_and_large_overlap_as_the_recipe_says(kind, overlap, meet):
         assert small[1] - large[0] < 0.4 * (small[1] - small[0])
 
 
-def test_noise_is_as_strong_as_the_recipe_says():
+def test_draw_sheet_noise_is_as_strong_as_the_recipe_says():
     recipe = replace(DEMO, noise=(5.0, 5.0), blur=(0.0, 0.0), brightness=(0.5, 0.6))
     noisy, bare = (
         draw_sheet(recipe, 0, "training", 0, 128, [0] * 6, noisy=noisy).astype(float)
@@ -210,26 +210,26 @@ def binomial(n, p, z=4.5):
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_prevalence_is_what_the_recipe_says(name):
+def test_true_labels_prevalence(name):
     recipe = replace(RECIPES[name], unlabelled=6_000)
     labels = true_labels(recipe, 0, "unlabelled", range(6_000))
     for share, expected in zip(labels.mean(0), recipe.prevalence, strict=True):
         assert share == binomial(6_000, expected)
-    assert (labels.sum(1) == 0).any(), "undamaged sheets must exist"
+    assert (labels.sum(1) == 0).any(), "undefectd sheets must exist"
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 0.9])
-def test_co_occurrence_piles_damages_up_and_leaves_prevalence_alone(strength):
+def test_true_labels_co_occurrence_leaves_prevalence_alone(strength):
     recipe = replace(ROUND2, co_occurrence=strength, prevalence=(0.2,) * 6)
     labels = true_labels(recipe, 0, "unlabelled", range(4_000))
     for share in labels.mean(0):
         assert share == binomial(4_000, 0.2)
-    undamaged = (labels.sum(1) == 0).mean()
+    undefectd = (labels.sum(1) == 0).mean()
     independent = 0.8**6
     if strength == 0:
-        assert undamaged == binomial(4_000, independent)
+        assert undefectd == binomial(4_000, independent)
     else:
-        assert undamaged > independent + 0.05
+        assert undefectd > independent + 0.05
 
 
 @pytest.mark.parametrize(("missed", "invented"), [(0.3, 0.0), (0.0, 0.1), (0.2, 0.05)])
@@ -250,7 +250,7 @@ def test_render_sells_the_noisy_label_and_draws_the_true_one():
     np.testing.assert_array_equal(images[3], draw_sheet(recipe, 0, "training", 3, 64, truth[3]))
 
 
-def test_validation_is_labelled_truthfully():
+def test_sold_labels_of_validation_are_true():
     recipe = replace(ROUND2, label_missed=0.5, label_invented=0.5)
     np.testing.assert_array_equal(
         sold_labels(recipe, 0, "validation", range(200)),
@@ -270,20 +270,20 @@ def test_validation_is_labelled_truthfully():
         ("demo", (300, 2_000, 1_000), 6),
     ],
 )
-def test_recipes_have_the_promised_sizes(name, splits, classes):
+def test_recipes_sizes_and_classes(name, splits, classes):
     recipe = RECIPES[name]
     assert (recipe.training, recipe.unlabelled, recipe.validation) == splits
     assert recipe.class_names == CLASS_NAMES[:classes]
 
 
-def test_debug_is_a_hundred_images_and_shows_every_class_in_every_split():
+def test_recipe_debug_shows_every_class_in_every_split():
     debug = RECIPES["debug"]
     assert sum(debug.count(split) for split in SPLITS) == 100
     for split in SPLITS:
         assert true_labels(debug, 0, split, range(debug.count(split))).any(0).all()
 
 
-def test_the_private_set_is_the_same_task_under_another_distribution():
+def test_recipe_private_is_the_same_task_under_another_distribution():
     private = RECIPES["round2-private"]
     assert private.class_names == ROUND2.class_names
     assert private.prevalence != ROUND2.prevalence
@@ -313,13 +313,13 @@ def test_the_private_set_is_the_same_task_under_another_distribution():
         ("dust", float("inf"), "from 0 to 20"),
     ],
 )
-def test_a_bad_recipe_is_refused_with_the_field_and_what_was_expected(field, value, expected):
+def test_recipe_refuses_field(field, value, expected):
     with pytest.raises(ConfigurationError, match=expected) as caught:
         replace(DEMO, **{field: value})
     assert field in str(caught.value)
 
 
-def test_a_recipe_cannot_be_changed():
+def test_recipe_is_frozen():
     with pytest.raises(AttributeError):
         DEMO.size = 128
     assert isinstance(DEMO, Recipe)

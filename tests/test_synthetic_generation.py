@@ -1,4 +1,4 @@
-"""A data set of painted sheets on disk: the challenge's layout, whole or not at all."""
+"""A synthetic data set on disk: the challenge's layout, complete or not there at all."""
 
 import csv
 import hashlib
@@ -32,7 +32,7 @@ def debug_set(tmp_path_factory):
     return generate(DEBUG, tmp_path_factory.mktemp("sheets") / "debug", progress=False)
 
 
-def test_the_layout_is_the_challenges(debug_set):
+def test_generate_layout_is_the_challenges(debug_set):
     assert sorted(path.name for path in debug_set.iterdir()) == sorted([*SPLITS, "recipe.json"])
     for split in SPLITS:
         with (debug_set / split / "labels.csv").open(newline="") as file:
@@ -44,7 +44,7 @@ def test_the_layout_is_the_challenges(debug_set):
         assert {value for row in rows for value in row[1:]} == {"0", "1"}
 
 
-def test_files_hold_the_sheets_that_render_draws(debug_set):
+def test_generate_files_hold_what_render_draws(debug_set):
     images, labels = render(DEBUG, 0, "unlabelled", range(5))
     with (debug_set / "unlabelled" / "labels.csv").open(newline="") as file:
         rows = list(csv.reader(file))[1:6]
@@ -57,7 +57,7 @@ def test_files_hold_the_sheets_that_render_draws(debug_set):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_files_do_not_depend_on_the_number_of_workers(tmp_path, workers):
+def test_generate_files_do_not_depend_on_workers(tmp_path, workers):
     out = generate(TINY, tmp_path / "set", seed=4, workers=workers, progress=False)
     assert (out / "training" / "images").stat().st_mode & 0o555  # readable like any folder
     expected = generate(TINY, tmp_path / "again", seed=4, workers=1, progress=False)
@@ -67,13 +67,13 @@ def test_files_do_not_depend_on_the_number_of_workers(tmp_path, workers):
         assert digest(out) != digest(other)
 
 
-def test_making_the_same_set_again_does_nothing(debug_set):
+def test_generate_same_set_again_does_nothing(debug_set):
     before = {path: path.stat().st_mtime_ns for path in debug_set.rglob("*")}
     assert generate(DEBUG, debug_set, progress=False) == debug_set
     assert before == {path: path.stat().st_mtime_ns for path in debug_set.rglob("*")}
 
 
-def test_the_same_set_that_somebody_makes_meanwhile_is_as_good(tmp_path, monkeypatch):
+def test_generate_accepts_the_same_set_made_meanwhile(tmp_path, monkeypatch):
     def meanwhile(*arguments):
         real(*arguments)
         monkeypatch.undo()
@@ -86,7 +86,7 @@ def test_the_same_set_that_somebody_makes_meanwhile_is_as_good(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("difference", [{"seed": 1}, {"size": 65}, {"recipe": TINY}])
-def test_another_set_in_the_same_place_is_refused(debug_set, difference):
+def test_generate_refuses_another_set_in_the_same_place(debug_set, difference):
     before = digest(debug_set)
     arguments = {"recipe": DEBUG, **difference}
     with pytest.raises(ConfigurationError, match="already holds something else"):
@@ -95,7 +95,7 @@ def test_another_set_in_the_same_place_is_refused(debug_set, difference):
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_somebody_else_put_there_is_left_alone(tmp_path, kind):
+def test_generate_leaves_foreign_files_alone(tmp_path, kind):
     target = tmp_path / "mine"
     if kind == "file":
         target.write_text("precious")
@@ -108,13 +108,13 @@ def test_what_somebody_else_put_there_is_left_alone(tmp_path, kind):
     assert digest(tmp_path) == before
 
 
-def test_an_empty_folder_is_free(tmp_path):
+def test_generate_into_an_empty_folder(tmp_path):
     (tmp_path / "set").mkdir()
     out = generate(TINY, tmp_path / "set", workers=1, progress=False)
     assert (out / "validation" / "labels.csv").is_file()
 
 
-def test_a_run_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
+def test_generate_interrupted_leaves_nothing(tmp_path, monkeypatch):
     calls = []
 
     def broken(task):
@@ -139,20 +139,20 @@ def test_a_run_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
         ({"size": 20}, "from 64 to 380"),
     ],
 )
-def test_bad_arguments_are_refused_before_anything_is_written(tmp_path, arguments, message):
+def test_generate_refuses_arguments_before_it_writes(tmp_path, arguments, message):
     with pytest.raises(ConfigurationError, match=message):
         generate(TINY, tmp_path / "set", progress=False, **arguments)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_description_says_what_the_set_is(debug_set):
+def test_generate_description(debug_set):
     content = json.loads((debug_set / "recipe.json").read_text())
     assert content["recipe"]["name"] == "debug"
     assert (content["seed"], content["size"]) == (0, 64)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_the_contact_sheet_has_a_row_per_class_and_one_undamaged(tmp_path, suffix):
+def test_contact_sheet_has_a_row_per_class_and_one_undamaged(tmp_path, suffix):
     path = contact_sheet(DEBUG, tmp_path / "a" / f"contact{suffix}", scale=2)
     with Image.open(path) as page:
         width, height = page.size
