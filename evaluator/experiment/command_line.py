@@ -313,7 +313,8 @@ def _open_data(flags: argparse.Namespace) -> Splits:
 def _amount(recipe: Recipe) -> str:
     n = recipe.training + recipe.unlabelled + recipe.validation
     decoded = n * recipe.size**2 * 3 / 1e6  # JPEG makes about a third of it
-    return f"{n:,} synthetic images ({recipe.name!r}), {4 / 3 * decoded:,.0f} MB with a decoded copy,"
+    megabytes = 4 / 3 * decoded
+    return f"{n:,} synthetic images ({recipe.name!r}), {megabytes:,.0f} MB with a decoded copy,"
 
 
 def _scale_minutes(
