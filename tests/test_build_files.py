@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.checks.build_files import build_checks, names_a_platform
+from evaluator.checks.build_files import build_checks, has_build_files
 from evaluator.checks.check import Check
 from evaluator.checks.package import foreign_imports
 from tests.repositories import HOUSE, write
@@ -116,11 +116,11 @@ def test_install_check(case: str, tmp_path: Path) -> None:
     assert (check.status, words in check.detail) == (status, True), check
 
 
-def test_names_a_platform_where_one_of_its_files_is_there(tmp_path: Path) -> None:
+def test_has_build_files_where_one_of_its_files_is_there(tmp_path: Path) -> None:
     write(tmp_path, {"run.py": "", "requirements.txt": ""})
-    assert not names_a_platform(tmp_path)
+    assert not has_build_files(tmp_path)
     write(tmp_path, {"runtime.txt": "python-3.11"})
-    assert names_a_platform(tmp_path)
+    assert has_build_files(tmp_path)
 
 
 def test_the_files_of_this_submission_agree() -> None:
@@ -155,7 +155,8 @@ def test_requirements_are_what_the_submission_needs_and_nothing_else() -> None:
 
 def test_requirements_of_the_evaluator_name_all_that_it_imports() -> None:
     imported = distributions("choose", "local_evaluation", "evaluator")
-    assert imported - listed("requirements-evaluator.txt") == {"ray"}  # requirements-cluster.txt
+    elsewhere = {"ray", "pydantic_core"}  # requirements-cluster.txt; pydantic's own, at one version
+    assert imported - elsewhere <= listed("requirements-evaluator.txt")
 
 
 def test_apt_txt_holds_plain_names() -> None:

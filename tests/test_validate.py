@@ -110,6 +110,18 @@ def test_validate_stops_before_a_dry_run(case: str, tmp_path: Path) -> None:
     assert fix in checks[name].fix
 
 
+def test_validate_looks_at_the_python_that_the_platform_is_asked_for(tmp_path: Path) -> None:
+    run_py = write_submission(
+        tmp_path, at_the_end=BEFORE_ANY_RUN["a phase that is missing"][0]["at_the_end"]
+    )
+    assert "python version" not in checks_of(run_py)  # nothing says what its image is built from
+    (tmp_path / "pyproject.toml").write_text('[project]\nrequires-python = ">=3.11"\n')
+    (tmp_path / "runtime.txt").write_text("python-3.8\n")
+    check = checks_of(run_py)["python version"]
+    assert check.status == "fail"
+    assert "runtime.txt asks for 3.8; pyproject.toml needs >=3.11" in check.detail
+
+
 def test_phases_check_refuses_the_bare_contract() -> None:
     check = phases_check(Contract.from_message(describe(ZEWDPCBaseRun)))
     assert check.status == "fail"

@@ -33,7 +33,7 @@ def build_checks(folder: Path) -> list[Check]:
     return [python_version_check(folder, present), install_check(folder, present)]
 
 
-def names_a_platform(folder: Path) -> bool:
+def has_build_files(folder: Path) -> bool:
     """Whether a submission's folder has a file that says what its image is built from."""
     return any((folder / name).is_file() for name in PYTHON_ASKED)
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from evaluator.checks.build_files import build_checks, names_a_platform
+from evaluator.checks.build_files import build_checks, has_build_files
 from evaluator.checks.check import Check, add_json_flag, exit_code, show
 from evaluator.checks.contract_checks import (
     DryRun,
@@ -55,7 +55,7 @@ def validate(
         return [import_check(error)]
     chosen = f"strategy {strategy}" if strategy else "as it is set; --strategy NAME tries another"
     checks = [Check("import", "ok", f"{submission}, {chosen}"), phases_check(contract)]
-    built = build_checks(submission.parent) if names_a_platform(submission.parent) else []
+    built = build_checks(submission.parent) if has_build_files(submission.parent) else []
     if exit_code(checks):
         return checks + built
     conventions = contract.arg_names or ("page",)
