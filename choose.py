@@ -33,6 +33,7 @@ try:
     from evaluator.choosing.pictures import Images, Labelled, read_labelled, read_pool, say
     from evaluator.choosing.summary import summary, warn_of_shrinking
     from evaluator.data.class_coverage import absent_classes
+    from evaluator.data.names import look_alikes_among
     from models.calibration import is_near_chance
     from strategies.configuration import SubmissionConfig
     from strategies.session import Session
@@ -122,6 +123,8 @@ def _run(flags: argparse.Namespace) -> int:
     labelled = read_labelled(flags.labelled, SPARE_PIXELS * pixels)
     if absent := absent_classes(labelled.images.labels, labelled.class_names):
         say(f"notice: no labelled image shows {', '.join(absent)}: nothing is learned of it")
+    for words in look_alikes_among(labelled.class_names):
+        say(f"notice: classes {words}")
     pool = read_pool(flags.pool, labelled, flags.exclude)
     if flags.budget > len(pool):
         raise ConfigurationError(

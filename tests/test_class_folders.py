@@ -229,9 +229,22 @@ def test_one_class_in_two_unicode_forms_alone_is_read(tmp_path: Path):
     assert from_class_folders(root).names == (f"{NFD}/1.png", f"{NFC}/1.png")
 
 
-def test_folders_whose_names_only_look_alike_are_two_classes(tmp_path: Path):
-    root = put(tmp_path, "\u00b5m/1.png", "\u03bcm/2.png", "\ufb01n/3.png", "fin/4.png")
-    assert len(from_class_folders(root).class_names) == 4
+def test_folders_whose_names_only_look_alike_are_two_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    root = put(tmp_path / "in", "\u00b5m/1.png", "\u03bcm/2.png", "Dent/3.png", "dent/4.png")
+    imported = from_class_folders(root)
+    assert len(imported.class_names) == 4
+    write_imported(imported, tmp_path / "labelled")
+    assert capsys.readouterr().err.splitlines() == [
+        "notice: classes 'Dent' and 'dent' look alike and are two names (Dent; dent)",
+        "notice: classes '\u00b5m' and '\u03bcm' look alike and are two names (U+00B5 m; U+03BC m)",
+    ]
+
+
+def test_a_class_that_every_image_shows_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_imported(from_class_folders(put(tmp_path / "in", "cat/1.png")), tmp_path / "labelled")
+    assert "notice: every image shows cat: others are needed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", ["jfif", "jpe", "jfi", "jif", "JFIF", "dib"])

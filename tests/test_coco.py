@@ -183,6 +183,13 @@ def test_images_that_cannot_be_used_are_left_out_and_named(
     assert f"1 of 2 images cannot be used and are left out ('{tmp_path}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["nowhere", "photos/a.png"])
+def test_a_folder_of_images_that_is_none_is_refused(name: str, tmp_path: Path):
+    imported(tmp_path, named("a.png"))
+    with pytest.raises(DatasetError, match=f"--images .*{name} is not a folder"):
+        from_coco(tmp_path / "table.json", tmp_path / name)
+
+
 def test_without_any_annotation_it_is_said_what_to_export(tmp_path: Path):
     told = refused("no-annotations", tmp_path, named("a.png", "b.png"), annotations=[])
     assert "every image would count as showing no class" in told

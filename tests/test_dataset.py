@@ -190,7 +190,7 @@ REFUSALS: dict[str, tuple[Spoil, str]] = {
     ),
     "classes that differ in a blank that does not show": (
         edit("unlabelled/labels.csv", "dark", "Da\u200brk"),
-        r"'dark' and 'Da\\u200brk' look alike and are spelt in two ways \(dark; Da U\+200B rk\)",
+        r"'dark' and 'Da\\u200brk' look alike and are two names \(dark; Da U\+200B rk\)",
     ),
     "a quote never closed": (
         edit("training/labels.csv", r"0004\.png", '"0004.png'),

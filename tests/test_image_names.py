@@ -57,6 +57,8 @@ def meant(name: str, *files: str) -> list[str]:
         ("upload/3/8f3a2b1c-a.png", "a.png"),
         ("images/8f3a2b1c-a.png", "cam1/a.png"),
         ("images\\8f3a2b1c-a.png", "a.png"),
+        ("images/0a1b2c3d-8f3a2b1c-a.png", "8f3a2b1c-a.png"),
+        ("images/0a1b2c3d-8f3a2b1c-a.png", "a.png"),
         ("8f3a2b1c-my_photo_1.png", "my photo (1).png"),
         ("8f3a2b1c-a%20b.png", "a b.png"),
         # Unicode

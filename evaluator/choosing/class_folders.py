@@ -27,7 +27,9 @@ SPLIT = re.compile(  # with what may stand beside: train2017, seg_train, testing
     r"(?:set|data|images|imgs|[ab])?"
 )
 BESIDE_A_SPLIT = frozenset({"set", "data", "dataset", "images", "image", "imgs", "seg", "split"})
-IMAGES = frozenset({"images", "imgs", "jpegimages"})  # where data sets keep those of all classes
+IMAGES = frozenset(
+    {"images", "image", "imgs", "img", "jpegimages"}
+)  # where data sets keep those of all classes
 MASKS = frozenset({"ground truth", "groundtruth", "segmentationclass", "segmentationobject"})
 NO_CLASSES = IMAGES | MASKS | {"imagesets", "annotations"}
 NOT_IN_A_CLASS = MASKS | {"annotations", "masks"}
@@ -61,7 +63,7 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
     for name in names:
         if forms := forms_in_words(home.name for home in homes if canonical(home.name) == name):
             say(f"the folders called {name!r} are one class{forms}")
-    none_shown = {canonical(name) for name in without}
+    none_shown = {canonical(name.rstrip("/")) for name in without}
     if unknown := sorted(none_shown.difference(names)):
         raise DatasetError(
             "bad-import", f"--without {unknown[0]}: {root} has the folders {', '.join(names)}."

@@ -15,7 +15,7 @@ from evaluator.choosing.importing import Imported, class_columns, sound_images
 from evaluator.choosing.pictures import say
 from evaluator.data.decoding import BROKEN, open_image
 from evaluator.data.image_names import ImageNames, Meant
-from evaluator.data.listing import IMAGE_SUFFIXES, Listing, list_images
+from evaluator.data.listing import IMAGE_SUFFIXES, Listing, is_folder, list_images
 from evaluator.data.names import canonical, forms_in_words
 from evaluator.errors import DatasetError
 
@@ -52,6 +52,8 @@ def from_coco(path: Path, images: Path, *, resized: bool = False) -> Imported:
     or may be several, or where an image is not of the size that the table has.
     """
     table = _read(path)
+    if not is_folder(images):
+        raise DatasetError("bad-import", f"--images {images} is not a folder.")
     listing = list_images(images)
     names = ImageNames(images, listing.images)
     meant = {key: names.meant_by(name) for key, name in table.images.items()}

@@ -13,6 +13,7 @@ from evaluator.choosing.folder import write_labelled
 from evaluator.choosing.pictures import copy_image, first_of, say
 from evaluator.data.class_coverage import absent_classes
 from evaluator.data.layout import columns_named
+from evaluator.data.names import look_alikes_among
 from evaluator.errors import DatasetError
 
 
@@ -43,6 +44,10 @@ def write_imported(imported: Imported, out: Path) -> None:
             ) from error
     if absent := absent_classes(imported.labels, imported.class_names):
         say(f"notice: no image shows {', '.join(absent)}: a column of zeros")
+    if everywhere := absent_classes(1 - imported.labels, imported.class_names):
+        say(f"notice: every image shows {', '.join(everywhere)}: others are needed to learn it")
+    for words in look_alikes_among(imported.class_names):
+        say(f"notice: classes {words}")
 
     def put(row: int, target: Path) -> None:
         copy_image(imported.files[row], target)

@@ -14,6 +14,7 @@ from evaluator.atomic_io import atomic_directory
 from evaluator.choosing.folder import write_labelled
 from evaluator.choosing.pictures import Labelled, copy_image, read_labelled, say
 from evaluator.data.layout import SPLITS
+from evaluator.data.names import canonical
 from evaluator.errors import ConfigurationError
 
 AS_THEY_ARE = 1 << 30  # pixels of a side that no image has
@@ -147,7 +148,7 @@ def _key(name: str, together: str | None) -> str:
     if together is None:
         return name
     try:
-        found = re.search(together, name)
+        found = re.search(canonical(together), canonical(name))
     except re.error as error:
         raise ConfigurationError(
             "bad-split", f"--together '{together}' is not a regular expression: {error}."

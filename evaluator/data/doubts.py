@@ -6,6 +6,7 @@ from evaluator.data.cache import image_digests, image_remarks
 from evaluator.data.class_coverage import coverage_doubts
 from evaluator.data.dataset import Splits
 from evaluator.data.layout import SPLITS
+from evaluator.data.names import look_alikes_among
 from evaluator.data.remarks import remarks_in_words
 
 
@@ -13,6 +14,7 @@ def doubts(splits: Splits) -> Iterator[str]:
     """What a person should know before the data are trusted, a line each."""
     labels = {name: getattr(splits, name).labels for name in SPLITS}
     yield from coverage_doubts(labels, splits.class_names)
+    yield from (f"classes {words}" for words in look_alikes_among(splits.class_names))
     yield from repeated_images(splits)
     for name in SPLITS:
         for line in remarks_in_words(image_remarks(splits.image_files[name])):

@@ -24,7 +24,7 @@ ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<host>[^/]*)", re.IGNO
 LOCAL_FILE = re.compile(r"[?&]d=([^&]*)")  # Label Studio: /data/local-files/?d=photos/a.png
 DRIVE = re.compile(r"/*[a-z]:(?=/)", re.IGNORECASE)
 UPLOAD_FOLDER = re.compile(r"(.*/)?upload/\d+/|images/(\d+/)?")  # Label Studio's, and its exports'
-UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")
+UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
 DECODINGS = 2  # times that a name may have been written as in an address
 
 
@@ -72,7 +72,7 @@ class ImageNames:
             if files := self._agreeing(spelling, self._by_name[spelling[-1]]):
                 return Meant(tuple(files), moved=True)
         for spelling in spellings:
-            if bare := _without_prefix(spelling):
+            for bare in _without_prefixes(spelling):
                 uploaded = self._by_uploaded[_as_uploaded(bare[-1])]
                 named = [file for file in uploaded if canonical(file.name) == bare[-1]]
                 if files := self._agreeing(bare, named or uploaded):
@@ -82,7 +82,8 @@ class ImageNames:
     def called_alike(self, name: str) -> list[Path]:
         """Files that a person may have meant: of its name elsewhere, in capitals, or converted."""
         names = [parts[-1] for parts in _spellings(name) if parts]
-        wanted = {_stem(one) for name in names for one in (name, UPLOAD_PREFIX.sub("", name))}
+        names += [bare[-1] for name in names for bare in _without_prefixes((name,))]
+        wanted = set(map(_stem, names))
         return [file for file in self._by_path.values() if _stem(canonical(file.name)) in wanted]
 
     def _agreeing(self, parts: Parts, files: Sequence[Path]) -> list[Path]:
@@ -134,13 +135,13 @@ def _parts(path: str) -> Parts:
     return tuple(canonical(part) for part in whole.split("/") if part not in ("", ".", ".."))
 
 
-def _without_prefix(parts: Parts) -> Parts:
-    """The name as it was uploaded, without the tool's own folders; empty where none was."""
-    bare = UPLOAD_PREFIX.sub("", parts[-1], count=1)
-    if bare == parts[-1]:
-        return ()
+def _without_prefixes(parts: Parts) -> Iterator[Parts]:
+    """The name as it was uploaded, once or again and again, without the tool's own folders."""
     above = UPLOAD_FOLDER.sub("", "".join(f"{part}/" for part in parts[:-1]), count=1)
-    return (*above.split("/")[:-1], bare)
+    name = parts[-1]
+    while prefix := UPLOAD_PREFIX.match(name):
+        name = name[prefix.end() :]
+        yield (*above.split("/")[:-1], name)
 
 
 def _as_uploaded(name: str) -> str:

@@ -23,7 +23,7 @@ from evaluator.data.listing import (
     visible_below,
     why_absent,
 )
-from evaluator.data.names import canonical, code_points, forms_in_words, look_alike
+from evaluator.data.names import canonical, forms_in_words, look_alikes
 from evaluator.errors import DatasetError
 
 SPLITS = ("training", "unlabelled", "validation")
@@ -265,19 +265,10 @@ def _class_columns(
                 )
                 if part
             )
-            + f". Every labels.csv must have the same classes.{_look_alikes(missing, extra)}",
+            + ". Every labels.csv must have the same classes."
+            + "".join(f" {words}." for words in look_alikes(missing, extra)),
         )
     return {name: header.index(name) for name in wanted}
-
-
-def _look_alikes(missing: Sequence[str], extra: Sequence[str]) -> str:
-    """Which names differ in what is hard to see: case, and signs that look alike or do not show."""
-    pairs = ((one, other) for one in missing for other in extra if look_alike(one, other))
-    return "".join(
-        f" {one!r} and {other!r} look alike and are spelt in two ways ({code_points(one)}; "
-        f"{code_points(other)})."
-        for one, other in pairs
-    )
 
 
 def _images_folder(labels_csv: Path) -> Path:

@@ -1,7 +1,7 @@
 """Names in Unicode: which two spellings are one name, and how names that look alike differ."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 
 def canonical(name: str) -> str:
@@ -21,9 +21,21 @@ def forms_in_words(names: Iterable[str]) -> str:
     return f" (in several Unicode forms: {'; '.join(map(code_points, different))})"
 
 
-def look_alike(one: str, other: str) -> bool:
-    """Whether a person may take two names for one: by case, width, or signs that do not show."""
-    return _as_seen(one) == _as_seen(other)
+def look_alikes(names: Sequence[str], others: Sequence[str]) -> Iterator[str]:
+    """In words, each two that a person may take for one: by case, width, or what does not show."""
+    for one in names:
+        for other in others:
+            if one != other and _as_seen(one) == _as_seen(other):
+                yield (
+                    f"{one!r} and {other!r} look alike and are two names ({code_points(one)}; "
+                    f"{code_points(other)})"
+                )
+
+
+def look_alikes_among(names: Sequence[str]) -> Iterator[str]:
+    """The same of any two of `names`."""
+    for number, name in enumerate(names):
+        yield from look_alikes([name], names[number + 1 :])
 
 
 def code_points(name: str) -> str:
