@@ -172,13 +172,14 @@ def leaderboard_cells(rows: Sequence[Row], columns: Sequence[str]) -> Cells:
     """The leaderboard of one pipeline, with a column for each pair of `columns`."""
     known = any(row.interval for row in rows)
     areas = any(row.area_under_budget_curve is not None for row in rows)
+    gaps = any(row.gap_closed is not None for row in rows)
     headers = [
         rows[0].pipeline,
         "macro-F1",
         "95 % interval" if known else "sd",
         *columns,
         *(["AUBC"] if areas else []),  # area under the budget curve
-        "gap closed",
+        *(["gap closed"] if gaps else []),
         "accuracy",
         "Hamming loss",
         "runs",
@@ -192,7 +193,7 @@ def leaderboard_cells(rows: Sequence[Row], columns: Sequence[str]) -> Cells:
             format_interval(row.interval) if known else format_score(row.spread),
             *(format_score(row.by_pair.get(column)) for column in columns),
             *([format_score(row.area_under_budget_curve)] if areas else []),
-            format_share(row.gap_closed),
+            *([format_share(row.gap_closed)] if gaps else []),
             format_score(row.metric("accuracy")),
             format_score(row.metric("hamming_loss")),
             str(row.n),

@@ -101,10 +101,9 @@ def comparison_section(view: View, baseline: str, styles: Mapping[str, Style]) -
         parts.append(Text(f"Only {baseline} was evaluated: there is nothing to compare it with."))
     elif table := _comparison_table(view, baseline):
         parts += [_forest_plot(view, compared, baseline, styles), *table]
-        parts += [
-            Text(_comparison_legend(compared), "small"),
-            *_variance_components(view, baseline),
-        ]
+        legend = Text(_comparison_legend(compared), "small")
+        parts.append(Details("How to read this table", (legend,)))
+        parts += _variance_components(view, baseline)
     elif compared:
         parts.append(Text(ONE_SEED, "warning"))
     if absent:

@@ -142,8 +142,9 @@ def _kept_together(text: str) -> str:
 
 
 def _breakable(name: str) -> Markup:
-    """A name that may be broken after its punctuation: `margin:rounds=4,temperature=1.5`."""
-    return Markup(re.sub(r"([:,=/_])", r"\1<wbr>", str(escape(_clean(name)))))
+    """A long name that may be broken after its punctuation: `margin:rounds=4,temperature=1.5`."""
+    shown = str(escape(_clean(name)))
+    return Markup(re.sub(r"([:,=/_])", r"\1<wbr>", shown) if len(name) > 16 else shown)
 
 
 def _clean(value: object) -> object:

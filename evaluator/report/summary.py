@@ -65,11 +65,10 @@ def _significance(view: View, baseline: str) -> Iterator[Text]:
     better = {name: one for name, one in significant.items() if one.test.difference > 0}
     worse = {name: one for name, one in significant.items() if one.test.difference < 0}
     open_ = {name: one for name, one in known.items() if name not in significant}
-    level = f"(Holm-corrected p < {ALPHA:.2f})"
     for finding, found in (
-        (f"Significantly better than {baseline} {level}", better),
-        (f"Significantly worse than {baseline} {level}", worse),
-        (f"No significant difference from {baseline}", open_),
+        (f"Significantly better than {baseline} (Holm-corrected p < {ALPHA:.2f})", better),
+        (f"Significantly worse than {baseline} (Holm-corrected p < {ALPHA:.2f})", worse),
+        (f"No significant difference from {baseline} (Holm-corrected p ≥ {ALPHA:.2f})", open_),
     ):
         if found:
             listed = join_and([_described(name, one) for name, one in found.items()])
