@@ -16,6 +16,7 @@ from evaluator.errors import ConfigurationError
 from evaluator.records.journal import Journal, sole_writer
 from evaluator.records.trial import Pair
 
+REPO_ROOT = Path(__file__).resolve().parent.parent
 Write = Callable[..., Path]
 
 
@@ -94,6 +95,12 @@ def test_load_results_has_the_documented_columns(write: Write) -> None:
     assert scores.budget.isna().sum() == scores.minutes.isna().sum() == 2
     means = load_results([folder], ["2:1"]).groupby("strategy").macro_f1.mean()
     assert means.to_dict() == pytest.approx({"none": 0.505, "random": 0.505})
+
+
+def test_columns_are_those_of_the_documentation() -> None:
+    page = (REPO_ROOT / "docs" / "scoring.md").read_text()
+    for name, meaning in COLUMNS.items():
+        assert f"| `{name}` | {meaning} |" in page
 
 
 CRASHED = {"macro_f1": None, "status": "crashed", "reason": "not finite"}
@@ -204,7 +211,7 @@ def test_read_results_takes_the_newest_code_and_settings(write: Write) -> None:
 
 
 def test_read_results_follows_the_last_command(write: Write) -> None:
-    """The command that found everything there has added no record, and says by what it judged."""
+    """A command that found everything done has added no record, and has noted its settings."""
     write("a", "random", code="first", conditions="16 GiB", score=0.5)
     write("a", "random", code="second", conditions="8 GiB", configuration="c2", score=0.8)
     folder = write(
@@ -215,9 +222,9 @@ def test_read_results_follows_the_last_command(write: Write) -> None:
         ("second", "8 GiB", 0.8), ("first", "16 GiB", 0.5), ("unknown", "16 GiB", 0.5)
     ):  # fmt: skip
         configuration = "c2" if code == "second" else "c1"
-        judged_by = {"dataset": "boards", "fingerprint": "f1", "code": code}
-        judged_by |= {"conditions": conditions, "configurations": {"quick": configuration}}
-        Journal(folder / "commands.jsonl").append({"command": ["..."], **judged_by})
+        settings = {"dataset": "boards", "fingerprint": "f1", "code": code}
+        settings |= {"conditions": conditions, "configurations": {"quick": configuration}}
+        Journal(folder / "commands.jsonl").append({"command": ["..."], **settings})
         assert set(load_results(folder).macro_f1) == {f1, f1 + 0.01}
     Journal(folder / "commands.jsonl").append({"command": [], "configurations": "?"})
     assert set(load_results(folder).macro_f1) == {0.9}

@@ -133,7 +133,7 @@ def test_paired_test_on_a_known_case() -> None:
 
 @pytest.mark.parametrize(("n", "low", "high"), [(2, 0.5, 81), (3, 0.5, 10), (5, 0.6, 3.7)])
 def test_what_pairing_saves_is_hardly_known_at_few_seeds(n: int, low: float, high: float) -> None:
-    """Where it saves nothing: as the report and docs/scoring.md say."""
+    """Where it saves nothing: as docs/scoring.md says."""
     ours, theirs = np.random.default_rng(n).normal(size=(2, 10 * DRAWS, n))
     unpaired = ours.var(axis=1, ddof=1) + theirs.var(axis=1, ddof=1)
     gains = unpaired / (ours - theirs).var(axis=1, ddof=1)

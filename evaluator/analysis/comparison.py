@@ -179,8 +179,10 @@ def _format_seeds_needed(test: PairedTest) -> str:
     if test.seeds_still_needed is None or test.seeds_needed_interval is None:
         return ""
     low, high = (max(0, seeds - test.n) for seeds in test.seeds_needed_interval)
-    most = f"{high:,}" if high < 1000 else ">999"
-    return f"{test.seeds_still_needed:,} ({low:,} to {most})"
+    n, least, most = (
+        str(seeds) if seeds < 1000 else ">999" for seeds in (test.seeds_still_needed, low, high)
+    )
+    return f"{n} ({least} to {most})"
 
 
 def _format_gain(gain: float | None) -> str:

@@ -116,8 +116,10 @@ class ResultsFolder:
         last = _last_command(path)
         self.data = _newest(map(_data, bought), (last.get("dataset"), last.get("fingerprint")))
         self.bound = _bound(last) if self.data == _data({"dataset": "", **last}) else ""
-        judged = [_conditions(record) for record in bought if record["strategy"] not in REFERENCES]
-        self.conditions = {_newest(judged, last.get("conditions"))} if judged else set[str]()
+        settings = [
+            _conditions(record) for record in bought if record["strategy"] not in REFERENCES
+        ]
+        self.conditions = {_newest(settings, last.get("conditions"))} if settings else set[str]()
         like_newest = [
             record
             for record in bought

@@ -1,4 +1,4 @@
-"""Journals as the judge writes them, small and made up, for tests of the page made of them."""
+"""Journals as the evaluator writes them, small and made up, for tests of the page made of them."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def write_journals(
     score: Callable[[float, int, int], float] = lambda base, pipeline, seed: base + 0.01 * seed,
     **extra: Any,
 ) -> Path:
-    """Journals as the judge writes them: `scores` holds a base score per strategy and pair."""
+    """Journals as the evaluator writes them: `scores` holds a base score per strategy and pair."""
     out.mkdir(parents=True, exist_ok=True)
     bought, made = [], []
     for strategy, bases in scores.items():
