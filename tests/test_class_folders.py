@@ -51,6 +51,7 @@ def refused(root: Path, *without: str) -> str:
         ("train-images", "test-images"),
         ("train", "dev"),
         ("01_train", "02_val"),
+        ("trainval", "minival"),
         ("fold1", "fold2", "fold3"),
     ],
 )

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluator.choosing.fingerprints import identities
 from evaluator.choosing.importing import Imported, class_columns, sound_images
@@ -21,15 +22,14 @@ from evaluator.data.names import canonical, forms_in_words
 from evaluator.errors import DatasetError
 
 SPLIT = re.compile(  # with what may stand beside: train2017, seg_train, testing_set, trainA
-    r"(?:(?P<training>train(?:ing)?|trn)|(?P<validation>val(?:id(?:ation)?)?|dev)"
+    r"(?:(?P<training>train(?:ing)?(?:val)?|trn)|(?P<validation>(?:mini)?val(?:id(?:ation)?)?|dev)"
     r"|(?P<test>test(?:ing)?|tst|eval(?:uation)?|holdout)|(?P<pool>unlabell?ed)"
     r"|(?P<fold>fold|split|subset))"
     r"(?:set|data|images|imgs|[ab])?"
 )
 BESIDE_A_SPLIT = frozenset({"set", "data", "dataset", "images", "image", "imgs", "seg", "split"})
-IMAGES = frozenset(
-    {"images", "image", "imgs", "img", "jpegimages"}
-)  # where data sets keep those of all classes
+# Where data sets keep the images and the masks of all classes.
+IMAGES = frozenset({"images", "image", "imgs", "img", "jpegimages"})
 MASKS = frozenset({"ground truth", "groundtruth", "segmentationclass", "segmentationobject"})
 NO_CLASSES = IMAGES | MASKS | {"imagesets", "annotations"}
 NOT_IN_A_CLASS = MASKS | {"annotations", "masks"}
@@ -52,17 +52,8 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
         )
     below = list_images(root)
     below.refuse_absent()
-    folders = [path for path in sorted(root.iterdir()) if is_folder(path)]
-    homes = [path for path in folders if is_visible(path.name)]
-    _refuse_labelled_folders(root)
-    _refuse_splits(root, homes)
-    _refuse_folders_of_all_classes(root, homes)
-    if put_aside := [path.name for path in folders if not is_visible(path.name)]:
-        say(f"left out, as hidden or a system's own: {', '.join(put_aside)}")
+    homes = _class_folders(root)
     names = list(dict.fromkeys(canonical(home.name) for home in homes))
-    for name in names:
-        if forms := forms_in_words(home.name for home in homes if canonical(home.name) == name):
-            say(f"the folders called {name!r} are one class{forms}")
     none_shown = {canonical(name.rstrip("/")) for name in without}
     if unknown := sorted(none_shown.difference(names)):
         raise DatasetError(
@@ -88,40 +79,61 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
     alike = defaultdict[Hashable, list[Path]](list)
     for file, pixels in identities(sound_images(files)).items():
         alike[pixels].append(file)
-    kept = tuple(copies[0] for copies in alike.values())
-    labels = np.zeros((len(kept), len(classes)), np.uint8)
-    several = list[Sequence[Path]]()
-    for row, copies in enumerate(alike.values()):
-        shown = {canonical(copy.relative_to(root).parts[0]) for copy in copies}
-        if shown & none_shown and shown - none_shown:
-            raise DatasetError(
-                "labels-disagree",
-                f"{' and '.join(map(str, copies))} are the same image, and one says that it shows "
-                "no class. Remove one.",
-            )
-        labels[row] = [name in shown for name in classes]
-        if labels[row].sum() > 1:
-            several.append(copies)
-    if several:
+    copies = list(alike.values())
+    labels = _labels(root, copies, classes, none_shown)
+    if several := [copies[row] for row in np.flatnonzero(labels.sum(1) > 1)]:
         say(
             f"{len(several)} images lie in the folders of several classes and show all of them: "
             f"{' and '.join(file.relative_to(root).as_posix() for file in several[0])}, ..."
         )
+    kept = tuple(files[0] for files in copies)
     return Imported(
         kept, tuple(file.relative_to(root).as_posix() for file in kept), class_names, labels
     )
 
 
-def _refuse_labelled_folders(root: Path) -> None:
-    """Raise DatasetError where labels stand in a table, and not in the names of folders."""
-    for folder, names in folders_below(root):
-        if "labels.csv" in names and "images" in names:
+def _class_folders(root: Path) -> list[Path]:
+    """The folders in `root` that are classes; what is put aside is said.
+
+    Raises DatasetError where one can be no class.
+    """
+    folders = [path for path in sorted(root.iterdir()) if is_folder(path)]
+    homes = [path for path in folders if is_visible(path.name)]
+    _refuse_folders_below(root)
+    _refuse_splits(root, homes)
+    _refuse_folders_of_all_classes(homes)
+    if put_aside := [path.name for path in folders if not is_visible(path.name)]:
+        say(f"left out, as hidden or a system's own: {', '.join(put_aside)}")
+    spelt = defaultdict[str, list[str]](list)
+    for home in homes:
+        spelt[canonical(home.name)].append(home.name)
+    for name, own in spelt.items():
+        if forms := forms_in_words(own):
+            say(f"the folders called {name!r} are one class{forms}")
+    return homes
+
+
+def _labels(
+    root: Path,
+    copies: Sequence[Sequence[Path]],
+    classes: Sequence[str],
+    none_shown: set[str],
+) -> NDArray[np.uint8]:
+    """(N, C) of 0/1: the classes of all folders that an image lies in.
+
+    Raises DatasetError where one of them says that it shows none.
+    """
+    labels = np.zeros((len(copies), len(classes)), np.uint8)
+    for row, files in enumerate(copies):
+        shown = {canonical(file.relative_to(root).parts[0]) for file in files}
+        if shown & none_shown and shown - none_shown:
             raise DatasetError(
-                "no-class-folder",
-                f"{folder} holds labels.csv and images/: it is a labelled folder, perhaps of an "
-                "earlier import or a batch of choose.py, and no class. Move it out of "
-                f"{root}, or give it to --labelled as it is.",
+                "labels-disagree",
+                f"{' and '.join(map(str, files))} are the same image, and one says that it shows "
+                "no class. Remove one.",
             )
+        labels[row] = [name in shown for name in classes]
+    return labels
 
 
 def _refuse_splits(root: Path, homes: Sequence[Path]) -> None:
@@ -137,17 +149,28 @@ def _refuse_splits(root: Path, homes: Sequence[Path]) -> None:
         )
 
 
-def _refuse_folders_of_all_classes(root: Path, homes: Sequence[Path]) -> None:
-    """Raise DatasetError for folders that hold images, masks or boxes of several classes."""
+def _refuse_folders_below(root: Path) -> None:
+    """Raise DatasetError for labelled folders, and for masks and the like within a class."""
+    for folder, names in folders_below(root):
+        if "labels.csv" in names and "images" in names:
+            raise DatasetError(
+                "no-class-folder",
+                f"{folder} holds labels.csv and images/: it is a labelled folder, perhaps of an "
+                "earlier import or a batch of choose.py, and no class. Move it out of "
+                f"{root}, or give it to --labelled as it is.",
+            )
+        for name in names:
+            if folder != root and _plain(name) in NOT_IN_A_CLASS and is_folder(folder / name):
+                raise _no_class(folder / name)
+
+
+def _refuse_folders_of_all_classes(homes: Sequence[Path]) -> None:
+    """Raise DatasetError for folders that hold images, masks or labels of several classes."""
     classes = {_plain(home.name) for home in homes}
     for home in homes:
         of, _, last = _plain(home.name).rpartition(" ")
         if _plain(home.name) in NO_CLASSES or (last in PERHAPS_MASKS and of in classes):
             raise _no_class(home)
-    for folder, names in folders_below(root):
-        for name in names:
-            if folder != root and _plain(name) in NOT_IN_A_CLASS and is_folder(folder / name):
-                raise _no_class(folder / name)
 
 
 def _no_class(folder: Path) -> DatasetError:

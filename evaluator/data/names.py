@@ -1,6 +1,7 @@
 """Names in Unicode: which two spellings are one name, and how names that look alike differ."""
 
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 
@@ -23,27 +24,33 @@ def forms_in_words(names: Iterable[str]) -> str:
 
 def look_alikes(names: Sequence[str], others: Sequence[str]) -> Iterator[str]:
     """In words, each two that a person may take for one: by case, width, or what does not show."""
-    for one in names:
-        for other in others:
-            if one != other and _as_seen(one) == _as_seen(other):
-                yield (
-                    f"{one!r} and {other!r} look alike and are two names ({code_points(one)}; "
-                    f"{code_points(other)})"
-                )
+    seen = defaultdict[str, list[str]](list)
+    for other in others:
+        seen[_as_seen(other)].append(other)
+    for name in names:
+        for other in seen[_as_seen(name)]:
+            yield (
+                f"{name!r} and {other!r} look alike and are two names ({code_points(name)}; "
+                f"{code_points(other)})"
+            )
 
 
 def look_alikes_among(names: Sequence[str]) -> Iterator[str]:
-    """The same of any two of `names`."""
-    for number, name in enumerate(names):
-        yield from look_alikes([name], names[number + 1 :])
+    """The same of `names`, all of which differ."""
+    seen = defaultdict[str, list[str]](list)
+    for name in names:
+        alike = seen[_as_seen(name)]
+        yield from look_alikes(alike[-1:], [name])
+        alike.append(name)
 
 
 def code_points(name: str) -> str:
-    """`s\N{COMBINING DIAERESIS}` as `s U+0308`: what is in a name, where it does not show."""
+    """What is in a name where it does not show: an o with a diaeresis of its own as `o U+0308`."""
     shown = (sign if " " < sign < "\x7f" else f" U+{ord(sign):04X} " for sign in name)
     return " ".join("".join(shown).split())
 
 
 def _as_seen(name: str) -> str:
     folded = unicodedata.normalize("NFKC", name).casefold()
-    return "".join(sign for sign in folded if unicodedata.category(sign) not in ("Cf", "Zs", "Cc"))
+    shown = (sign for sign in folded if unicodedata.category(sign) not in ("Cf", "Cc"))
+    return " ".join("".join(shown).split())
