@@ -12,15 +12,18 @@ import logging
 import signal
 import sys
 import threading
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evaluator.errors import ExplainedError, see_also
 from evaluator.formatting import printable
+
+if TYPE_CHECKING:
+    from argparse import _ActionsContainer  # a parser, or a group of its flags
 
 EVENTS = "events.jsonl"  # in an --out folder
 ROOT = logging.getLogger("evaluator")
@@ -78,7 +81,7 @@ def event(name: str, **fields: Any) -> dict[str, Any]:
     return {"event": name, "fields": fields}
 
 
-def add_verbosity_flags(parser: ArgumentParser) -> None:
+def add_verbosity_flags(parser: "_ActionsContainer") -> None:
     """`--quiet` and `--verbose`."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument(

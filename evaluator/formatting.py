@@ -7,8 +7,6 @@ import math
 import unicodedata
 from collections.abc import Sequence
 
-from tabulate import tabulate
-
 # Headers and lines of a table; the first cell of a line names it.
 Cells = tuple[list[str], list[list[str]]]
 
@@ -99,5 +97,7 @@ def format_seeds(seeds: Sequence[int]) -> str:
 
 def text_table(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """`lines` under `headers`: names at the left, numbers as they are written at the right."""
+    from tabulate import tabulate  # not everybody who formats text has it installed
+
     alignment = ("left", *["right"] * (len(headers) - 1))
     return tabulate(lines, headers, disable_numparse=True, colalign=alignment)

@@ -8,9 +8,9 @@ import pytest
 
 from evaluator.__main__ import main as evaluator_main
 from evaluator.analysis.loading import read_results
+from evaluator.cli import main as local_evaluation
 from evaluator.data.class_coverage import absent_classes, coverage_doubts, macro_f1_bound
 from evaluator.data.layout import SPLITS
-from evaluator.experiment.command_line import main as local_evaluation
 from evaluator.records.journal import Journal
 from evaluator.training.metrics import score
 
@@ -82,7 +82,7 @@ def test_data_check_and_the_evaluation_warn_of_a_class_never_held_out(
     assert f"warning: {warning} cannot exceed 2/3 (0.667)" in capsys.readouterr().out
     words = ["--data", str(never_held_out), "--pairs", "5:1", "--plan", "--quiet"]
     assert local_evaluation([*words, "--out", str(tmp_path / "out"), "--strategy", "random"]) == 0
-    assert f"warning     {warning}" in capsys.readouterr().err
+    assert f"warning     {warning}" in capsys.readouterr().out
 
 
 def test_a_report_repeats_what_the_command_wrote_of_classes_never_held_out(tmp_path: Path):

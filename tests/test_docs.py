@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.__main__ import COMMANDS
-from evaluator.experiment.command_line import main
+from evaluator.cli import main
 from evaluator.records.trial import PurchaseRecord, ScoreRecord
 from evaluator.training.pipelines import PIPELINES
 

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-import evaluator.experiment.evaluation
 from evaluator.analysis.leaderboard import leaderboard
 from evaluator.analysis.results import score_table
 from evaluator.data.dataset import open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.experiment import estimate
+from evaluator.experiment import estimate, scheduler
 from evaluator.experiment.estimate import (
     BUYING,
     START_UP,
@@ -29,7 +28,14 @@ from evaluator.experiment.estimate import (
 )
 from evaluator.experiment.evaluation import Evaluation
 from evaluator.experiment.plan import Plan
-from evaluator.experiment.run_trial import Purchase, buy, reference_purchase
+from evaluator.experiment.run_trial import (
+    Purchase,
+    Workspace,
+    purchase,
+    reference_purchase,
+)
+from evaluator.experiment.scheduler import run
+from evaluator.experiment.submissions import name_submissions
 from evaluator.records.journal import Journal
 from evaluator.records.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial, digest_of
 from evaluator.report.acquisitions import read_notes
@@ -84,7 +90,7 @@ def evaluation(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     scorer.trained = []
     plan = Plan(
         splits,
-        run_py,
+        name_submissions([run_py]),
         strategies=("first", "last"),
         pairs=(Pair(5, 1), Pair(5, 2)),
         seeds=1,
@@ -93,7 +99,7 @@ def evaluation(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         references=("none", "all"),
     )
 
-    def buy_at_once(trial: Trial, *_: object) -> Purchase:
+    def buy_at_once(_: Workspace, trial: Trial) -> Purchase:
         if trial.strategy in REFERENCES:
             return Purchase(reference_purchase(trial, len(scorer.splits.unlabelled)))
         late = trial.strategy == "last"
@@ -112,12 +118,12 @@ def evaluation(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         )
         return Purchase(record)
 
-    monkeypatch.setattr(evaluator.experiment.evaluation, "buy", buy_at_once)
-    return Evaluation(plan, tmp_path / "out", scorer, SubprocessRunner(), progress=False)
+    monkeypatch.setattr(scheduler, "purchase", buy_at_once)
+    return Evaluation(plan, tmp_path / "out", scorer, SubprocessRunner())
 
 
 def test_equal_purchases_are_trained_once(evaluation: Evaluation) -> None:
-    evaluation.run()
+    run(evaluation)
     assert isinstance(evaluation.scorer, CountingScorer)
     assert evaluation.scorer.trained.count((0, 1)) == 1
     scores = [score for score in evaluation.scores.records if score["n_purchased"] == 2]
@@ -132,7 +138,7 @@ def test_a_purchase_that_is_made_anew_is_trained_anew(evaluation: Evaluation) ->
     trial = next(trial for trial in evaluation.plan.trials() if trial.strategy == "first")
     score = evaluation.scorer.score(trial.identity, [0, 1], PIPELINES["quick"], 0).as_json()
     evaluation.scores.append({**score, "bought": digest_of([1, 0])})
-    evaluation.run()
+    run(evaluation)
     assert evaluation.score(trial, "quick", 0) == {**score, "bought": digest_of([0, 1])}
     purchase = evaluation.purchase(trial)
     assert purchase
@@ -144,12 +150,12 @@ def test_a_purchase_that_is_made_anew_is_trained_anew(evaluation: Evaluation) ->
 def test_scores_of_settings_that_were_taken_back_count_again(
     evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluation.run()
+    run(evaluation)
     done = len(evaluation.scores.records)
     own = CountingScorer.configuration
     with monkeypatch.context() as patched:
         patched.setattr(CountingScorer, "configuration", lambda *_: "other threads")
-        evaluation.run()
+        run(evaluation)
     assert len(evaluation.scores.records) == 2 * done
     assert CountingScorer.configuration == own
     assert not list(evaluation.missing())
@@ -157,7 +163,7 @@ def test_scores_of_settings_that_were_taken_back_count_again(
 
 def test_a_training_that_failed_is_not_copied(evaluation: Evaluation) -> None:
     """Somebody takes its line out to have it tried again."""
-    evaluation.run()
+    run(evaluation)
     first, second = (trial for trial in evaluation.plan.trials() if trial.strategy == "last")
     scored = evaluation.score(second, "quick", 0)
     assert scored
@@ -168,7 +174,7 @@ def test_a_training_that_failed_is_not_copied(evaluation: Evaluation) -> None:
 def test_a_training_that_fails_fails_its_strategy_and_the_others_go_on(
     evaluation: Evaluation,
 ) -> None:
-    evaluation.run()
+    run(evaluation)
     rows = {row.strategy: row for row in leaderboard(score_table(evaluation.results()), "first")}
     assert rows["last"].failures == [
         "5:1 seed 0: training quick crashed",
@@ -183,7 +189,7 @@ def test_a_training_that_fails_fails_its_strategy_and_the_others_go_on(
 
 
 def test_a_record_that_lacks_a_field_is_refused_with_file_and_line(evaluation: Evaluation) -> None:
-    evaluation.run()
+    run(evaluation)
     path = evaluation.scores.path
     first, second, *rest = path.read_text().splitlines(keepends=True)
     path.write_text("".join([first, second.replace('"macro_f1"', '"macro"'), *rest]))
@@ -206,7 +212,7 @@ def test_killed_fifty_times_it_loses_the_step_in_flight_and_nothing_else(
             # tqdm's own lock is shared with forks, and one that is killed never gives it back.
             tqdm.set_lock(threading.RLock())
             again = replace(evaluation)  # reads the journals again
-            again.run()
+            run(again)
             os._exit(0)
         if kills < 50:
             time.sleep(dice.uniform(0.0, 0.03))
@@ -240,10 +246,14 @@ class FirstRowsRunner(SubprocessRunner):
         return Outcome(notes=NOTES)
 
 
+def workspace_of(evaluation: Evaluation) -> Workspace:
+    return Workspace(evaluation.plan, evaluation.out, FirstRowsRunner(), evaluation.scorer)
+
+
 def test_every_purchase_says_on_what_machine_it_was_made(evaluation: Evaluation) -> None:
     """What a submission gets done in its minutes depends on it."""
     for trial in (next(evaluation.plan.purchases()), next(evaluation.plan.reference_trials("all"))):
-        made = buy(trial, evaluation.plan, evaluation.out, FirstRowsRunner(), lambda *_: None)
+        made = purchase(workspace_of(evaluation), trial)
         assert made.record.device.endswith(device_name("cpu").rpartition(", ")[0])
 
 
@@ -253,18 +263,18 @@ def test_what_a_killed_run_left_in_the_vault_is_not_read(evaluation: Evaluation)
     left = evaluation.out / "vault" / f"{trial.identity}.jsonl"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"\0\0\0\n" + b'{"index": 9, "time": 0}\n')
-    buy(trial, evaluation.plan, evaluation.out, FirstRowsRunner(), lambda *_: None)
+    purchase(workspace_of(evaluation), trial)
     assert [record["index"] for record in Journal(left).records] == [0, 1, 2, 3, 4]
 
 
 def test_the_report_reads_the_notes_that_the_judge_kept(evaluation: Evaluation) -> None:
     trial = next(evaluation.plan.purchases())
-    buy(trial, evaluation.plan, evaluation.out, FirstRowsRunner(), lambda *_: None)
+    purchase(workspace_of(evaluation), trial)
     assert read_notes([evaluation.out], trial.identity, [0, 1], 3) == (NOTES, "")
 
 
 def test_compiled_trainings_are_not_taken_for_others(evaluation: Evaluation) -> None:
-    evaluation.run()
+    run(evaluation)
     assert not list(evaluation.missing())
     evaluation.scorer.steps = "compiled"
     trainings = [pipeline for _, pipeline in evaluation.missing()]

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from evaluator.data.dataset import open_splits
-from evaluator.experiment.command_line import gpu_condition
-from evaluator.experiment.flags import parser
+from evaluator.experiment.config import EvaluationConfig, parser
 from evaluator.records.trial import Pair
 from evaluator.worker.outcome import Limits
 from evaluator.worker.runner import SubprocessRunner, TrialInputs
@@ -147,7 +146,8 @@ def test_gpu_condition(
     flags: tuple[str, ...], gpu: bool, conditions: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    assert gpu_condition(parser().parse_args(flags)) == conditions
+    config = EvaluationConfig.from_flags(parser().parse_args(flags), flags)
+    assert config.conditions() == f"round 2, 16 GiB{conditions}"
 
 
 @pytest.mark.gpu

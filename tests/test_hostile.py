@@ -19,6 +19,8 @@ from evaluator.data.dataset import Splits, open_splits
 from evaluator.experiment.evaluation import Evaluation
 from evaluator.experiment.plan import Plan
 from evaluator.experiment.run_trial import log_of
+from evaluator.experiment.scheduler import run
+from evaluator.experiment.submissions import name_submissions
 from evaluator.records.journal import Record, read_records
 from evaluator.records.trial import Pair
 from evaluator.training.scoring import Scorer
@@ -527,7 +529,7 @@ def judge(folder: Path, splits: Splits, out: Path, row: Row) -> tuple[Record, Pa
     submission = write_submission(folder / "submission", row.source, **places)
     plan = Plan(
         splits,
-        submission,
+        name_submissions([submission]),
         strategies=(None,),
         pairs=(Pair(BUDGET, row.seconds / 60),),
         seeds=1,
@@ -545,9 +547,8 @@ def judge(folder: Path, splits: Splits, out: Path, row: Row) -> tuple[Record, Pa
         out,
         Scorer(splits, weights="none", device="cpu"),
         runner,
-        progress=False,
     )
-    evaluation.run()
+    run(evaluation)
     (trial,) = plan.trials()
     recorded = [r for r in read_records(evaluation.purchases.path) if r["trial"] == trial.identity]
     assert len(recorded) == 1

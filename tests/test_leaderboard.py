@@ -15,6 +15,7 @@ from evaluator.analysis.results import METRICS, score_table
 from evaluator.data.dataset import open_splits
 from evaluator.experiment.evaluation import Evaluation
 from evaluator.experiment.plan import Plan
+from evaluator.experiment.submissions import name_submissions
 from evaluator.records.trial import Pair
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.scoring import Scorer
@@ -33,7 +34,7 @@ def evaluation(squares: Path, tmp_path: Path) -> Evaluation:
     splits = open_splits(squares, progress=False)
     plan = Plan(
         splits,
-        run_py,
+        name_submissions([run_py]),
         strategies=("random", "entropy"),
         pairs=(Pair(5, 1), Pair(9, 2)),
         seeds=2,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.experiment.command_line import main
-from evaluator.experiment.flags import parser
+from evaluator.cli import main
+from evaluator.experiment.config import EvaluationConfig, parser
 from evaluator.records.journal import Journal, sole_writer
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -53,7 +53,7 @@ def submission(tmp_path: Path) -> Path:
 
 def flags(squares: Path, submission: Path, out: Path, *more: str) -> list[str]:
     basic = ["--data", squares, "--submission", submission, "--out", out, "--pipeline", "quick"]
-    return [*map(str, basic), "--pairs", "5:1", "--quiet", *more]
+    return [*map(str, basic), "--pairs", "5:1", *more]
 
 
 @pytest.mark.slow
@@ -96,12 +96,12 @@ def test_from_a_data_set_to_a_leaderboard(
     (judged_by,) = Journal(out / "commands.jsonl").records
     assert {purchase["code"] for purchase in purchases} == {judged_by["code"], ""}
     assert {score["configuration"] for score in scores} == {*judged_by["configurations"].values()}
-    assert "notice" not in capsys.readouterr().err
+    assert "warning" not in capsys.readouterr().err
 
     last = next(purchase for purchase in purchases if purchase["strategy"] == "last")
     Journal(out / "purchases.jsonl").append(last | {"device": "another machine"})
     assert main(flags(squares, submission, out, *more)) == 0
-    assert "notice: Purchases were made on different machines: " in capsys.readouterr().err
+    assert "warning: Purchases were made on different machines: " in capsys.readouterr().err
     assert "made on different machines" in (out / "report.html").read_text()
 
 
@@ -224,17 +224,22 @@ def test_references_oracle_says_that_the_row_was_removed(
 
 @pytest.mark.parametrize(
     ("given", "steps"),
-    [([], "eager"), (["--steps", "launched"], "eager"), (["--steps", "compiled"], "compiled")],
+    [
+        ([], "eager"),
+        (["--execution", "compile"], "compiled"),
+        (["--steps", "launched"], "eager"),
+        (["--steps", "compiled"], "compiled"),
+    ],
 )
-def test_steps_flag(given: list[str], steps: str) -> None:
-    assert parser().parse_args(given).steps == steps
+def test_execution_flag(given: list[str], steps: str) -> None:
+    assert EvaluationConfig.from_flags(parser().parse_args(given), given).steps == steps
 
 
 def test_steps_recorded_says_that_it_was_removed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--steps", "recorded"])
     said = " ".join(capsys.readouterr().err.split())
-    assert "argument --steps: recorded steps (CUDA graphs) were removed" in said
+    assert "argument --execution/--steps: recorded steps (CUDA graphs) were removed" in said
 
 
 def test_pipeline_with_settings_is_named_so_in_every_record(

@@ -22,8 +22,8 @@ from evaluator.experiment.plan import (
     Plan,
     parse_pairs,
     scaled_pairs,
-    submission_fingerprint,
 )
+from evaluator.experiment.submissions import name_submissions, submission_digest
 from evaluator.records.trial import REFERENCES, Pair, Trial
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.scoring import Scorer
@@ -36,7 +36,7 @@ def plan(squares: Path, tmp_path: Path) -> Plan:
     run_py.write_text("# a submission")
     return Plan(
         open_splits(squares, progress=False),
-        run_py,
+        name_submissions([run_py]),
         strategies=("random", "entropy"),
         pairs=(Pair(5, 1), Pair(9, 2)),
         seeds=3,
@@ -127,23 +127,23 @@ def test_the_submissions_fingerprint_covers_code_and_configuration(tmp_path: Pat
     run_py = tmp_path / "run.py"
     run_py.write_text("x = 1")
     (tmp_path / "strategies").mkdir()
-    known = {submission_fingerprint(run_py)}
+    known = {submission_digest(run_py)}
     for path in ("run.py", "submission.toml", "strategies/mine.py", "strategies/data/read.py"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text("changed = 1")
-        known.add(submission_fingerprint(run_py))
+        known.add(submission_digest(run_py))
     assert len(known) == 5
     for path in ("tests/test_it.py", "build/run.py", "logs/settings.toml", "notes.txt"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text("changed = 1")
-        assert submission_fingerprint(run_py) in known
+        assert submission_digest(run_py) in known
 
 
 def test_a_file_name_of_any_bytes_has_a_fingerprint(tmp_path: Path) -> None:
-    known = {submission_fingerprint(tmp_path / "run.py")}
+    known = {submission_digest(tmp_path / "run.py")}
     for name in (b"\xff.py", b"\xfe.py"):
         (tmp_path / os.fsdecode(name)).touch()
-        known.add(submission_fingerprint(tmp_path / "run.py"))
+        known.add(submission_digest(tmp_path / "run.py"))
     assert len(known) == 3
 
 

@@ -18,11 +18,15 @@ import numpy as np
 import pytest
 import torch
 
+from evaluator.cli import main
 from evaluator.data.dataset import open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.experiment.command_line import main
+from evaluator.experiment import scheduler
 from evaluator.experiment.evaluation import Evaluation
 from evaluator.experiment.plan import Plan
+from evaluator.experiment.run_trial import Purchase, Workspace, purchase
+from evaluator.experiment.scheduler import run
+from evaluator.experiment.submissions import name_submissions
 from evaluator.records.journal import Journal, Record
 from evaluator.records.trial import Pair, Trial
 from evaluator.training.pipelines import PIPELINES
@@ -88,7 +92,7 @@ def evaluation(
     splits = open_splits(squares, progress=False)
     plan = Plan(
         splits,
-        run_py,
+        name_submissions([run_py]),
         strategies=("first", "last"),
         pairs=(Pair(5, 1),),
         seeds=2,
@@ -96,21 +100,26 @@ def evaluation(
         pipelines=(SHORT,),
     )
     plan = replace(plan, **changes)
-    return Evaluation(
-        plan, folder / out, Scorer(splits, weights="none"), SubprocessRunner(), progress=False
-    )
+    scorer = Scorer(splits, weights="none")
+    return Evaluation(plan, folder / out, scorer, SubprocessRunner())
 
 
 @contextmanager
 def node_for(cluster: Any, n: int) -> Iterator[Any]:
     """The resources of a task that fits on one node only, which has room for `n` of them."""
-    from evaluator.experiment.ray_cluster import Resources
+    from evaluator.experiment.ray_executor import Resources
 
     node = cluster.add_node(num_cpus=2 * n, object_store_memory=10**8)
     try:
         yield Resources(cpus=2, address=cluster.address)
     finally:
         cluster.remove_node(node)
+
+
+def run_on_ray(far: Evaluation, resources: Any) -> None:
+    from evaluator.experiment.ray_executor import RayExecutor
+
+    run(far, RayExecutor(far, resources))
 
 
 def essence(out: Path) -> list[Any]:
@@ -128,21 +137,20 @@ def essence(out: Path) -> list[Any]:
 def test_the_same_journals_as_the_local_engine_bit_for_bit(
     cluster: Any, squares: Path, tmp_path: Path
 ) -> None:
-    from evaluator.experiment.ray_cluster import Resources
-    from evaluator.experiment.ray_engine import run_on_ray
+    from evaluator.experiment.ray_executor import Resources
 
     cluster.add_node(num_cpus=1, object_store_memory=10**8)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # what each task is given on the cluster
     try:
         local = evaluation(squares, tmp_path, "local")
-        local.run()
+        run(local)
         far = evaluation(squares, tmp_path, "ray")
         run_on_ray(far, Resources(cpus=1, address=cluster.address))
     finally:
         torch.set_num_threads(threads)
     assert essence(far.out) == essence(local.out)
-    assert len(far.scores.records) == 2 * (1 + 2 + 1) * 2 + 2
+    assert len(far.scores.records) == 2 * (2 * (1 + 2) + 1)  # trainings: none, own, and all once
     for part in ("logs", "notes", "vault"):
         assert len(list((far.out / part).iterdir())) == 4
     assert not list(far.missing())
@@ -171,7 +179,7 @@ def test_the_command_line_gives_the_same_with_either_engine(
             printed.append(json.loads(capsys.readouterr().out))
         torch.set_num_threads(2)  # the command's own, which train nothing
         assert main([*common, "--out", str(tmp_path / "ray"), *engines["ray"], "--plan"]) == 0
-        assert "to do       0 steps\n" in capsys.readouterr().err
+        assert "to do       0 steps\n" in capsys.readouterr().out
     finally:
         torch.set_num_threads(threads)
     assert essence(tmp_path / "ray") == essence(tmp_path / "local")
@@ -182,8 +190,6 @@ def test_the_command_line_gives_the_same_with_either_engine(
 def test_with_room_for_one_task_the_journals_grow_in_the_order_of_the_local_engine(
     cluster: Any, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evaluator.experiment.ray_engine import run_on_ray
-
     order: dict[str, list[Any]] = {"local": [], "ray": []}
     append = Journal.append
 
@@ -194,7 +200,7 @@ def test_with_room_for_one_task_the_journals_grow_in_the_order_of_the_local_engi
         append(journal, record)
 
     monkeypatch.setattr(Journal, "append", noting)
-    evaluation(squares, tmp_path, "local", references=()).run()
+    run(evaluation(squares, tmp_path, "local", references=()))
     with node_for(cluster, 1) as resources:
         run_on_ray(evaluation(squares, tmp_path, "ray", references=()), resources)
     assert order["ray"] == order["local"]
@@ -206,14 +212,11 @@ def test_the_first_error_waits_for_what_is_at_work_and_starts_nothing_more(
     squares: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from evaluator.experiment import ray_engine
-    from evaluator.experiment.ray_tasks import purchase
-
     broken = tmp_path / "broken"
 
-    def breaking(job: Any, trial: Trial) -> Any:
+    def breaking(workspace: Workspace, trial: Trial) -> Purchase:
         if trial.strategy == "breaks":
             broken.touch()
             raise ConfigurationError("changed-while-running", "this is the first error")
@@ -222,43 +225,41 @@ def test_the_first_error_waits_for_what_is_at_work_and_starts_nothing_more(
         if trial.strategy == "breaks later":
             time.sleep(2)
             raise RuntimeError("this is the second error")
-        return purchase(job, trial)
+        return purchase(workspace, trial)
 
-    monkeypatch.setattr(ray_engine, "purchase", breaking)
+    monkeypatch.setattr(scheduler, "purchase", breaking)
     strategies = ("breaks", "breaks later", "last")
     far = evaluation(squares, tmp_path, "ray", pause=3.0, strategies=strategies, references=())
     with (
         node_for(cluster, 3) as resources,
         pytest.raises(ConfigurationError, match="this is the first error"),
     ):
-        ray_engine.run_on_ray(far, resources)
+        run_on_ray(far, resources)
     kept = Journal(far.out / "purchases.jsonl").records
     assert [(r["strategy"], r["seed"], r["status"]) for r in kept] == [("last", 0, "ok")]
     assert not far.scores.records  # its trainings were due, and not started
-    assert "this is the second error" in capsys.readouterr().err
+    assert "this is the second error" in caplog.text
 
 
 def test_a_node_that_joins_is_used_while_the_tasks_before_it_are_still_at_work(
     cluster: Any, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evaluator.experiment import ray_engine
-    from evaluator.experiment.ray_cluster import connect
-    from evaluator.experiment.ray_tasks import purchase
+    from evaluator.experiment.ray_executor import connect
 
-    def meeting(job: Any, trial: Trial) -> Any:
+    def meeting(workspace: Workspace, trial: Trial) -> Purchase:
         (tmp_path / f"{trial.strategy}.began").touch()
         deadline = time.monotonic() + 120
         while len(list(tmp_path.glob("*.began"))) < 2:
             if time.monotonic() > deadline:
                 raise RuntimeError("the other purchase has not begun")
             time.sleep(0.1)
-        return purchase(job, trial)
+        return purchase(workspace, trial)
 
-    monkeypatch.setattr(ray_engine, "purchase", meeting)
+    monkeypatch.setattr(scheduler, "purchase", meeting)
     far = evaluation(squares, tmp_path, "ray", seeds=1, training_seeds=1, references=())
     with node_for(cluster, 1) as resources, ThreadPoolExecutor() as driver:
         connect(resources)  # Ray joins a cluster, and grows one, in the main thread only
-        run = driver.submit(ray_engine.run_on_ray, far, resources)
+        run = driver.submit(run_on_ray, far, resources)
         while not list(tmp_path.glob("*.began")) and not run.done():
             time.sleep(0.1)
         with node_for(cluster, 1):
@@ -269,8 +270,7 @@ def test_a_node_that_joins_is_used_while_the_tasks_before_it_are_still_at_work(
 def test_a_node_that_is_lost_costs_retries_and_nothing_else(
     cluster: Any, squares: Path, tmp_path: Path
 ) -> None:
-    from evaluator.experiment.ray_cluster import Resources
-    from evaluator.experiment.ray_engine import run_on_ray
+    from evaluator.experiment.ray_executor import Resources
 
     doomed = cluster.add_node(num_cpus=1, object_store_memory=10**8)
     far = evaluation(squares, tmp_path, "ray", pause=3.0)
@@ -293,17 +293,20 @@ def test_a_node_that_is_lost_costs_retries_and_nothing_else(
 def test_images_that_another_machine_lacks_travel_there(
     cluster: Any, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evaluator.experiment.ray_cluster import Resources, connect
-    from evaluator.experiment.ray_engine import _job
-    from evaluator.experiment.ray_tasks import _splits_here
+    from evaluator.experiment.ray_executor import (
+        Resources,
+        connect,
+        materialise_splits,
+        remote_job,
+    )
 
     resources = Resources(cpus=1, address=cluster.address)
     connect(resources)
     far = evaluation(squares, tmp_path, "ray")
-    shipment = _job(far, resources).shipment
-    elsewhere = {name: f"/elsewhere/{Path(file).name}" for name, file in shipment.files.items()}
+    dataset = remote_job(far, resources).dataset
+    elsewhere = {name: f"/elsewhere/{Path(file).name}" for name, file in dataset.files.items()}
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    there = _splits_here(replace(shipment, files=elsewhere))
+    there = materialise_splits(replace(dataset, files=elsewhere))
     assert there.fingerprint == far.plan.splits.fingerprint
     for name, file in there.image_files.items():
         assert file.is_relative_to(tmp_path)
@@ -317,14 +320,13 @@ def process_and_gpu() -> tuple[int, str]:
 
 
 def test_a_worker_that_had_a_gpu_is_not_given_another(cluster: Any) -> None:
-    from evaluator.experiment.ray_cluster import Resources, connect
-    from evaluator.experiment.ray_engine import _task
+    from evaluator.experiment.ray_executor import Resources, connect, remote_function
 
     resources = Resources(cpus=1, gpus=1, address=cluster.address)
     node = cluster.add_node(num_cpus=2, num_gpus=2, object_store_memory=10**8)
     try:
         connect(resources)
-        seen = [ray.get(_task(process_and_gpu, resources).remote()) for _ in range(3)]
+        seen = [ray.get(remote_function(process_and_gpu, resources).remote()) for _ in range(3)]
     finally:
         cluster.remove_node(node)
     assert len({process for process, _ in seen}) == 3
@@ -342,7 +344,7 @@ NODES: dict[str, tuple[list[dict[str, float]], float, str]] = {
 
 @pytest.mark.parametrize("case", NODES)
 def test_gpus_are_given_out_or_refused(case: str) -> None:
-    from evaluator.experiment.ray_cluster import Resources, check_nodes
+    from evaluator.experiment.ray_executor import Resources, check_nodes
 
     nodes, gpus, code = NODES[case]
     with pytest.raises(ConfigurationError) if code else nullcontext() as refused:
@@ -364,7 +366,7 @@ ROOM: dict[str, tuple[list[dict[str, float]], float, int]] = {
 
 @pytest.mark.parametrize("case", ROOM)
 def test_as_many_tasks_as_the_nodes_have_room_for(case: str) -> None:
-    from evaluator.experiment.ray_cluster import Resources, room
+    from evaluator.experiment.ray_executor import Resources, room
 
     nodes, gpus, expected = ROOM[case]
     assert room(nodes, Resources(cpus=4, gpus=gpus)) == expected
@@ -373,7 +375,7 @@ def test_as_many_tasks_as_the_nodes_have_room_for(case: str) -> None:
 def test_an_address_where_no_cluster_is_and_a_task_lost_for_good_are_explained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from evaluator.experiment import ray_cluster, ray_engine
+    from evaluator.experiment import ray_executor
 
     def fail(error: Exception) -> Any:
         def raises(*_: object, **__: object) -> None:
@@ -384,33 +386,33 @@ def test_an_address_where_no_cluster_is_and_a_task_lost_for_good_are_explained(
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", fail(ConnectionError("nobody is there")))
     with pytest.raises(ConfigurationError, match="nobody is there"):
-        ray_cluster.connect(ray_cluster.Resources(address="auto"))
+        ray_executor.connect(ray_executor.Resources(address="auto"))
     monkeypatch.setattr(ray, "init", fail(ray.exceptions.AuthenticationError("a token is missing")))
     with pytest.raises(ConfigurationError, match="a token is missing"):
-        ray_cluster.connect(ray_cluster.Resources(address="auto"))
-    monkeypatch.setattr(ray, "get", fail(ray.exceptions.WorkerCrashedError()))
-    with pytest.raises(ConfigurationError, match="lost with its worker or machine 4 times"):
-        ray_engine._result(None)
+        ray_executor.connect(ray_executor.Resources(address="auto"))
+    explained = ray_executor.explain(ray.exceptions.WorkerCrashedError())
+    assert isinstance(explained, ConfigurationError)
+    assert "lost with its worker or machine 4 times" in str(explained)
 
 
 def test_a_cluster_of_this_machine_is_started_though_another_runs_on_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from evaluator.experiment import ray_cluster
+    from evaluator.experiment import ray_executor
 
     asked: list[Any] = []
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda address, **_: asked.append(address))
-    monkeypatch.setattr(ray_cluster, "nodes_now", lambda: [{"CPU": 4}])
+    monkeypatch.setattr(ray_executor, "nodes_now", lambda: [{"CPU": 4}])
     for address in (None, "auto"):
-        ray_cluster.connect(ray_cluster.Resources(address=address))
+        ray_executor.connect(ray_executor.Resources(address=address))
     assert asked == ["local", "auto"]  # Ray itself takes None for the cluster that it finds
 
 
 def test_sigterm_reaches_the_command_that_has_joined_a_cluster(cluster: Any) -> None:
     joins = f"""
 import os, signal
-from evaluator.experiment.ray_cluster import Resources, connect
+from evaluator.experiment.ray_executor import Resources, connect
 
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 connect(Resources(cpus=1, address={cluster.address!r}))
@@ -425,8 +427,7 @@ except KeyboardInterrupt:
 
 
 def test_a_trial_that_fits_nowhere_is_refused(cluster: Any, squares: Path, tmp_path: Path) -> None:
-    from evaluator.experiment.ray_cluster import Resources
-    from evaluator.experiment.ray_engine import run_on_ray
+    from evaluator.experiment.ray_executor import Resources
 
     with pytest.raises(ConfigurationError, match="No node has the 512 CPUs"):
         run_on_ray(

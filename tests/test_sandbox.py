@@ -18,9 +18,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from evaluator.cli import main
 from evaluator.data.dataset import Splits, open_splits
 from evaluator.errors import ConfigurationError
-from evaluator.experiment.command_line import main
 from evaluator.records.trial import Pair
 from evaluator.worker.bubblewrap import (
     KEPT_VARIABLES,
@@ -386,7 +386,7 @@ def test_isolated_and_plain_trials_are_never_one(
 ) -> None:
     flags = ["--data", str(squares), "--pairs", "5:1", "--pipeline", "quick", "--plan", "--quiet"]
     assert main([*flags, "--isolate", "--out", str(tmp_path / "out")]) == 0
-    assert "round 2, 16 GiB, isolated" in capsys.readouterr().err
+    assert "round 2, 16 GiB, isolated" in capsys.readouterr().out
 
 
 def test_numbers_inside_are_those_of_sandboxes_only() -> None:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from evaluator.__main__ import main
+from evaluator.cli import main as local_evaluation
 from evaluator.errors import ConfigurationError
 from evaluator.experiment import t4_scaling
-from evaluator.experiment.command_line import main as local_evaluation
 from evaluator.experiment.t4_scaling import Calibration, Speed, calibrate, read_calibration
 from evaluator.records.trial import Pair
 from evaluator.training.device import device_name
@@ -164,7 +164,7 @@ def test_calibrate_writes_what_hardware_t4_reads(
     words = ["--data", squares, "--pairs", "5:3", "--pipeline", "quick", "--hardware", "t4"]
     words += ["--calibration", file, "--device", "cpu", "--out", tmp_path, "--plan", "--quiet"]
     assert local_evaluation(list(map(str, words))) == 0
-    plan = capsys.readouterr().err
+    plan = capsys.readouterr().out
     assert "5:1.5 (labels:minutes; round 2, 16 GiB, minutes of a T4 / 2)" in plan
 
 

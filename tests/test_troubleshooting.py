@@ -13,9 +13,9 @@ import torch
 
 from evaluator import errors
 from evaluator.__main__ import main as evaluator_main
+from evaluator.cli import main as local_evaluation
 from evaluator.data import dataset
 from evaluator.errors import ConfigurationError, DatasetError
-from evaluator.experiment.command_line import main as local_evaluation
 from evaluator.records.trial import Status
 from models.networks import build_network, find_weights
 from run import ZEWDPCRun

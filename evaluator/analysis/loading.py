@@ -20,6 +20,7 @@ from evaluator.records.trial import (
     SCORE_KEY,
     Pair,
     is_score_of,
+    row_label,
 )
 
 if TYPE_CHECKING:
@@ -105,15 +106,15 @@ class ResultsFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         everything = read_records(path / "purchases.jsonl", PURCHASE_KEY, PURCHASE_FIELDS)
-        bought = [record for record in everything if record["strategy"] != REMOVED_REFERENCE]
-        self.removed = len(everything) - len(bought)
+        last = _last_command(path)
+        bought = _label_rows(everything, last)
+        self.removed = sum(one["strategy"] == REMOVED_REFERENCE for one in everything)
         if not bought:
             raise ConfigurationError(
                 "no-results", f"{path / 'purchases.jsonl'} holds no trial yet."
             )
         scores = path / "scores.jsonl"
         made = read_records(scores, SCORE_KEY, SCORE_FIELDS) if scores.exists() else []
-        last = _last_command(path)
         self.data = _newest(map(_data, bought), (last.get("dataset"), last.get("fingerprint")))
         self.bound = _bound(last) if self.data == _data({"dataset": "", **last}) else ""
         settings = [
@@ -127,7 +128,7 @@ class ResultsFolder:
             and (record["strategy"] in REFERENCES or _conditions(record) in self.conditions)
         ]
         self.newest_code = {
-            name: _newest(map(_code, own), last.get("code"))
+            name: _newest(map(_code, own), _codes(last).get(own[0]["submission"]))
             for name, own in _by("strategy", like_newest).items()
         }
         now = last.get("configurations")
@@ -150,11 +151,44 @@ class ResultsFolder:
             and is_score_of(record, self.purchases[record["trial"]]["purchased"])
         }
         current = {record["trial"] for record in self.purchases.values()}
-        self.outdated = sum(record["trial"] not in current for record in bought) + sum(
-            record["trial"] in current
-            and _configuration(record) != self.configurations[record["pipeline"]]
-            for record in made
+        left_out = len(everything) - self.removed - len(bought)
+        self.outdated = (
+            left_out
+            + sum(record["trial"] not in current for record in bought)
+            + sum(
+                record["trial"] in current
+                and _configuration(record) != self.configurations[record["pipeline"]]
+                for record in made
+            )
         )
+
+
+def _label_rows(records: Iterable[Record], last: Record) -> list[Record]:
+    """Records with the label of their row as strategy; of several submissions, the last command's.
+
+    A submission has the name that the last command gave it, whatever it was called before.
+    """
+    names = {code: name for name, code in _codes(last).items()}
+    labelled = []
+    for record in records:
+        if record["strategy"] == REMOVED_REFERENCE:
+            continue
+        submission = record.get("submission") or ""
+        if record["strategy"] not in REFERENCES:
+            submission = names.get(_code(record), submission)
+        label = row_label(record["strategy"], submission)
+        labelled.append({**record, "strategy": label, "submission": submission})
+    if len(names) < 2 or not any(_code(record) in names for record in labelled):
+        return labelled
+    return [r for r in labelled if r["strategy"] in REFERENCES or _code(r) in names]
+
+
+def _codes(command: Record) -> dict[str, str]:
+    """The digest of each submission's code by its name, as far as a command wrote them down."""
+    found = command.get("submissions")
+    if not isinstance(found, dict):
+        return {"": str(command["code"])} if "code" in command else {}
+    return {str(name): str(code) for name, code in found.items()}
 
 
 def _by(field: str, records: Iterable[Record]) -> dict[str, list[Record]]:

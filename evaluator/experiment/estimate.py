@@ -123,12 +123,3 @@ def _step_seconds(
     cost = costs[pipeline.name]
     # Prediction costs about a third of a training step an image, once.
     return cost.start + cost.image * (n_images * epochs + len(splits.validation) / 3)
-
-
-def spoken(seconds: float) -> str:
-    """A duration for a person: `40 s`, `12 min`, `3.5 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -1,17 +1,15 @@
-"""Carry out a plan: buy, journal, train, score, journal; stop anywhere and go on later."""
+"""What the journals hold of a plan, what is still to do, and what came of it."""
 
-import sys
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from evaluator.analysis.results import TrialResult
+from evaluator.console import event
 from evaluator.errors import see_also
 from evaluator.experiment.plan import Plan
-from evaluator.experiment.run_trial import OWN, Purchase, buy, log_of
+from evaluator.experiment.run_trial import OWN, Purchase, log_of
 from evaluator.records.journal import Journal, Record
 from evaluator.records.trial import (
     PURCHASE_FIELDS,
@@ -27,37 +25,21 @@ from evaluator.training.pipelines import Pipeline
 from evaluator.training.scoring import Scorer
 from evaluator.worker.runner import Runner, last_lines
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass
 class Evaluation:
-    """A plan and the folder that its journals stand in."""
+    """A plan and its journals in the folder `out`."""
 
     plan: Plan
     out: Path
     scorer: Scorer
     runner: Runner
-    progress: bool = True
 
     def __post_init__(self) -> None:
         self.purchases = Journal(self.out / "purchases.jsonl", PURCHASE_KEY, PURCHASE_FIELDS)
         self.scores = Journal(self.out / "scores.jsonl", SCORE_KEY, SCORE_FIELDS)
-
-    def run(self) -> None:
-        """Do what the journals do not hold yet, one step after the other."""
-        with self.bar() as bar:
-            for trial in self.plan.trials():
-                if not self.purchase(trial):
-                    self.keep_purchase(trial, self._buy(trial, bar))
-                bar.update()
-                for pipeline, seed in self.plan.trainings(trial):
-                    if self.is_due(trial, pipeline, seed):
-                        self.keep_score(trial, self._train(trial, pipeline, seed, bar))
-                    bar.update()
-
-    def bar(self) -> "tqdm[Any]":
-        """A progress bar over the steps of the plan, silent where no progress is wanted."""
-        steps = sum(1 + len(self.plan.trainings(trial)) for trial in self.plan.trials())
-        return tqdm(total=steps, unit="step", disable=None if self.progress else True)
 
     def is_due(self, trial: Trial, pipeline: Pipeline, seed: int) -> bool:
         """Whether this training of a good purchase has not been made."""
@@ -66,20 +48,35 @@ class Evaluation:
         return ready and not self.score(trial, pipeline.name, seed)
 
     def keep_purchase(self, trial: Trial, purchase: Purchase) -> None:
-        """Journal a purchase and say how it went."""
+        """Journal a purchase and log how it went."""
         if purchase.own:
             self.scores.append(purchase.own.as_json())
         self.purchases.append(purchase.record.as_json())
-        _tell(trial, purchase.record, log_of(trial, self.out))
+        _log_purchase(trial, purchase.record, log_of(trial, self.out))
 
     def keep_score(self, trial: Trial, record: Record) -> None:
-        """Journal a score and say what it is."""
+        """Journal a score and log what it is."""
         self.scores.append(record)
         failed = record["macro_f1"] is None
-        result = record["reason"] if failed else _scores(record)
-        say(
-            f"{trial.title}: {record['pipeline']} {result} ({record['n_training']} + "
-            f"{record['n_purchased']} images, {record['seconds']:.0f} s)"
+        result = record["reason"] if failed else f"macro-F1 {record['macro_f1']:.3f}"
+        logger.log(
+            logging.WARNING if failed else logging.INFO,
+            "%s: %s %s (%d + %d images, %.0f s)",
+            trial.title,
+            record["pipeline"],
+            result,
+            record["n_training"],
+            record["n_purchased"],
+            record["seconds"],
+            extra=event(
+                "score",
+                trial=trial.identity,
+                pipeline=record["pipeline"],
+                training_seed=record["training_seed"],
+                status=record["status"],
+                macro_f1=record["macro_f1"],
+                seconds=record["seconds"],
+            ),
         )
 
     def score_of_equal_purchase(self, trial: Trial, pipeline: Pipeline, seed: int) -> Record | None:
@@ -137,7 +134,7 @@ class Evaluation:
     def _result(self, trial: Trial) -> TrialResult:
         trainings = [(pipeline.name, seed) for pipeline, seed in self.plan.trainings(trial)]
         return TrialResult(
-            trial.strategy,
+            trial.label,
             trial.pair,
             trial.seed,
             self.purchase(trial),
@@ -175,44 +172,29 @@ class Evaluation:
                         f"its line from {self.scores.path}\n    {see_also(record['status'])}"
                     )
 
-    def _buy(self, trial: Trial, bar: "tqdm[Any]") -> Purchase:
-        def show(phase: str, share: float) -> None:
-            bar.set_description(f"{trial.title}: {phase} {share:.0%}")
 
-        bar.set_description(f"{trial.title}: buying")
-        return buy(trial, self.plan, self.out, self.runner, show)
-
-    def _train(self, trial: Trial, pipeline: Pipeline, seed: int, bar: "tqdm[Any]") -> Record:
-        def show(share: float) -> None:
-            bar.set_description(f"{trial.title}: training {pipeline.name} {share:.0%}")
-
-        if known := self.score_of_equal_purchase(trial, pipeline, seed):
-            return known
-        bought = self.bought(trial)
-        return self.scorer.score(trial.identity, bought, pipeline, seed, progress=show).as_json()
-
-
-def say(line: str) -> None:
-    """A line beside the progress bar, on stderr. It may hold whatever a submission printed."""
-    tqdm.write(line.encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr)
-
-
-def _scores(record: Record) -> str:
-    return (
-        f"macro-F1 {record['macro_f1']:.3f}, accuracy {record['accuracy']:.3f}, "
-        f"Hamming loss {record['hamming_loss']:.3f}"
-    )
-
-
-def _tell(trial: Trial, record: PurchaseRecord, log: Path) -> None:
+def _log_purchase(trial: Trial, record: PurchaseRecord, log: Path) -> None:
     if trial.strategy in REFERENCES or trial.pair is None:
         return
     spent = sum(record.seconds.get(phase, 0.0) for phase in ("pre_training", "purchase"))
-    say(
-        f"{trial.title}: {record.status}, {len(record.purchased)} labels in {spent:.0f} s "
-        f"of {trial.pair.minutes * 60:.0f} s"
+    logger.info(
+        "%s: %s, %d labels in %.0f s of %.0f s",
+        trial.title,
+        record.status,
+        len(record.purchased),
+        spent,
+        trial.pair.minutes * 60,
+        extra=event(
+            "purchase",
+            trial=trial.identity,
+            status=record.status,
+            labels=len(record.purchased),
+            seconds=record.seconds,
+        ),
     )
     for warning in record.warnings:
-        say(f"    warning: {warning}")
+        logger.warning("%s: %s", trial.title, warning)
     if record.status != "ok":
-        say(f"    {record.reason}\n  the end of {log}:\n{last_lines(log)}")
+        logger.warning(
+            "%s: %s\n  the end of %s:\n%s", trial.title, record.reason, log, last_lines(log)
+        )

@@ -1,15 +1,13 @@
-"""The grid of an evaluation: which submissions buy with which budgets and seeds, scored how."""
+"""The plan of an evaluation: which submissions buy with which budgets and seeds, scored how."""
 
-import hashlib
-import os
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from core.random_streams import stream_seed
 from evaluator.data.dataset import Splits
 from evaluator.errors import ConfigurationError
+from evaluator.experiment.submissions import Submission
 from evaluator.records.trial import REFERENCES, Pair, Trial
 from evaluator.training.pipelines import Pipeline
 
@@ -29,7 +27,7 @@ class Plan:
     """
 
     splits: Splits
-    submission: Path
+    submissions: tuple[Submission, ...]
     strategies: tuple[str | None, ...]  # None: whatever the submission itself is set to
     pairs: tuple[Pair, ...]
     seeds: int
@@ -39,13 +37,13 @@ class Plan:
     conditions: str = ""  # see Trial
     references: tuple[str, ...] = REFERENCES
     first_seed: int = 0
-    code: str = field(init=False)  # of the submission as it was when the plan was made
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "code", submission_fingerprint(self.submission))
+        for submission in self.submissions:
+            _ = submission.code  # as it is now, before anything runs
 
     def reference_trials(self, strategy: str) -> Iterator[Trial]:
-        """What the judge buys itself for one of its rows: `all` under fewer seeds, for its cost."""
+        """One of the evaluator's own rows; `all` under fewer seeds, because it costs most."""
         if not self.pipelines or strategy not in self.references:
             return
         seeds = min(self.reference_seeds, self.seeds) if strategy == "all" else self.seeds
@@ -53,27 +51,37 @@ class Plan:
             yield Trial(self.splits.name, self.splits.fingerprint, strategy, None, seed)
 
     def purchases(self) -> Iterator[Trial]:
-        """What the submission buys, seed by seed, so that comparisons stand early."""
+        """What the submissions buy, seed by seed, so that there are early comparisons."""
         for seed in range(self.first_seed, self.first_seed + self.seeds):
             for pair in self.pairs:
-                for strategy in self.strategies:
-                    yield Trial(
-                        self.splits.name,
-                        self.splits.fingerprint,
-                        strategy or "submission",
-                        pair,
-                        seed,
-                        self.code,
-                        self.conditions,
-                    )
+                for submission in self.submissions:
+                    for strategy in self.strategies:
+                        yield Trial(
+                            self.splits.name,
+                            self.splits.fingerprint,
+                            strategy,
+                            pair,
+                            seed,
+                            submission.code,
+                            self.conditions,
+                            submission.name,
+                        )
 
     def trials(self) -> list[Trial]:
-        """In the order they are run: the cheap reference first, the dear one last."""
+        """In the order they are run: the cheapest reference first, the most expensive last."""
         return [
             *self.reference_trials("none"),
             *self.purchases(),
             *self.reference_trials("all"),
         ]
+
+    def labels(self) -> tuple[str, ...]:
+        """The rows that the submissions have in tables."""
+        return tuple(dict.fromkeys(trial.label for trial in self.purchases()))
+
+    def submission_of(self, trial: Trial) -> Submission:
+        """The submission that buys in a trial."""
+        return next(one for one in self.submissions if one.name == trial.submission)
 
     def trainings(self, trial: Trial) -> list[tuple[Pipeline, int]]:
         """The post-purchase trainings of one trial: pipelines and their training seeds.
@@ -112,25 +120,6 @@ def scaled_pairs(pairs: Sequence[Pair], share: float) -> tuple[Pair, ...]:
     return tuple(dict.fromkeys(Pair(p.budget, round(p.minutes, 2)) for p in scaled))
 
 
-def submission_fingerprint(run_py: Path) -> str:
-    """Changes when the code or configuration beside `run_py` changes.
-
-    Covers the .py and .toml files in its folder and up to three levels of packages below,
-    leaving out what is hidden and, beside `run_py`, the judge, tests, data and what runs leave.
-    """
-    folder = run_py.resolve().parent
-    skipped = {"evaluator", "tests", "benchmarks", "docs", "data", "results", "build", "logs"}
-    skipped |= {"local_evaluation.py", "choose.py"}
-    digest = hashlib.blake2b(digest_size=6)
-    for depth in range(4):
-        for path in sorted(folder.glob("*/" * depth + "*")):
-            parts = path.relative_to(folder).parts
-            hidden = parts[0] in skipped or any(part.startswith(".") for part in parts)
-            if path.suffix in (".py", ".toml") and path.is_file() and not hidden:
-                digest.update(os.fsencode("/".join(parts)) + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
 def _one_pair(word: str) -> Pair:
     budget, colon, minutes = word.partition(":")
     try:
@@ -151,5 +140,5 @@ def _random_pairs(word: str) -> list[Pair]:
         raise ConfigurationError(
             "bad-budget", f"--pairs {word}: expected random:N or random:N:SEED, e.g. random:5."
         )
-    dice = random.Random(stream_seed(int(seed or 0), "budget pairs"))
-    return [Pair(dice.randint(*LABELS), dice.randint(*MINUTES)) for _ in range(int(count))]
+    rng = random.Random(stream_seed(int(seed or 0), "budget pairs"))
+    return [Pair(rng.randint(*LABELS), rng.randint(*MINUTES)) for _ in range(int(count))]

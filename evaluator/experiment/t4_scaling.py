@@ -7,9 +7,9 @@ ratio of that speed to a T4's.
 
 import argparse
 import json
+import logging
 import math
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,8 +21,9 @@ import torch
 
 from core.precision import half_precision, synchronise
 from evaluator.atomic_io import ensure_writable, write_file
+from evaluator.console import show_result
 from evaluator.errors import ConfigurationError
-from evaluator.experiment.estimate import spoken
+from evaluator.formatting import format_duration
 from evaluator.records.trial import Pair
 from evaluator.training.device import (
     chosen_device,
@@ -34,6 +35,8 @@ from evaluator.training.device import (
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer
 from evaluator.worker.outcome import Limits
+
+logger = logging.getLogger(__name__)
 
 FILE = Path("results/calibration.json")
 LEAST_MINUTES = 0.1  # that a scaled pair still has
@@ -226,10 +229,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(flags: argparse.Namespace) -> int:
     usable_device(flags.device)  # what is wrong is refused before anything is measured
     ensure_writable(flags.out)
-    print(f"Training for about {SECONDS:.0f} s, after warming up ...", file=sys.stderr, flush=True)
+    logger.info("Training for about %.0f s, after warming up ...", SECONDS)
     found = calibrate(flags.device)
     found.write(flags.out)
-    print(
+    show_result(
         json.dumps(asdict(found), indent=2) if flags.json else format_calibration(found, flags.out)
     )
     return 0
@@ -238,7 +241,7 @@ def _run(flags: argparse.Namespace) -> int:
 def format_calibration(found: Calibration, path: Path) -> str:
     """A calibration for a person."""
     speed, (low, high) = found.training, found.speed_ratio_range
-    here = {minutes: spoken(60 * found.scale_minutes(minutes)) for minutes in (17, 51)}
+    here = {minutes: format_duration(60 * found.scale_minutes(minutes)) for minutes in (17, 51)}
     lines = [
         f"{found.device}, torch {found.torch}: {found.model}, all layers, {found.pixels} px, "
         f"batches of {found.batch_size}, {found.precision}",

@@ -23,6 +23,7 @@ SCORE_KEY = ("trial", "pipeline", "training_seed")
 SCORE_FIELDS = ("status", "macro_f1", "f1_per_class", "seconds")
 
 LONGEST_NAME = 120  # characters of a trial's name before its digest; it names files
+DEFAULT = "default"  # how a submission's own strategy is shown, where none was named
 
 
 def digest_of(rows: Iterable[int]) -> str:
@@ -48,49 +49,70 @@ class Pair:
         return f"{self.budget}:{short if float(short) == self.minutes else self.minutes}"
 
 
+def row_label(strategy: str | None, submission: str = "") -> str:
+    """How tables name a submission and its strategy: `entropy`, `default`, `mine/entropy`, `mine`.
+
+    `submission` is given where several are compared.
+    """
+    if not submission:
+        return DEFAULT if strategy is None else strategy
+    return submission if strategy is None else f"{submission}/{strategy}"
+
+
 @dataclass(frozen=True)
 class Trial:
     """One purchase run: who buys, on what data, with which budgets, under which seed.
 
-    `pair` is None for the judge's own reference rows, which know no budget. `code` is the
-    fingerprint of the submission's files, empty for a reference row: changed code makes another
-    trial. `conditions` are the judge's: the memory it allows, and which images are predicted.
+    `strategy` is None where the submission's own default buys. `pair` is None for the evaluator's
+    reference rows, which have no budget. `code` is the digest of the submission's files: changed
+    code makes another trial. `conditions` are the evaluator's: the memory it allows, which images
+    are predicted, how the submission runs. `submission` is a name, where several are compared.
     """
 
     dataset: str
     fingerprint: str
-    strategy: str
+    strategy: str | None
     pair: Pair | None
     seed: int
     code: str = ""
     conditions: str = ""
+    submission: str = ""
+
+    @property
+    def label(self) -> str:
+        """The row of a table that it belongs to."""
+        return row_label(self.strategy, self.submission)
 
     @property
     def title(self) -> str:
         """For a person: `entropy 621:17 seed 2`."""
         pair = f" {self.pair}" if self.pair else ""
-        return f"{self.strategy}{pair} seed {self.seed}"
+        return f"{self.label}{pair} seed {self.seed}"
 
     @property
     def identity(self) -> str:
-        """Its name in journals and file names; equal for equal trials and for no others."""
+        """Its name in journals and file names; equal for equal trials and for no others.
+
+        What the submission is called is not part of it: the same code makes the same trial.
+        """
+        strategy = self.strategy or ""
         exact = (
-            f"{self.dataset}|{self.fingerprint}|{self.strategy}|{self.pair}|{self.code}"
+            f"{self.dataset}|{self.fingerprint}|{strategy}|{self.pair}|{self.code}"
             f"|{self.conditions}"
         )
         digest = hashlib.blake2b(exact.encode(), digest_size=4).hexdigest()
         pair = f"-{self.pair.budget}x{self.pair.minutes:g}" if self.pair else ""
-        readable = re.sub(r"[^\w.=-]+", "_", f"{self.strategy}{pair}-seed{self.seed}")
+        readable = re.sub(r"[^\w.=-]+", "_", f"{strategy or DEFAULT}{pair}-seed{self.seed}")
         return f"{readable[-LONGEST_NAME:]}-{digest}"
 
 
 @dataclass(frozen=True)
 class PurchaseRecord:
-    """One line of `purchases.jsonl`. Seconds are the judge's; indices are rows of the pool."""
+    """One line of `purchases.jsonl`. Seconds are the evaluator's; indices are rows of the pool."""
 
     trial: str
     dataset: str
-    strategy: str
+    strategy: str | None
     budget: int | None
     minutes: float | None
     seed: int
@@ -109,6 +131,7 @@ class PurchaseRecord:
     device: str = ""  # of the machine that it was made on: minutes are worth what that can do
     revision: str = ""  # of the submission's folder in git
     versions: dict[str, str] = field(default_factory=dict)
+    submission: str = ""  # its name, where several are compared
 
     @classmethod
     def of(cls, trial: Trial, **outcome: Any) -> "PurchaseRecord":
@@ -123,6 +146,7 @@ class PurchaseRecord:
             fingerprint=trial.fingerprint,
             code=trial.code,
             conditions=trial.conditions,
+            submission=trial.submission,
             **outcome,
         )
 
@@ -149,7 +173,7 @@ class ScoreRecord:
     reason: str = ""  # why it failed
     bought: str = ""  # `digest_of` the purchase that was trained on; "" in older journals
     device: str = ""
-    revision: str = ""  # of the judge's folder in git
+    revision: str = ""  # of the evaluator's folder in git
     versions: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
