@@ -37,10 +37,10 @@ from torch import Tensor
 
 from benchmarks.peers import PEERS
 from benchmarks.tables import hardware, print_table
-from strategies.pool import PoolView
+from strategies.feature_space import EmbeddingPoints
+from strategies.pool_view import PoolView
 from strategies.registry import load, parse_strategy
-from strategies.selectors.dsquared import d_squared_sample
-from strategies.selectors.points import EmbeddingPoints
+from strategies.selectors import d_squared_sample
 
 CLASSES, LABELLED, PICKS = 6, 1_000, 2_000
 CATALOGUE = (10_000, 1_792)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from models.learner import Learner, Predictions
+from strategies.families.uncertainty import mean_binary_entropy
 from strategies.image_sets import LabelledSet
-from strategies.pool import PoolView, Source
-from strategies.scores.uncertainty import mean_binary_entropy
+from strategies.pool_view import PoolView, Source
 
 
 @dataclass(frozen=True)

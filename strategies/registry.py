@@ -32,7 +32,7 @@ from strategies.parameters import (
     understood,
 )
 from strategies.planner import MOST_ROUNDS, Kind
-from strategies.pool import PoolView
+from strategies.pool_view import PoolView
 
 Rounds = Annotated[int, Range(1, MOST_ROUNDS)] | Literal["auto"]
 Selection = Callable[..., Tensor]

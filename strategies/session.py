@@ -25,7 +25,7 @@ from strategies.events import Event, OnEvent, log_event
 from strategies.image_sets import LabelledSet, UnlabelledPool
 from strategies.look import Look
 from strategies.planner import ESTIMATE_ERROR, CostModel, affordable_epochs, affordable_look
-from strategies.pool import AXES, PoolView
+from strategies.pool_view import AXES, PoolView
 from strategies.registry import ConfiguredStrategy
 
 By = Literal["strategy", "last look", "random", "all"]

@@ -27,7 +27,7 @@ from strategies.planner import (
     affordable_look,
     plan_purchase,
 )
-from strategies.pool import PoolView
+from strategies.pool_view import PoolView
 from strategies.session import Session
 
 N_CLASSES = 3

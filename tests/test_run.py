@@ -15,7 +15,7 @@ from models.learner import Learner, Predictions
 from models.networks import AcquisitionNetwork
 from models.speed import Speed
 from strategies.events import Event
-from strategies.pool import AXES
+from strategies.pool_view import AXES
 from tests.strategies.test_contract import LOOKS_AT
 
 N_CLASSES = 3

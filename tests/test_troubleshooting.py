@@ -19,7 +19,7 @@ from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.records.trial import Status
 from models.networks import build_network, find_weights
 from run import ZEWDPCRun
-from strategies.pool import PoolView
+from strategies.pool_view import PoolView
 from strategies.registry import REGISTRY, parse_strategy, register
 
 HOUSE = Path(__file__).resolve().parent.parent

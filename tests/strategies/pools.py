@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from strategies.pool import PoolView
+from strategies.pool_view import PoolView
 
 
 def views(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from strategies.parameters import canonical, describe
-from strategies.pool import PoolView
+from strategies.pool_view import PoolView
 from strategies.registry import REGISTRY, ConfiguredStrategy, Entry, load, parse_strategy
 from tests.strategies.peaks import peaks_of
 from tests.strategies.pools import generator, permuted, pool_of, views
@@ -346,7 +346,7 @@ def test_embeddings_that_are_converted_block_by_block_give_the_same_choice(
     for view in ("embeddings", "labelled_embeddings"):
         given[view] = (given[view] + 3).to(kind)  # far from their mean
     kept = choose(spec, pool_of(given), 10)
-    monkeypatch.setattr("strategies.selectors.points.KEEP_NUMBERS", 10)
+    monkeypatch.setattr("strategies.feature_space.KEEP_NUMBERS", 10)
     assert choose(spec, pool_of(given), 10).tolist() == kept.tolist()
 
 
@@ -364,8 +364,8 @@ def test_embeddings_that_are_converted_block_by_block_give_the_same_choice(
 def test_the_ways_of_large_pools_work_in_small_ones(
     spec: str, kept: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("strategies.selectors.coverage.KEPT_NUMBERS", 40 * 25)  # three blocks
-    monkeypatch.setattr("strategies.selectors.points.KEEP_NUMBERS", 10)
+    monkeypatch.setattr("strategies.families.coverage.KEPT_NUMBERS", 40 * 25)  # three blocks
+    monkeypatch.setattr("strategies.feature_space.KEEP_NUMBERS", 10)
     monkeypatch.setattr("strategies.blocks.row_blocks.__defaults__", (64,))
     given = views()
     picks = choose(spec, pool_of(given), 10)

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from strategies.scores.committee import bald
-from strategies.scores.multilabel import entropy_distance
-from strategies.scores.uncertainty import least_confidence, mean_binary_entropy, negative_margin
-from strategies.selectors.coverage import GreedyCoverage, ball, gaussian
-from strategies.selectors.dsquared import d_squared_sample
-from strategies.selectors.kcenter import k_center
-from strategies.selectors.kmeans import k_means
-from strategies.selectors.points import EmbeddingPoints, GradientPoints
-from strategies.selectors.typical import typical_of_clusters
+from strategies.families.clustering import k_means
+from strategies.families.committee import bald
+from strategies.families.coreset import k_center
+from strategies.families.coverage import GreedyCoverage, ball, gaussian
+from strategies.families.multilabel import entropy_distance
+from strategies.families.typiclust import typical_of_clusters
+from strategies.families.uncertainty import least_confidence, mean_binary_entropy, negative_margin
+from strategies.feature_space import EmbeddingPoints, GradientPoints
+from strategies.selectors import d_squared_sample
 from tests.strategies.pools import generator, views
 
 PICKS, LABELLED = 25, 10

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from strategies.pool import PoolView
+from strategies.pool_view import PoolView
 from tests.strategies.pools import pool_of, views
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from strategies.scores import boundary, calibration, committee, multilabel, uncertainty
+from strategies.families import boundary, committee, coverage, multilabel, uncertainty
 from tests.strategies.pools import views
 
 P = torch.tensor([[0.5, 0.5], [0.9, 0.1], [1.0, 0.0], [0.5, 1.0], [0.2, 0.7]])
@@ -178,25 +178,25 @@ def test_the_fitted_temperature_is_the_one_the_labels_were_drawn_with(true_tempe
     rng = torch.Generator().manual_seed(0)
     logits = 4 * torch.randn(5000, 2, generator=rng)
     labels = torch.rand(5000, 2, generator=rng) < torch.sigmoid(logits / true_temperature)
-    found = calibration.fitted_temperature(torch.sigmoid(logits), labels.float())
+    found = coverage.fitted_temperature(torch.sigmoid(logits), labels.float())
     assert found == pytest.approx(true_temperature, rel=0.12)
 
 
 def test_temperature_one_changes_nothing_but_the_certain():
     p = views()["probabilities"]
     untempered = uncertainty.total_uncertainty(p)
-    assert torch.allclose(calibration.tempered_uncertainty(p, 1.0), untempered, atol=1e-5)
-    assert calibration.fitted_temperature(torch.empty(0, 3), torch.empty(0, 3)) == 1.0
+    assert torch.allclose(coverage.tempered_uncertainty(p, 1.0), untempered, atol=1e-5)
+    assert coverage.fitted_temperature(torch.empty(0, 3), torch.empty(0, 3)) == 1.0
 
 
 @pytest.mark.parametrize("labelled", [2, 10, 40])
 @pytest.mark.parametrize("sure", [0.8, 0.99, 1.0])
 def test_few_easy_labels_leave_the_pool_in_doubt(labelled: int, sure: float):
     labels = (torch.arange(labelled) % 2).float().unsqueeze(1)
-    found = calibration.fitted_temperature(torch.where(labels > 0, sure, 1 - sure), labels)
+    found = coverage.fitted_temperature(torch.where(labels > 0, sure, 1 - sure), labels)
     assert 0.3 < found <= 1
     p = torch.tensor([0.5, 0.6, 0.1, 0.95, 0.001, 0.9999]).unsqueeze(1)
-    doubt = calibration.tempered_uncertainty(p, found)
+    doubt = coverage.tempered_uncertainty(p, found)
     assert doubt.unique().numel() == 6
     assert rank_of(doubt) == [0, 1, 2, 3, 4, 5]
 

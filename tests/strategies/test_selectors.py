@@ -1,30 +1,31 @@
 """Selectors against the plain loops they replace."""
 
+import inspect
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
+from importlib import import_module
+from inspect import signature
+from pkgutil import iter_modules
 
 import pytest
 import torch
 from torch import Tensor
 
-from strategies.selectors import bait as bait_module
-from strategies.selectors import coverage as coverage_module
-from strategies.selectors import kcenter as kcenter_module
-from strategies.selectors import kmeans as kmeans_module
-from strategies.selectors.coverage import GreedyCoverage, ball, gaussian
-from strategies.selectors.dsquared import d_squared_sample, fill_up
-from strategies.selectors.kcenter import k_center
-from strategies.selectors.kmeans import closest_to_means, k_means
-from strategies.selectors.matching import match_distribution
-from strategies.selectors.points import EmbeddingPoints, GradientPoints, update_nearest
-from strategies.selectors.prefilter import among_best
-from strategies.selectors.quotas import class_quotas, round_robin
-from strategies.selectors.radius import closest_pair, pure_radius
-from strategies.selectors.rotation import rotate_clusters
-from strategies.selectors.stochastic import stochastic_top_k
-from strategies.selectors.topk import top_k
-from strategies.selectors.typical import typical_of_clusters
+from strategies import families, selectors
+from strategies.families import clustering as clustering_module
+from strategies.families import coreset as coreset_module
+from strategies.families import coverage as coverage_module
+from strategies.families import gradients as gradients_module
+from strategies.families.boundary import class_quotas, round_robin
+from strategies.families.clustering import closest_to_means, k_means, rotate_clusters
+from strategies.families.coreset import k_center
+from strategies.families.coverage import GreedyCoverage, ball, closest_pair, gaussian, pure_radius
+from strategies.families.gradients import fisher_blocks, greedy_information
+from strategies.families.multilabel import match_distribution
+from strategies.families.stochastic import stochastic_top_k
+from strategies.families.typiclust import typical_of_clusters
+from strategies.feature_space import EmbeddingPoints, GradientPoints, update_nearest
+from strategies.selectors import among_best, d_squared_sample, fill_up, random_k, top_k
 from tests.strategies.pools import generator
 
 
@@ -43,7 +44,7 @@ def scores_of(size: int) -> Tensor:
 def bait_of(size: int, k: int) -> Tensor:
     h, s = cloud(size), torch.rand(size, 3, generator=generator(2)) / 4
     start = torch.eye(5, dtype=torch.float64).repeat(3, 1, 1)
-    return bait_module.bait(h, s, k, bait_module.fisher_blocks(h, s), start)
+    return greedy_information(h, s, k, fisher_blocks(h, s), start)
 
 
 def coverage_of(size: int, k: int, rng: torch.Generator) -> Tensor:
@@ -51,29 +52,50 @@ def coverage_of(size: int, k: int, rng: torch.Generator) -> Tensor:
     return GreedyCoverage(points, points, torch.ones(size), gaussian(1.0)).pick(k, rng)
 
 
-# Every module of strategies/selectors that answers with a set, by the name of its file.
+# Every function that answers with a set of k, by its name.
 SELECTORS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
-    "topk": lambda n, k, rng: top_k(scores_of(n), k),
-    "stochastic": lambda n, k, rng: stochastic_top_k(scores_of(n), k, rng),
-    "kcenter": lambda n, k, rng: k_center(points_of(n), k, first=0),
-    "dsquared": lambda n, k, rng: d_squared_sample(points_of(n), k, rng),
-    "kmeans": lambda n, k, rng: closest_to_means(k_means(points_of(n), k, rng), k, rng),
-    "coverage": coverage_of,
-    "typical": lambda n, k, rng: typical_of_clusters(points_of(n), 0, k, rng),
-    "bait": lambda n, k, rng: bait_of(n, k),
-    "quotas": lambda n, k, rng: class_quotas(cloud(n), k),
-    "rotation": lambda n, k, rng: rotate_clusters(torch.arange(n) % 7, k, rng),
-    "prefilter": lambda n, k, rng: among_best(scores_of(n), n, lambda kept: torch.arange(k)),
-    "matching": lambda n, k, rng: match_distribution(
+    "top_k": lambda n, k, rng: top_k(scores_of(n), k),
+    "random_k": random_k,
+    "fill_up": lambda n, k, rng: fill_up(torch.arange(k // 2), k, n, rng),
+    "among_best": lambda n, k, rng: among_best(scores_of(n), n, lambda kept: torch.arange(k)),
+    "stochastic_top_k": lambda n, k, rng: stochastic_top_k(scores_of(n), k, rng),
+    "k_center": lambda n, k, rng: k_center(points_of(n), k, first=0),
+    "d_squared_sample": lambda n, k, rng: d_squared_sample(points_of(n), k, rng),
+    "closest_to_means": lambda n, k, rng: closest_to_means(k_means(points_of(n), k, rng), k, rng),
+    "GreedyCoverage.pick": coverage_of,
+    "typical_of_clusters": lambda n, k, rng: typical_of_clusters(points_of(n), 0, k, rng),
+    "greedy_information": lambda n, k, rng: bait_of(n, k),
+    "class_quotas": lambda n, k, rng: class_quotas(cloud(n), k),
+    "round_robin": lambda n, k, rng: round_robin([torch.arange(n), torch.arange(n).flip(0)], k),
+    "rotate_clusters": lambda n, k, rng: rotate_clusters(torch.arange(n) % 7, k, rng),
+    "match_distribution": lambda n, k, rng: match_distribution(
         cloud(n).sigmoid(), k, torch.full((5,), 0.3), torch.zeros(0, 5)
     ),
 }
-NOT_SELECTORS = {"__init__", "points", "radius"}
 
 
-def test_every_module_of_selectors_is_in_the_contract():
-    folder = Path(coverage_module.__file__).parent
-    assert {file.stem for file in folder.glob("*.py")} - NOT_SELECTORS == set(SELECTORS)
+def functions_that_select() -> set[str]:
+    """Public functions and methods with an argument `k` that are no registered strategies."""
+    names = [f"strategies.families.{module.name}" for module in iter_modules(families.__path__)]
+    found = set()
+    for module in (selectors, *map(import_module, names)):
+        for name, value in vars(module).items():
+            if (
+                name.startswith(("_", "select_"))
+                or getattr(value, "__module__", "") != module.__name__
+            ):
+                continue
+            callables = {name: value}
+            if inspect.isclass(value):
+                callables = {f"{name}.{n}": f for n, f in vars(value).items() if n[0] != "_"}
+            found |= {
+                n for n, f in callables.items() if callable(f) and "k" in signature(f).parameters
+            }
+    return found
+
+
+def test_every_function_that_selects_is_in_the_contract():
+    assert functions_that_select() <= set(SELECTORS)
 
 
 @pytest.mark.parametrize("name", SELECTORS)
@@ -125,7 +147,7 @@ def test_duplicates_are_at_distance_zero_even_far_from_the_origin(offset: float)
 def test_half_precision_pools_are_converted_block_by_block(monkeypatch: pytest.MonkeyPatch):
     embeddings = cloud(200, 6).half()
     whole = EmbeddingPoints(embeddings)
-    monkeypatch.setattr("strategies.selectors.points.KEEP_NUMBERS", 10)
+    monkeypatch.setattr("strategies.feature_space.KEEP_NUMBERS", 10)
     monkeypatch.setattr("strategies.blocks.row_blocks.__defaults__", (100,))
     blocks = EmbeddingPoints(embeddings)
     some = torch.arange(0, 200, 3)
@@ -152,7 +174,7 @@ def naive_k_center(X: Tensor, k: int, covered: Tensor) -> list[int]:
 def test_k_center_makes_the_picks_of_the_plain_loop(
     candidates: int, labelled: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(kcenter_module, "CANDIDATES", candidates)
+    monkeypatch.setattr(coreset_module, "CANDIDATES", candidates)
     X, known = cloud(), cloud(labelled, seed=1)
     points = EmbeddingPoints(X)
     assert k_center(points, 60, points.like(known)).tolist() == naive_k_center(X, 60, known)
@@ -230,7 +252,7 @@ def test_weights_below_zero_are_refused():
 
 def test_empty_clusters_are_made_up_for_by_far_points():
     X = torch.tensor([[0.0], [0.1], [0.2], [9.0]])
-    clusters = kmeans_module.Clustering(
+    clusters = clustering_module.Clustering(
         means=torch.tensor([[0.1], [99.0], [98.0]]),
         assignment=torch.tensor([0, 0, 0, 0]),
         distances=(X - 0.1).square().squeeze(1),
@@ -318,11 +340,11 @@ def test_the_pure_radius_keeps_the_wanted_share_of_balls_pure():
 
 def test_bait_makes_the_picks_of_the_plain_loop():
     h, s = cloud(50), torch.rand(50, 3, generator=generator(2)) / 4
-    fisher = bait_module.fisher_blocks(h, s)
+    fisher = fisher_blocks(h, s)
     start = torch.eye(5, dtype=torch.float64).repeat(3, 1, 1)
 
     def trace(picks: list[int]) -> float:
-        information = start + bait_module.fisher_blocks(h[picks], s[picks])
+        information = start + fisher_blocks(h[picks], s[picks])
         return float((torch.linalg.inv(information) @ fisher).diagonal(dim1=1, dim2=2).sum())
 
     picks: list[int] = []
@@ -331,12 +353,12 @@ def test_bait_makes_the_picks_of_the_plain_loop():
         picks.append(min(left, key=lambda i: trace([*picks, i])))
     while len(picks) > 7:
         picks.remove(min(picks, key=lambda j: trace([i for i in picks if i != j])))
-    assert bait_module.bait(h, s, 7, fisher, start).tolist() == picks
+    assert greedy_information(h, s, 7, fisher, start).tolist() == picks
 
 
 def test_recomputing_changes_no_pick(monkeypatch: pytest.MonkeyPatch):
     seldom = bait_of(200, 60)
-    monkeypatch.setattr(bait_module, "RECOMPUTE_EVERY", 7)
+    monkeypatch.setattr(gradients_module, "RECOMPUTE_EVERY", 7)
     assert bait_of(200, 60).tolist() == seldom.tolist()
 
 
@@ -409,7 +431,7 @@ def test_typical_are_only_those_among_the_unlabelled() -> None:
     assert typical_of_clusters(points, 21, 1, generator(), clusters=1).tolist() != [0]
 
 
-@pytest.mark.parametrize("name", ["bait", "coverage"])
+@pytest.mark.parametrize("name", ["greedy_information", "GreedyCoverage.pick"])
 def test_the_number_of_threads_is_left_as_it_was(name: str):
     before = torch.get_num_threads()
     SELECTORS[name](50, 5, generator())

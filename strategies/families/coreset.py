@@ -1,4 +1,4 @@
-"""Greedy k-center: each pick is the point farthest from all picked so far.
+"""Core-set: greedy k-center, each pick the point farthest from all picked so far.
 
 Source: Sener and Savarese 2018 ("core-set"), the greedy form; Gonzalez 1985.
 
@@ -12,10 +12,20 @@ product. The same picks, after a few dozen passes over the pool and not k.
 import torch
 from torch import Tensor
 
-from strategies.selectors.points import P, update_nearest
+from strategies.feature_space import EmbeddingPoints, P, most_central, update_nearest
+from strategies.pool_view import PoolView
+from strategies.registry import register
 
 CANDIDATES = 2048
 TAKEN = -1.0  # below every squared distance
+
+
+@register("coreset", source="Sener and Savarese 2018, greedy k-center")
+def select_coreset(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """Greedy k-center: each image the farthest from all labelled and chosen ones."""
+    points = EmbeddingPoints(pool.embeddings)
+    labelled = points.like(pool.labelled_embeddings)
+    return k_center(points, k, labelled, first=most_central(points))
 
 
 def k_center(

@@ -1,29 +1,84 @@
-"""BAIT: the batch whose Fisher information best covers the pool's, at the last layer.
+"""Sets chosen by what they would do to the learner's last layer: BADGE and BAIT.
 
-Source: Ash et al. 2021, "Gone fishing: neural active learning with Fisher embeddings". Minimise
-tr(M(S)^-1 F): F is the Fisher information summed over pool and labelled images, M(S) that of the
-labelled images and of S, plus lambda I; forward greedy to `oversample` * k picks, then backward
-greedy to k.
+BADGE (Ash et al. 2020) samples gradients of the last layer that are large and diverse.
 
-Adaptations. Classes are independent Bernoullis with a weight vector each, so the information of
-one image is block-diagonal: p_c (1 - p_c) h h^T for class c, exactly; no softmax cross terms, and
-each pick is a rank-one update of each block. h is projected on the pool's `rank` leading
-principal components, which bounds the blocks. In the forward pass, all gains are computed after
-1, 2, 4, ... and then every 64 picks; in between, exact ones of the 1,024 leading images only.
+BAIT (Ash et al. 2021, "Gone fishing: neural active learning with Fisher embeddings") takes the
+batch S whose Fisher information best covers the pool's: minimise tr(M(S)^-1 F), where F is summed
+over pool and labelled images, and M(S) is that of the labelled images and of S, plus lambda I;
+forward greedy to `oversample` * k picks, then backward greedy to k. Adaptations. Classes are
+independent Bernoullis with a weight vector each, so the information of one image is
+block-diagonal: p_c (1 - p_c) h h^T for class c, exactly; no softmax cross terms, and each pick is
+a rank-one update of each block. h is projected on the pool's `rank` leading principal components,
+which bounds the blocks. In the forward pass, all gains are computed after 1, 2, 4, ... and then
+every 64 picks; in between, exact ones of the 1,024 leading images only.
 """
+
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from strategies.blocks import row_blocks
-from strategies.selectors.points import EmbeddingPoints, column_means
-from strategies.threads import one_thread
+from strategies.feature_space import EmbeddingPoints, GradientPoints, column_means
+from strategies.parameters import Range
+from strategies.pool_view import PoolView
+from strategies.registry import register
+from strategies.selectors import d_squared_sample, one_thread, random_k
 
 SHORT_LIST = 1024
 RECOMPUTE_EVERY = 64  # picks at most; float32 updates drift, too
 
 
-def bait(
+@register("badge", source="Ash et al. 2020; multi-label gradient, factorised")
+def select_badge(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """D² sampling of the gradients the last layer would see, at the learner's own guesses.
+
+    The first pick has the largest gradient, as in the authors' code. Adaptation: the gradient of
+    the sum of C binary cross-entropies, (p - guess) ⊗ h, in place of the softmax's. h is the
+    pooled embedding, so the last layer is one that stood on it.
+    """
+    points = GradientPoints(pool.probabilities, pool.embeddings)
+    return d_squared_sample(points, k, rng, first=int(points.squared_norms().argmax()))
+
+
+@register("bait", source="Ash et al. 2021; Bernoulli outputs, bounded rank")
+def select_bait(
+    pool: PoolView,
+    k: int,
+    rng: torch.Generator,
+    *,
+    rank: Annotated[int, Range(1, 512)] = 64,
+    oversample: Annotated[float, Range(1, 1e6)] = 2.0,
+    ridge: Annotated[float, Range(1e-6)] = 1.0,
+    candidates: Annotated[int, Range(1)] = 50_000,
+) -> Tensor:
+    """Greedy batch whose Fisher information best covers that of the whole pool.
+
+    Information is of the whole pool; the picks come from up to `candidates` images, all where
+    there are no more, else a random sample (at least twice k). `rank`: principal components of
+    the embeddings kept, plus a constant for the bias. `ridge`: the paper's lambda, where
+    embeddings have a mean square of 1 and information is a sum.
+    """
+    mean, axes = principal_axes(pool.embeddings, rank)
+    h, labelled = (
+        _project(pool.embeddings, mean, axes),
+        _project(pool.labelled_embeddings, mean, axes),
+    )
+    spread = h.square().mean().sqrt().clamp(min=1e-6)  # so that `ridge` has no unit
+    h, labelled = _with_bias(h / spread), _with_bias(labelled / spread)
+    variances = pool.probabilities.float() * (1 - pool.probabilities.float())
+    known = pool.labelled_probabilities.float() * (1 - pool.labelled_probabilities.float())
+    start = fisher_blocks(labelled, known)  # (C, R, R)
+    target = start + fisher_blocks(h, variances)
+    start = start + ridge * torch.eye(h.shape[1], dtype=start.dtype, device=start.device)
+    count = min(pool.size, max(candidates, 2 * k))
+    if count == pool.size:
+        return greedy_information(h, variances, k, target, start, oversample)
+    sample = random_k(pool.size, count, rng, h.device)
+    return sample[greedy_information(h[sample], variances[sample], k, target, start, oversample)]
+
+
+def greedy_information(
     features: Tensor,
     variances: Tensor,
     k: int,
@@ -70,6 +125,17 @@ def principal_axes(embeddings: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         covariance += x.T @ x
     axes = torch.linalg.eigh(covariance / max(1, points.size)).eigenvectors  # ascending
     return mean, axes[:, -min(rank, points.width) :]
+
+
+def _project(embeddings: Tensor, mean: Tensor, axes: Tensor) -> Tensor:
+    projected = torch.empty(embeddings.shape[0], axes.shape[1], device=axes.device)
+    for rows in row_blocks(*embeddings.shape):
+        projected[rows] = (embeddings[rows].to(axes) - mean) @ axes
+    return projected
+
+
+def _with_bias(h: Tensor) -> Tensor:
+    return torch.cat([h, h.new_ones(h.shape[0], 1)], dim=1)
 
 
 class _Information:

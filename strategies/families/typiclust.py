@@ -9,16 +9,36 @@ more than 4,096 images measures typicality against a sample of 4,096; typicality
 again when a cluster is visited again.
 """
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from strategies.selectors.kmeans import k_means
-from strategies.selectors.points import EmbeddingPoints
+from strategies.families.clustering import Iterations, k_means
+from strategies.feature_space import EmbeddingPoints
+from strategies.parameters import Range
+from strategies.pool_view import PoolView
+from strategies.registry import register
 
 MOST_CLUSTERS = 500
 SMALL_CLUSTER = 5
 NEIGHBOURS = 20
 SAMPLE = 4096
+
+
+@register("typiclust", source="Hacohen et al. 2022")
+def select_typiclust(
+    pool: PoolView,
+    k: int,
+    rng: torch.Generator,
+    *,
+    clusters: Annotated[int, Range(1)] = MOST_CLUSTERS,
+    iterations: Iterations = 10,
+) -> Tensor:
+    """The most typical image of each cluster, clusters without a labelled image first."""
+    labelled = pool.labelled_embeddings.to(pool.embeddings)
+    points = EmbeddingPoints(torch.cat([labelled, pool.embeddings]))
+    return typical_of_clusters(points, labelled.shape[0], k, rng, clusters, iterations)
 
 
 def typical_of_clusters(

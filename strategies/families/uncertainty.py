@@ -1,12 +1,52 @@
-"""Scores of one image's predicted probabilities, each class a Bernoulli of its own.
+"""Uncertainty sampling: the k images with the highest score of their own.
 
-All take `probabilities` (N, C) in [0, 1] and give (N,) float32; higher is more informative.
+Scores take `probabilities` (N, C) in [0, 1], each class a Bernoulli of its own, and give (N,)
+float32; higher is more informative.
 """
 
 import torch
 from torch import Tensor
 
 from strategies.blocks import by_rows
+from strategies.pool_view import PoolView
+from strategies.registry import register
+from strategies.selectors import top_k
+
+
+@register("entropy", source="first place, ZEW Data Purchasing Challenge 2022")
+def select_entropy(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """Highest mean over classes of the binary entropy."""
+    return top_k(mean_binary_entropy(pool.probabilities), k)
+
+
+@register("uncertainty", source="leading team, ZEW Data Purchasing Challenge 2022")
+def select_uncertainty(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """Highest sum over classes of 0.5 - |p - 0.5|: expected wrong labels."""
+    return top_k(total_uncertainty(pool.probabilities), k)
+
+
+@register("margin", source="Scheffer et al. 2001, per label")
+def select_margin(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """Smallest margin |2p - 1| of any class."""
+    return top_k(negative_margin(pool.probabilities), k)
+
+
+@register("least-confidence", source="Lewis and Gale 1994, joint label")
+def select_least_confidence(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """Least probable likeliest label vector."""
+    return top_k(least_confidence(pool.probabilities), k)
+
+
+@register("hard-classes", source="leading team, ZEW Data Purchasing Challenge 2022")
+def select_hard_classes(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """Likely to show the classes with the lowest validated F1: sum of p (1 - F1)."""
+    return top_k(hard_classes(pool.probabilities, pool.validation_f1), k)
+
+
+@register("rare-positives", source="ours; inverse-frequency weighting")
+def select_rare_positives(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """Most expected positives, each weighted by how rare its class is among the labelled."""
+    return top_k(rare_positives(pool.probabilities, pool.labelled_labels), k)
 
 
 def binary_entropy(probabilities: Tensor) -> Tensor:

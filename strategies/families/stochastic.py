@@ -1,16 +1,34 @@
-"""Stochastic top-k: the ranking with noise, so that a batch is less of the same.
+"""Stochastic top-k: the ranking with noise, so that a batch holds fewer look-alikes.
 
 Source: Kirsch et al. 2021/2023, "Stochastic batch acquisition: a simple baseline for deep active
 learning". Adding Gumbel noise to log-weights and taking the top k draws k images without
 replacement with probabilities proportional to the weights (Kool et al. 2019).
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
+from strategies.families.uncertainty import mean_binary_entropy
+from strategies.parameters import Range
+from strategies.pool_view import PoolView
+from strategies.registry import register
+
 Form = Literal["power", "softmax", "softrank"]
+
+
+@register("stochastic-entropy", source="Kirsch et al. 2023")
+def select_stochastic_entropy(
+    pool: PoolView,
+    k: int,
+    rng: torch.Generator,
+    *,
+    form: Form = "power",
+    beta: Annotated[float, Range(0)] = 1.0,
+) -> Tensor:
+    """Mean binary entropy with noise on the ranking, against batches of look-alikes."""
+    return stochastic_top_k(mean_binary_entropy(pool.probabilities), k, rng, form, beta)
 
 
 def stochastic_top_k(

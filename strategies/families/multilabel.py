@@ -1,12 +1,63 @@
-"""Scores made for multi-label data: they look at the whole label vector of an image.
+"""Strategies made for multi-label data: they look at the whole label vector of an image.
 
-All take `probabilities` (N, C) and give (N,) float32; higher is more informative.
+Scores take `probabilities` (N, C) and give (N,) float32; higher is more informative.
 """
+
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from strategies.blocks import by_rows, row_blocks
+from strategies.parameters import Range
+from strategies.pool_view import PoolView
+from strategies.registry import register
+from strategies.selectors import top_k
+
+
+@register("cvirs", source="Reyes et al. 2018")
+def select_cvirs(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """Small margins in many classes, times a label vector unlike those labelled."""
+    return top_k(cvirs(pool.probabilities, pool.thresholds, pool.labelled_labels), k)
+
+
+@register("lci", source="Li and Guo 2013")
+def select_lci(
+    pool: PoolView, k: int, rng: torch.Generator, *, beta: Annotated[float, Range(0, 1)] = 0.5
+) -> Tensor:
+    """An unusual number of predicted labels, times max-margin uncertainty: lci^(1-b) mmu^b.
+
+    The authors choose `beta` each round from a set by an approximate generalisation error; here
+    it is a setting. beta=0 is label cardinality inconsistency alone, in which ties abound.
+    """
+    inconsistency = cardinality_inconsistency(
+        pool.probabilities, pool.thresholds, pool.labelled_labels
+    )
+    uncertainty = max_margin_uncertainty(pool.probabilities, pool.thresholds)
+    return top_k(inconsistency ** (1 - beta) * uncertainty**beta, k)
+
+
+@register("max-loss", source="Yang et al. 2009")
+def select_max_loss(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """Largest expected loss against the likeliest label vector of the expected size."""
+    return top_k(max_loss_reduction(pool.probabilities), k)
+
+
+@register("match-distribution", source="the hosts' suggestion, ZEW Challenge 2022; Welling 2009")
+def select_match_distribution(
+    pool: PoolView, k: int, rng: torch.Generator, *, balanced: bool = True
+) -> Tensor:
+    """Expected labels, with those bought, as close as can be to a target distribution.
+
+    `balanced`: every class equally often, at the mean rate of the labelled images; otherwise the
+    distribution of the labelled images themselves.
+    """
+    labels = pool.labelled_labels.float()
+    # With nothing labelled yet, the learner's own mean is all there is to go by.
+    known = labels if labels.shape[0] else pool.probabilities.float()
+    share = known.mean(dim=0)  # (C,)
+    target = share.mean().expand_as(share) if balanced else share
+    return match_distribution(pool.probabilities, k, target, labels)
 
 
 def cardinality_inconsistency(probabilities: Tensor, thresholds: Tensor, labels: Tensor) -> Tensor:
@@ -119,3 +170,25 @@ def entropy_distance(a: Tensor, b: Tensor) -> Tensor:
 
 def _entropy(p: Tensor) -> Tensor:
     return -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p))
+
+
+def match_distribution(probabilities: Tensor, k: int, target: Tensor, labels: Tensor) -> Tensor:
+    """k picks that keep the mean label vector of labelled and bought closest to `target`.
+
+    `probabilities` (N, C) of the pool, `target` (C,) the wanted share of images that show each
+    class, `labels` (L, C) those bought earlier. Greedy; a form of herding
+    (Welling 2009) in the space of label counts. Pick t minimises the squared distance between
+    the label counts, expected for what has been picked, and (L + t) * target. Deterministic.
+    """
+    p = probabilities.float().contiguous()
+    target = target.float()
+    half_norms = p.square().sum(dim=1) / 2  # (N,)
+    missing = labels.shape[0] * target - labels.float().sum(dim=0)  # (C,)
+    picks = torch.empty(k, dtype=torch.long, device=p.device)
+    for t in range(k):
+        missing = missing + target
+        gain = torch.addmv(half_norms, p, missing, beta=-1)  # minus half the squared distance
+        picks[t] = gain.argmax()
+        missing = missing - p[picks[t]]
+        half_norms[picks[t]] = torch.inf
+    return picks

@@ -1,17 +1,49 @@
-"""Where a class's positives end: boundaries on the ranking of the pool by p_c.
+"""Images on each class's decision boundary, the classes taking turns: made for rare classes.
 
 Rare classes have their 0.5 in the wrong place; labels, not the learner, say where the boundary
-runs. One class at a time: `pool` (N,) and `labelled` (L,) are the class's probabilities (for
-labelled images out-of-fold, or they would all look easy), `labels` (L,) its 0/1 labels. Answers
-are rankings of the whole pool: positions, most wanted first.
+runs on the ranking of the pool by p_c. In the functions of one class `pool` (N,) and `labelled`
+(L,) are the class's probabilities (for labelled images out-of-fold, or they would all look easy),
+`labels` (L,) its 0/1 labels. They answer with rankings of the whole pool: positions, most wanted
+first.
 """
 
 import torch
 from torch import Tensor
 
+from strategies.pool_view import PoolView
+from strategies.registry import register
+
+
+@register("galaxy", source="Zhang et al. 2022, per label")
+def select_galaxy(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """Bisect, class by class, the shortest stretch between labelled images of unlike label."""
+    p, labelled, labels = pool.probabilities, pool.labelled_probabilities, pool.labelled_labels
+    thresholds = pool.thresholds.tolist()
+    preferences = [
+        galaxy_order(p[:, c], labelled[:, c], labels[:, c], thresholds[c])[:k]
+        for c in range(p.shape[1])
+    ]
+    return round_robin(preferences, k)
+
+
+@register("direct", source="Nuggehalli et al. 2023, per label")
+def select_direct(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """Both sides of each class's optimal separation threshold, equally for every class."""
+    p, labelled, labels = pool.probabilities, pool.labelled_probabilities, pool.labelled_labels
+    preferences = [
+        direct_order(p[:, c], labelled[:, c], labels[:, c])[:k] for c in range(p.shape[1])
+    ]
+    return round_robin(preferences, k)
+
+
+@register("class-quotas", source="ours; uncertainty with an equal share for every class")
+def select_class_quotas(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """The images closest to each class's decision threshold, equally for every class."""
+    return class_quotas(-(pool.probabilities.float() - pool.thresholds).abs(), k)
+
 
 def galaxy_order(pool: Tensor, labelled: Tensor, labels: Tensor, threshold: float) -> Tensor:
-    """GALAXY's wish list for one class.
+    """GALAXY's preferences for one class.
 
     Zhang et al. 2022. Pool and labelled images stand in one row by probability; between two
     neighbouring labelled ones of different label a boundary must run. The shortest such stretch
@@ -31,7 +63,7 @@ def galaxy_order(pool: Tensor, labelled: Tensor, labels: Tensor, threshold: floa
 
 
 def direct_order(pool: Tensor, labelled: Tensor, labels: Tensor) -> Tensor:
-    """DIRECT's wish list for one class: outward from the optimal separation, both sides in turn.
+    """DIRECT's preferences for one class: outward from the optimal separation, both sides in turn.
 
     Nuggehalli et al. 2023. The separation is the rank that misplaces fewest labelled images;
     among equals, the middle one of the longest run. Adaptation: the paper spends part of each
@@ -108,3 +140,33 @@ def _distance_to_nearest(ranks: Tensor, cuts: Tensor) -> Tensor:
     below = cuts[(after - 1).clamp(min=0)]
     above = cuts[after.clamp(max=cuts.numel() - 1)]
     return torch.minimum((ranks - below).abs(), (ranks - above).abs())
+
+
+def round_robin(preferences: list[Tensor], k: int) -> Tensor:
+    """k distinct positions, the classes taking turns in order of `preferences`.
+
+    Each entry is one class's positions, most wanted first; a class whose next choice is taken
+    already names the one after. A class that has run out is passed over. Raises ValueError where
+    all have run out before k.
+    """
+    orders = [order.tolist() for order in preferences]
+    at = [0] * len(orders)
+    taken: dict[int, None] = {}  # keeps the order of the picks
+    while len(taken) < k:
+        before = len(taken)
+        for c, order in enumerate(orders):
+            while at[c] < len(order) and order[at[c]] in taken:
+                at[c] += 1
+            if at[c] < len(order) and len(taken) < k:
+                taken[order[at[c]]] = None
+        if len(taken) == before:
+            raise ValueError(f"The classes name only {before} images; {k} are to be chosen.")
+    device = preferences[0].device if preferences else torch.device("cpu")
+    return torch.tensor(list(taken), dtype=torch.long, device=device)
+
+
+def class_quotas(scores: Tensor, k: int) -> Tensor:
+    """k positions, every class naming its share: `scores` (N, C), what each image is worth to
+    each class. An image that several classes want counts for the first to name it."""
+    count = min(k, scores.shape[0])  # fewer than k are taken before any class's turn
+    return round_robin(list(scores.topk(count, dim=0).indices.T), k)

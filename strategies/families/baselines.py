@@ -3,19 +3,19 @@
 import torch
 from torch import Tensor
 
-from strategies.pool import PoolView
+from strategies.families.uncertainty import mean_binary_entropy
+from strategies.pool_view import PoolView
 from strategies.registry import register
-from strategies.scores.uncertainty import mean_binary_entropy
-from strategies.selectors.topk import random_k, top_k
+from strategies.selectors import random_k, top_k
 
 
 @register("random", source="baseline", plan="single-batch")
-def random(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+def select_random(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
     """Every set of k images as likely as any other; looks at nothing."""
     return random_k(pool.size, k, rng)
 
 
 @register("winner", source="first place, ZEW Data Purchasing Challenge 2022", plan="zew-winner")
-def winner(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+def select_winner(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
     """The first-place solution: highest mean binary entropy, its ratio ladder and time model."""
     return top_k(mean_binary_entropy(pool.probabilities), k)

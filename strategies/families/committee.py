@@ -1,6 +1,7 @@
-"""Scores of a committee's disagreement: `committee` (K, N, C), probabilities of K members.
+"""Query by committee: the images on which the members of an ensemble disagree.
 
-All give (N,) float32, summed over classes, each a Bernoulli of its own; 0 where all agree.
+Scores take `committee` (K, N, C), probabilities of K members, and give (N,) float32, summed over
+classes, each a Bernoulli of its own; 0 where all agree.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,24 @@ import torch
 from torch import Tensor
 
 from strategies.blocks import row_blocks
-from strategies.scores.uncertainty import binary_entropy
+from strategies.families.uncertainty import binary_entropy
+from strategies.pool_view import PoolView
+from strategies.registry import register
+from strategies.selectors import top_k
+
+
+@register("bald", source="Houlsby et al. 2011; Gal et al. 2017; per label", members=2)
+def select_bald(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """Highest mutual information between labels and model, over a committee."""
+    return top_k(bald(pool.committee), k)
+
+
+@register("disagreement", source="Dagan and Engelson 1995 (vote entropy), per label", members=2)
+def select_disagreement(pool: PoolView, k: int, rng: torch.Generator) -> Tensor:
+    """Highest entropy of the committee's votes; mutual information breaks ties and near ties."""
+    votes = vote_disagreement(pool.committee, pool.thresholds)
+    # Votes of few members differ by more than this; of many, close ones may change places.
+    return top_k(votes + 1e-3 * bald(pool.committee), k)
 
 
 def bald(committee: Tensor) -> Tensor:

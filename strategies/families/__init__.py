@@ -1,0 +1,1 @@
+"""The named strategies by family: score, selector and registered name together."""
