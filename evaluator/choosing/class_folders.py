@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator.choosing.fingerprints import identities
-from evaluator.choosing.importing import Imported, class_columns, sound_images
+from evaluator.choosing.importing import Imported, column_names, sound_images
 from evaluator.choosing.pictures import say
 from evaluator.data.listing import Listing, folders_below, is_folder, is_visible, list_images
 from evaluator.data.names import canonical, forms_in_words
@@ -73,7 +73,7 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
         )
     _refuse_unread_classes(listings)
     _doubt_the_level(root, listings, alone=len(names) == 1)
-    class_names = class_columns(root, classes)
+    class_names = column_names(root, classes)
     if below.others:
         say(below.others_in_words)
     alike = defaultdict[Hashable, list[Path]](list)

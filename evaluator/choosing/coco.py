@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from evaluator.choosing.fingerprints import SEVERAL
-from evaluator.choosing.importing import Imported, class_columns, sound_images
+from evaluator.choosing.importing import Imported, column_names, sound_images
 from evaluator.choosing.pictures import say
 from evaluator.data.decoding import BROKEN, open_image
 from evaluator.data.image_names import ImageNames, Meant
@@ -84,7 +84,7 @@ def from_coco(path: Path, images: Path, *, resized: bool = False) -> Imported:
     return Imported(
         tuple(kept.values()),
         tuple(file.relative_to(images).as_posix() for file in kept.values()),
-        class_columns(path, list(table.classes.values())),
+        column_names(path, list(table.classes.values())),
         labels,
     )
 

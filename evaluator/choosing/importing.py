@@ -12,7 +12,7 @@ from evaluator.choosing.fingerprints import Fingerprint, take_fingerprints
 from evaluator.choosing.folder import write_labelled
 from evaluator.choosing.pictures import copy_image, first_of, say
 from evaluator.data.class_coverage import absent_classes
-from evaluator.data.layout import columns_named
+from evaluator.data.label_table import columns_named
 from evaluator.data.names import look_alikes_among
 from evaluator.errors import DatasetError
 
@@ -57,7 +57,7 @@ def write_imported(imported: Imported, out: Path) -> None:
         write_labelled(folder, imported.names, imported.class_names, labels, put)
 
 
-def class_columns(source: Path, names: Sequence[str]) -> tuple[str, ...]:
+def column_names(source: Path, names: Sequence[str]) -> tuple[str, ...]:
     """Names of classes as labels.csv is read. Raises DatasetError for what no column can have."""
     header = columns_named(["filename", *names])
     for name in header[1:]:

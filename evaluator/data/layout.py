@@ -4,26 +4,32 @@ The challenge's archives are read tolerantly: `labels.csv` at any depth, columns
 class name. What is written in them is read strictly: every refusal names the file and line.
 """
 
-import codecs
-import csv
-import io
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from evaluator.data.image_names import ImageNames
+from evaluator.data.label_table import (
+    Row,
+    class_columns,
+    columns_named,
+    read_rows,
+    unclosed_quote,
+)
 from evaluator.data.listing import (
     IMAGE_SUFFIXES,
     folders_below,
+    is_file,
     is_folder,
     visible_below,
+    where_content_is,
     why_absent,
 )
-from evaluator.data.names import canonical, forms_in_words, look_alikes
+from evaluator.data.names import canonical, forms_in_words
 from evaluator.errors import DatasetError
 
 SPLITS = ("training", "unlabelled", "validation")
@@ -32,17 +38,7 @@ SPELLINGS = {
     "unlabelled": ("unlabelled", "unlabeled", "pool"),
     "validation": ("validation", "valid", "val", "test"),
 }
-SEPARATORS = (",", ";", "\t")  # what a German Excel saves as CSV; what any saves as "Unicode text"
 ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A row of labels.csv, which spans several lines where a quoted cell has line breaks."""
-
-    line: int
-    last_line: int
-    cells: list[str]
 
 
 @dataclass(frozen=True)
@@ -103,35 +99,10 @@ def read_split(
     A `name` that is none of SPLITS says that folders of other kinds are read one after another.
     `half_filled` sets lines without any label apart, as `pending`; else they are refused.
     """
-    if os.path.lexists(labels_csv) and (why := why_absent(labels_csv)):
-        raise DatasetError("labels-unreadable", f"{labels_csv} is not on this disk ({why}).")
-    try:
-        text = _decoded(labels_csv.read_bytes())
-        rows = _without_blank_columns(list(_read_rows(text, _separator(text))))
-    except FileNotFoundError as error:
-        raise DatasetError(
-            "labels-unreadable",
-            f"{labels_csv.parent} is not there, or has no labels.csv; expected a folder with "
-            f"images/ and labels.csv.{_put_away(labels_csv)}",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(
-            "labels-unreadable",
-            f'{labels_csv} is not UTF-8 text: {error}. Save it as "CSV UTF-8".',
-        ) from error
-    except (OSError, csv.Error) as error:
-        raise DatasetError(
-            "labels-unreadable", f"{labels_csv} is not a readable CSV file: {error}"
-        ) from error
-    if not rows:
-        raise DatasetError(
-            "labels-unreadable", f"{labels_csv} is empty; its first line must name the columns."
-        )
+    rows = read_rows(labels_csv)
     header = columns_named(rows[0].cells)
-    if rows[0].last_line > rows[0].line and ("filename" not in header or len(rows) == 1):
-        raise _unclosed_quote(labels_csv, rows[0])
-    _refuse_repeated(labels_csv, rows[0].cells)
-    columns = _class_columns(name, labels_csv, header, class_names)
+    others = "the training split" if name in SPLITS else "the first folder"
+    columns = class_columns(labels_csv, rows[0].cells, class_names, others=others)
     folder = _images_folder(labels_csv)
     names, lines, labels = _parse_rows(labels_csv, folder, header, columns, rows[1:], half_filled)
     _check_files(labels_csv, folder, names, lines)
@@ -162,121 +133,12 @@ def _split_of(path: Path) -> str | None:
     return None
 
 
-def _decoded(content: bytes) -> str:
-    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if utf_16 else "utf-8-sig")
-
-
-def _separator(text: str) -> str:
-    """What the cells of `text` stand between: where in doubt, what makes most columns of line 1."""
-
-    def fit(separator: str) -> tuple[bool, int]:
-        header = next(_read_rows(text, separator), _Row(1, 1, []))
-        return "filename" in columns_named(header.cells), len(header.cells)
-
-    return max(SEPARATORS, key=fit)  # the first of those that fit alike
-
-
-def _read_rows(text: str, separator: str) -> Iterator[_Row]:
-    """The rows that are not blank. Raises csv.Error naming the line that a row begins on."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:  # a cell of more than 128 KiB
-            raise csv.Error(
-                f"{error}, in the row that begins on line {line}. Is a quote opened there and not "
-                "closed?"
-            ) from error
-        if cells is None:
-            return
-        if any(cell.strip() for cell in cells):
-            yield _Row(line, reader.line_num, cells)
-
-
-def _without_blank_columns(rows: list[_Row]) -> list[_Row]:
-    """Without the last columns, if they have no name and no value: a spreadsheet's leavings."""
-    width = len(rows[0].cells) if rows else 0
-    named = width
-    while named and not rows[0].cells[named - 1].strip():
-        named -= 1
-    if any(cell.strip() for row in rows for cell in row.cells[named:width]):
-        return rows
-    return [replace(row, cells=row.cells[:named] + row.cells[width:]) for row in rows]
-
-
-def columns_named(header: Sequence[str]) -> list[str]:
-    """The names of the columns in one Unicode form, `filename` in lower case however it is spelt.
-
-    A class that a Mac wrote in one folder and Windows in another is one class.
-    """
-    names = [canonical(column.strip()) for column in header]
-    return ["filename" if name.lower() == "filename" else name for name in names]
-
-
-def _refuse_repeated(labels_csv: Path, cells: Sequence[str]) -> None:
-    """Raise DatasetError where two columns have one name, also in two Unicode forms."""
-    first: dict[str, int] = {}
-    for column, name in enumerate(columns_named(cells)):
-        other = first.setdefault(name, column)
-        if name and other != column:
-            forms = forms_in_words([cells[other].strip(), cells[column].strip()])
-            raise DatasetError(
-                "labels-columns",
-                f"{labels_csv}, line 1: the column {name!r} stands there twice, as columns "
-                f"{other + 1} and {column + 1}{forms}.",
-            )
-
-
-def _class_columns(
-    split: str, labels_csv: Path, header: list[str], class_names: tuple[str, ...] | None
-) -> dict[str, int]:
-    """Class name -> column number, in the order wanted."""
-    where = f"{labels_csv}, line 1"
-    if "filename" not in header:
-        raise DatasetError(
-            "labels-columns", f"{where}: no column `filename`; the columns are {', '.join(header)}."
-        )
-    if "" in header:
-        raise DatasetError(
-            "labels-columns",
-            f"{where}: column {header.index('') + 1} has no name. If it is an index that was "
-            "written along, remove it.",
-        )
-    found = [column for column in header if column != "filename"]
-    if not found:
-        raise DatasetError(
-            "labels-columns", f"{where}: there is no class column beside `filename`."
-        )
-    wanted = found if class_names is None else list(class_names)
-    missing = [name for name in wanted if name not in found]
-    extra = [name for name in found if name not in wanted]
-    if missing or extra:
-        first = "the training split" if split in SPLITS else "the first folder"
-        raise DatasetError(
-            "classes-differ",
-            f"{where}: the classes of {first} are {', '.join(wanted)}; this file "
-            + "; ".join(
-                part
-                for part in (
-                    f"lacks {', '.join(missing)}" if missing else "",
-                    f"has {', '.join(extra)} besides" if extra else "",
-                )
-                if part
-            )
-            + ". Every labels.csv must have the same classes."
-            + "".join(f" {words}." for words in look_alikes(missing, extra)),
-        )
-    return {name: header.index(name) for name in wanted}
-
-
 def _images_folder(labels_csv: Path) -> Path:
     folder = labels_csv.parent / "images"
     if not is_folder(folder):
         raise DatasetError(
             "missing-image",
-            f"{labels_csv} has no folder images/ beside it ({folder}).{_put_away(folder)}",
+            f"{labels_csv} has no folder images/ beside it ({folder}).{where_content_is(folder)}",
         )
     return folder
 
@@ -286,7 +148,7 @@ def _parse_rows(
     folder: Path,
     header: list[str],
     columns: dict[str, int],
-    rows: list[_Row],
+    rows: list[Row],
     half_filled: bool,
 ) -> tuple[list[str], list[int], list[list[int]]]:
     """Names, lines and labels; no labels in a line without any, where that is allowed."""
@@ -302,7 +164,7 @@ def _parse_rows(
         line, cells = row.line, row.cells
         where = f"{labels_csv}, line {line}"
         if row.last_line > line and not _may_span_lines(folder, cells, filename):
-            raise _unclosed_quote(labels_csv, row)
+            raise unclosed_quote(labels_csv, row)
         if len(cells) != len(header):
             raise DatasetError(
                 "labels-row", f"{where}: {len(cells)} cells where the header has {len(header)}."
@@ -334,16 +196,7 @@ def _parse_rows(
 def _may_span_lines(folder: Path, cells: Sequence[str], filename: int) -> bool:
     """Whether only a name has a line break in it, and a file is called so."""
     broken = [column for column, cell in enumerate(cells) if len(cell.strip().splitlines()) > 1]
-    return not broken or (broken == [filename] and _is_file(folder / cells[filename]))
-
-
-def _unclosed_quote(labels_csv: Path, row: _Row) -> DatasetError:
-    return DatasetError(
-        "labels-row",
-        f"{labels_csv}, line {row.line}: a quote is opened there and not closed on that line, so "
-        f"that everything up to line {row.last_line} became one cell. Close it; a quote within a "
-        "name is written twice.",
-    )
+    return not broken or (broken == [filename] and is_file(folder / cells[filename]))
 
 
 def _as_on_disk(folder: Path, name: str) -> str:
@@ -355,7 +208,7 @@ def _as_on_disk(folder: Path, name: str) -> str:
     if name == bare and name.isascii():
         return name
     spellings = (name, bare, *(unicodedata.normalize(form, bare) for form in ("NFC", "NFD")))
-    return next((one for one in spellings if _is_file(folder / one)), _in_any_form(folder, bare))
+    return next((one for one in spellings if is_file(folder / one)), _in_any_form(folder, bare))
 
 
 def _in_any_form(folder: Path, name: str) -> str:
@@ -373,13 +226,6 @@ def _in_any_form(folder: Path, name: str) -> str:
     return found.as_posix()
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is longer than any file's
-        return False
-
-
 def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[int]) -> None:
     # Behind a link may lie more than this split's own images, and these under another name.
     own = visible_below(folder, links=False)
@@ -392,11 +238,11 @@ def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[i
                 "missing-image",
                 f"{labels_csv}, line {line}: the image {file} is not on this disk ({why}).",
             )
-        if name not in present and not _is_file(file):
+        if name not in present and not is_file(file):
             raise DatasetError(
                 "missing-image",
                 f"{labels_csv}, line {line}: the image {name} is missing from {folder}."
-                + (_put_away(file) or _did_you_mean(folder, name, present)),
+                + (where_content_is(file) or _did_you_mean(folder, name, present)),
             )
     unlabelled = sorted(present.difference(Path(name).as_posix() for name in names))
     if unlabelled:
@@ -405,14 +251,6 @@ def _check_files(labels_csv: Path, folder: Path, names: list[str], lines: list[i
             f"{folder / unlabelled[0]} has no line in {labels_csv} "
             f"({len(unlabelled)} such images). Add the lines or move the images away.",
         )
-
-
-def _put_away(path: Path) -> str:
-    """Where the content of `path` is, if a link or a DVC file stands in its place; else empty."""
-    if os.path.lexists(path) and (why := why_absent(path)):
-        return f" It is {why}."
-    placeholder = path.with_name(f"{path.name}.dvc")
-    return f" {placeholder} stands for it: `dvc pull` fetches it." if _is_file(placeholder) else ""
 
 
 def _did_you_mean(folder: Path, name: str, present: set[str]) -> str:

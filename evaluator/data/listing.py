@@ -160,6 +160,22 @@ def why_absent(path: Path) -> str:
     return ""
 
 
+def where_content_is(path: Path) -> str:
+    """Where the content of `path` is, if a link or a DVC file stands in its place; else empty."""
+    if os.path.lexists(path) and (why := why_absent(path)):
+        return f" It is {why}."
+    placeholder = path.with_name(f"{path.name}.dvc")
+    return f" {placeholder} stands for it: `dvc pull` fetches it." if is_file(placeholder) else ""
+
+
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except OSError:  # a name that is longer than any file's
+        return False
+
+
 def _all_below(root: Path, links: bool) -> Iterator[Path]:
     return (folder / name for folder, names in folders_below(root, links) for name in names)
 
