@@ -1,10 +1,13 @@
 """The pipelines are what the design says, and settings are read strictly."""
 
+import contextlib
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from evaluator.errors import ConfigurationError
@@ -186,6 +189,14 @@ def test_parse_pipeline_names_setting_value_and_what_is_valid(text: str) -> None
     assert caught.value.code == "pipeline-setting"
     assert str(caught.value).startswith(f"pipeline {text!r}: ")
     assert WRONG[text] in str(caught.value)
+
+
+@given(st.text(alphabet="organisequkbtchpzd_:=,.- 0123456789{}", max_size=30))
+def test_parse_pipeline_reads_or_explains_any_text(settings: str) -> None:
+    for text in (settings, f"quick:{settings}", f"organiser:epochs={settings}"):
+        with contextlib.suppress(ConfigurationError):
+            pipeline = parse_pipeline(text)
+            assert parse_pipeline(pipeline.name) == pipeline
 
 
 @pytest.mark.parametrize(

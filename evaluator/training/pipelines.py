@@ -281,5 +281,8 @@ def _what_is_wrong(error: ValidationError) -> tuple[Any, Any, str]:
     about = first.get("ctx", {})
     if first["type"] == "settings":  # that do not fit together
         return about["setting"], about["value"], about["expected"]
-    expected = _EXPECTED.get(first["type"], first["msg"].removeprefix("Input should be "))
-    return first["loc"][0], first["input"], expected.format(**about)
+    if first["type"] in _EXPECTED:
+        expected = _EXPECTED[first["type"]].format(**about)
+    else:
+        expected = first["msg"].removeprefix("Input should be ")
+    return first["loc"][0], first["input"], expected
