@@ -9,6 +9,7 @@ import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -149,7 +150,7 @@ def files_checks(folder: Path) -> Iterator[Check]:
     ):
         if found:
             paths = [str(path.relative_to(folder)) for path in found]
-            fix = f"git rm --cached the files, and {COMMIT}   # {advice}"
+            fix = f"git rm --cached {shlex.join(paths)} && git commit -m {name!r}   # {advice}"
             yield Check(name, "fail", f"committed: {_some(paths)}", fix)
         else:
             yield Check(name, "ok", fine)
@@ -280,7 +281,7 @@ def run_check(folder: Path) -> Check:
         output = log.read_text(errors="replace")
     _, succeeded, result = output.rpartition(SUCCESS)  # more may follow, printed at exit
     if code == 0 and succeeded:
-        return Check("run", "ok", result.splitlines()[0])
+        return Check("run", "ok", result.partition("\n")[0])
     ended = f"took more than {PATIENCE:g} s" if code is None else f"ended with exit code {code}"
     end_of_log = "\n".join(output.splitlines()[-LOG_LINES:])
     fix = "python -m evaluator validate   # missing here: what is not committed, and our evaluator"
