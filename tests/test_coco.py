@@ -183,6 +183,40 @@ def test_images_that_cannot_be_used_are_left_out_and_named(
     assert f"1 of 2 images cannot be used and are left out ('{tmp_path}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("names", "root", "refuses"),
+    [
+        (("cam1/a.png", "cam2/b.png"), "photos/cam1", True),  # the table's b.png is of cam2
+        (("x/photos/cam1/a.png", "x/photos/cam2/b.png"), "photos/cam1", True),
+        (("cam1/a.png", "cam1/b.png"), "photos/cam1", False),
+        (("x/a.png", "y/b.png"), "photos/cam1", False),  # gathered in one folder since
+        (("../cam2/b.png", "a.png"), "photos/cam1", True),
+        (("{here}/photos/cam2/b.png", "a.png"), "photos/cam1", True),
+        (("{here}/photos/cam1/b.png", "a.png"), "photos/cam1", False),
+        (("../cam1/b.png", "a.png"), "photos/cam1", False),
+        (("cam1/a.png", "cam2/b.png"), "photos", False),
+    ],
+)
+def test_an_image_of_a_folder_that_was_not_given_is_not_taken_from_another(
+    names: tuple[str, str], root: str, refuses: bool, tmp_path: Path
+):
+    files = ("cam1/a.png", "cam1/b.png", "cam2/b.png")
+    imported(tmp_path, named(*files), files)
+    table = json.loads((tmp_path / "table.json").read_text())
+    table["images"] = [
+        {"id": number, "file_name": name.format(here=tmp_path)}
+        for number, name in enumerate(names, 1)
+    ]
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    if refuses:
+        with pytest.raises(DatasetError, match=r"is another image of that name") as caught:
+            from_coco(tmp_path / "table.json", tmp_path / root)
+        assert caught.value.code == "missing-image"
+        from_coco(tmp_path / "table.json", tmp_path / root, resized=True)
+    else:
+        assert len(from_coco(tmp_path / "table.json", tmp_path / root).files) == 2
+
+
 @pytest.mark.parametrize("name", ["nowhere", "photos/a.png"])
 def test_a_folder_of_images_that_is_none_is_refused(name: str, tmp_path: Path):
     imported(tmp_path, named("a.png"))

@@ -15,7 +15,7 @@ from evaluator.choosing.importing import Imported, column_names, sound_images
 from evaluator.choosing.pictures import say
 from evaluator.data.decoding import BROKEN, open_image
 from evaluator.data.image_names import ImageNames, Meant
-from evaluator.data.listing import IMAGE_SUFFIXES, Listing, is_folder, list_images
+from evaluator.data.listing import IMAGE_SUFFIXES, Listing, is_file, is_folder, list_images
 from evaluator.data.names import canonical, forms_in_words
 from evaluator.errors import DatasetError
 
@@ -59,6 +59,8 @@ def from_coco(path: Path, images: Path, *, resized: bool = False) -> Imported:
     meant = {key: names.meant_by(name) for key, name in table.images.items()}
     _refuse_unclear(table, names, meant, listing)
     files = {key: one.files[0] for key, one in meant.items()}
+    if not resized:
+        _refuse_files_of_other_folders(table, images, meant)
     _refuse_shared(table, files)
     moved = [key for key, one in meant.items() if one.moved]
     if moved:
@@ -249,6 +251,27 @@ def _why_missing(name: str, names: ImageNames, listing: Listing) -> str:
             "be another image"
         )
     return "is nowhere there"
+
+
+def _refuse_files_of_other_folders(
+    table: _Table, images: Path, meant: Mapping[Hashable, Meant]
+) -> None:
+    """Raise DatasetError where a name's own file is none of those below `images`.
+
+    It lies elsewhere on this machine, or in a folder beside `images` that the table names, too.
+    """
+    own = canonical(images.resolve().name)
+    tells_folders = any(one.above[-1:] == (own,) for one in meant.values())
+    for key, one in meant.items():
+        there = images / table.images[key].replace("\\", "/")
+        elsewhere = one.moved and is_file(there) and not there.samefile(one.files[0])
+        if elsewhere or (tells_folders and one.above and one.above[-1] != own):
+            raise DatasetError(
+                "missing-image",
+                f"{table.path}: {table.images[key]!r} is not below {images}, and "
+                f"{one.files[0]} is another image of that name. Give the folder above both with "
+                "--images; if those below it are copies, resized since, add --resized.",
+            )
 
 
 def _listed(root: Path, files: Sequence[Path]) -> str:

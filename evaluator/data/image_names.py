@@ -34,10 +34,12 @@ class Meant:
 
     files : one, where that is clear; several that it may be; or none.
     moved : whether the file lies elsewhere, or is called otherwise, than the table says.
+    above : folders that the table names above those of the file.
     """
 
     files: tuple[Path, ...]
     moved: bool
+    above: Parts = ()
 
 
 class ImageNames:
@@ -70,7 +72,8 @@ class ImageNames:
                 return Meant(tuple(files), moved=False)
         for spelling in spellings:
             if files := self._agreeing(spelling, self._by_name[spelling[-1]]):
-                return Meant(tuple(files), moved=True)
+                depth = len(files[0].relative_to(self.root).parts)
+                return Meant(tuple(files), moved=True, above=spelling[:-depth])
         for spelling in spellings:
             for bare in _without_prefixes(spelling):
                 uploaded = self._by_uploaded[_as_uploaded(bare[-1])]
