@@ -4,11 +4,14 @@ What is not known is written as an empty string.
 """
 
 import math
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 
 # Headers and lines of a table; the first cell of a line names it.
 Cells = tuple[list[str], list[list[str]]]
+
+LONGEST_HEADER = 14  # characters of a column's header on one line
 
 # Unicode categories: control characters, marks that reorder or hide text, lone surrogates, ...
 NEVER_SHOWN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
@@ -100,4 +103,9 @@ def text_table(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     from tabulate import tabulate  # not everybody who formats text has it installed
 
     alignment = ("left", *["right"] * (len(headers) - 1))
-    return tabulate(lines, headers, disable_numparse=True, colalign=alignment)
+    wrapped = [headers[0], *map(_wrapped, headers[1:])]
+    return tabulate(lines, wrapped, disable_numparse=True, colalign=alignment)
+
+
+def _wrapped(header: str) -> str:
+    return "\n".join(textwrap.wrap(header, LONGEST_HEADER, break_long_words=False))

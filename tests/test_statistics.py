@@ -1,4 +1,8 @@
-"""Intervals cover, p-values keep their word, and known cases come out as elsewhere."""
+"""Intervals cover, p-values keep their word, and known cases come out as elsewhere.
+
+Tests named `documentation` hold sentences of docs/scoring.md and of docstrings to simulations; no
+change of the code can fail them.
+"""
 
 import math
 from itertools import pairwise
@@ -39,7 +43,7 @@ def percentile_bootstrap_coverage(scores: np.ndarray, dice: np.random.Generator)
 
 
 @pytest.mark.parametrize("n", SEEDS)
-def test_the_interval_covers_the_truth_95_times_in_100(n: int) -> None:
+def test_half_width_covers_the_mean_of_normal_scores_95_times_in_100(n: int) -> None:
     dice = np.random.default_rng(n)
     assert 0.93 <= coverage(dice.normal(size=(DRAWS, n))) <= 0.97
 
@@ -60,20 +64,20 @@ SHAPES = {
 
 @pytest.mark.parametrize("n", [3, 5, 10])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_coverage_of_other_shapes_is_as_documented(shape: str, n: int) -> None:
+def test_half_width_covers_other_shapes_as_documented(shape: str, n: int) -> None:
     draw, low, high = SHAPES[shape]
     assert low <= coverage(draw(np.random.default_rng(n), (DRAWS, n))) <= high
 
 
 @pytest.mark.parametrize(("n", "expected"), [(2, 0.51), (3, 0.74), (5, 0.85), (10, 0.90)])
-def test_the_percentile_bootstrap_that_was_not_chosen_covers_less(n: int, expected: float) -> None:
+def test_documentation_percentile_bootstrap_covers_less(n: int, expected: float) -> None:
     dice = np.random.default_rng(n)
     scores = dice.normal(size=(4000, n))
     assert percentile_bootstrap_coverage(scores, dice) == pytest.approx(expected, abs=0.025)
 
 
 @pytest.mark.parametrize("n", [3, 5])
-def test_seeds_are_the_observations_not_runs(n: int) -> None:
+def test_half_width_over_runs_of_one_purchase_covers_too_little(n: int) -> None:
     """Runs of one purchase share it; as observations of their own they cover far too little."""
     dice = np.random.default_rng(n)
     pairs, trainings = 2, 3
@@ -85,7 +89,7 @@ def test_seeds_are_the_observations_not_runs(n: int) -> None:
     assert coverage(runs.reshape(DRAWS, -1)) < 0.80
 
 
-def test_holm_keeps_false_alarms_of_the_whole_table_at_five_in_100() -> None:
+def test_holm_keeps_false_alarms_of_a_table_at_five_in_100() -> None:
     dice = np.random.default_rng(0)
     draws, n, strategies = 4000, 5, 4
     baseline = dice.normal(size=(draws, n, 1))
@@ -96,7 +100,7 @@ def test_holm_keeps_false_alarms_of_the_whole_table_at_five_in_100() -> None:
     assert np.mean((corrected < 0.05).any(axis=1)) <= 0.055
 
 
-def test_stopping_as_soon_as_it_is_significant_finds_what_is_not_there() -> None:
+def test_documentation_stopping_at_the_first_significant_seed() -> None:
     """As often as holm's docstring, the report and docs/scoring.md say."""
     differences = np.random.default_rng(0).normal(size=(DRAWS, 10))
     alarms = np.zeros(DRAWS, dtype=bool)
@@ -106,19 +110,19 @@ def test_stopping_as_soon_as_it_is_significant_finds_what_is_not_there() -> None
     assert np.mean(alarms) == pytest.approx(0.20, abs=0.01)
 
 
-def test_one_seed_has_no_interval() -> None:
+def test_mean_interval_of_one_seed_is_none() -> None:
     assert mean_interval([0.4]) is None
     assert mean_interval([]) is None
     with pytest.raises(ValueError, match="2 values or more, got 1"):
         half_width([0.4])
 
 
-def test_mean_interval_on_known_seeds() -> None:
+def test_mean_interval_agrees_with_statsmodels() -> None:
     # statsmodels 0.15.0: DescrStatsW(FIVE_SEEDS).tconfint_mean()
     assert mean_interval(FIVE_SEEDS) == pytest.approx((0.15344468947187445, 0.22255531052812555))
 
 
-def test_paired_test_on_a_known_case() -> None:
+def test_paired_test_agrees_with_statsmodels_and_scipy() -> None:
     test = paired_test(A, B)
     # statsmodels 0.15.0: d = DescrStatsW(A - B); d.ttest_mean(0), d.tconfint_mean()
     assert test.p_t == pytest.approx(0.208)
@@ -132,7 +136,9 @@ def test_paired_test_on_a_known_case() -> None:
 
 
 @pytest.mark.parametrize(("n", "low", "high"), [(2, 0.5, 81), (3, 0.5, 10), (5, 0.6, 3.7)])
-def test_what_pairing_saves_is_hardly_known_at_few_seeds(n: int, low: float, high: float) -> None:
+def test_documentation_variance_reduction_is_noise_at_few_seeds(
+    n: int, low: float, high: float
+) -> None:
     """Where it saves nothing: as docs/scoring.md says."""
     ours, theirs = np.random.default_rng(n).normal(size=(2, 10 * DRAWS, n))
     unpaired = ours.var(axis=1, ddof=1) + theirs.var(axis=1, ddof=1)
@@ -140,7 +146,7 @@ def test_what_pairing_saves_is_hardly_known_at_few_seeds(n: int, low: float, hig
     assert np.quantile(gains, [0.05, 0.95]) == pytest.approx([low, high], rel=0.06)
 
 
-def test_wilcoxon_is_exact_where_there_are_few_seeds() -> None:
+def test_paired_test_wilcoxon_is_exact_at_few_seeds() -> None:
     ours = [0.5, 0.52, 0.55, 0.59, 0.64, 0.70]
     assert paired_test(ours, [0.49] * 6).p_wilcoxon == pytest.approx(2 / 2**6)
     assert paired_test(ours[:5], [0.49] * 5).p_wilcoxon == pytest.approx(2 / 2**5)
@@ -156,7 +162,7 @@ EDGES = {
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("case", EDGES)
-def test_edges(case: str) -> None:
+def test_paired_test_edges(case: str) -> None:
     ours, theirs, difference, interval, p_t, p_wilcoxon = EDGES[case]
     test = paired_test(ours, theirs)
     assert test.difference == pytest.approx(difference)
@@ -176,7 +182,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused(case: str) -> None:
+def test_statistics_refuse(case: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         REFUSED[case]()
 
@@ -192,7 +198,7 @@ HOLM = [
 
 
 @pytest.mark.parametrize(("p", "corrected"), HOLM)
-def test_holm_on_known_cases(p: list[float], corrected: list[float]) -> None:
+def test_holm_agrees_with_statsmodels(p: list[float], corrected: list[float]) -> None:
     assert holm(p) == pytest.approx(corrected)
 
 
@@ -211,11 +217,11 @@ SEEDS_NEEDED = [
 
 
 @pytest.mark.parametrize(("sd", "seeds"), SEEDS_NEEDED)
-def test_seeds_needed_on_known_cases(sd: float, seeds: int) -> None:
+def test_seeds_needed_agrees_with_statsmodels(sd: float, seeds: int) -> None:
     assert seeds_needed(sd) == seeds
 
 
-def test_more_noise_never_needs_fewer_seeds() -> None:
+def test_seeds_needed_grows_with_noise() -> None:
     sds = np.geomspace(0.0005, 0.05, 400)
     needed = [seeds_needed(float(sd)) for sd in sds]
     assert needed == sorted(needed)
@@ -224,7 +230,7 @@ def test_more_noise_never_needs_fewer_seeds() -> None:
 
 
 @pytest.mark.parametrize("sd", [0.01, 0.03])
-def test_so_many_seeds_find_the_difference_four_times_in_five(sd: float) -> None:
+def test_seeds_needed_find_the_difference_four_times_in_five(sd: float) -> None:
     dice = np.random.default_rng(0)
     power = []
     for n in (seeds_needed(sd) - 1, seeds_needed(sd)):
@@ -234,7 +240,7 @@ def test_so_many_seeds_find_the_difference_four_times_in_five(sd: float) -> None
     assert 0.79 <= power[1] <= 0.83
 
 
-def test_seeds_needed_knows_what_it_does_not_know() -> None:
+def test_seeds_needed_interval_narrows_with_seeds() -> None:
     intervals = [seeds_needed_interval(0.01, n) for n in (3, 10, 30)]
     assert all(low <= 10 <= high for low, high in intervals)
     assert all(wide[1] > narrow[1] for wide, narrow in pairwise(intervals))
@@ -242,7 +248,7 @@ def test_seeds_needed_knows_what_it_does_not_know() -> None:
     assert intervals[1] == (seeds_needed(0.01 * (9 / 19.0228) ** 0.5), seeds_needed(0.018256))
 
 
-def test_seeds_needed_interval_covers() -> None:
+def test_seeds_needed_interval_covers_the_truth() -> None:
     dice = np.random.default_rng(0)
     sds = dice.normal(0, 0.02, (150, 5)).std(axis=1, ddof=1)
     truth = seeds_needed(0.02)
@@ -261,6 +267,6 @@ AREAS = {
 
 
 @pytest.mark.parametrize("case", AREAS)
-def test_area_under_the_budget_curve(case: str) -> None:
+def test_area_under_budget_curve(case: str) -> None:
     budgets, scores, area = AREAS[case]
     assert area_under_budget_curve(budgets, scores) == (area and pytest.approx(area))

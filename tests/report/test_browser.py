@@ -40,7 +40,7 @@ addEventListener("load", () => {
 });</script>"""
 
 
-def test_a_browser_shows_it_on_a_phone(tmp_path: Path, splits: Splits) -> None:
+def test_page_in_a_browser_fits_a_phone(tmp_path: Path, splits: Splits) -> None:
     """No error in the console, no picture missing, nothing wider than the screen."""
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
@@ -75,8 +75,8 @@ def test_a_browser_shows_it_on_a_phone(tmp_path: Path, splits: Splits) -> None:
     finally:
         server.shutdown()
         server.server_close()
-    (told,) = re.findall(r'<pre id="found">(.*?)</pre>', shown.stdout)
-    found = json.loads(unescape(told))
+    (shown_page,) = re.findall(r'<pre id="found">(.*?)</pre>', shown.stdout)
+    found = json.loads(unescape(shown_page))
     assert found["images"] == len(page.all("img")) > 20
     assert found["broken"] == 0
     assert found["wide"] == []
