@@ -22,19 +22,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluator.console import run_command, show_result
-from evaluator.errors import ConfigurationError, missing_requirement
+from shared.console import run_command, show_result
+from shared.errors import ConfigurationError, missing_requirement
 
 try:
     import torch
 
-    from evaluator.choosing import flags as command_line
-    from evaluator.choosing.folder import Choice, export_batch
-    from evaluator.choosing.pictures import Images, Labelled, read_labelled, read_pool, say
-    from evaluator.choosing.summary import summary, warn_of_shrinking
-    from evaluator.data.class_coverage import absent_classes
-    from evaluator.data.names import look_alikes_among
+    from labelling import flags as command_line
+    from labelling.folder import Choice, export_batch
+    from labelling.pictures import Images, Labelled, read_labelled, read_pool, say
+    from labelling.summary import summary, warn_of_shrinking
     from models.calibration import is_near_chance
+    from shared.images.class_coverage import absent_classes
+    from shared.images.names import look_alikes_among
     from strategies.configuration import SubmissionConfig
     from strategies.session import Session
 except ImportError as missing:

@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> int:
-    from evaluator.errors import missing_requirement
+    from shared.errors import missing_requirement
 
     try:
         from evaluator.cli import main as evaluate
@@ -15,6 +15,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     # Imported here, because worker processes import this file again and need none of it.
-    from evaluator.console import run_command
+    from shared.console import run_command
 
     sys.exit(run_command(main))

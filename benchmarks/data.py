@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.tables import hardware, print_table
 from evaluator.data.cache import cached_images, load_images
-from evaluator.data.layout import SPLITS, SplitFiles, find_splits, read_split
 from evaluator.synthetic import RECIPES, generate
+from shared.images.layout import SPLITS, SplitFiles, find_splits, read_split
 
 GOAL_BUILD_S, GOAL_OPEN_S, GOAL_GB = 60, 1, 3
 

@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from evaluator.data.dataset import Splits
-from evaluator.data.layout import find_splits, read_split
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.optimisers import build_optimisers, build_schedule
 from evaluator.training.pipelines import Pipeline
+from shared.images.layout import find_splits, read_split
 
 WORKERS = 4
 

@@ -19,11 +19,8 @@ from evaluator.analysis.loading import machine_notices
 from evaluator.analysis.rank_agreement import rank_agreement, render_rank_agreement
 from evaluator.analysis.results import Results
 from evaluator.analysis.variance_components import components, render_components
-from evaluator.console import configure_logging, event, event_log, run_command, show_result
-from evaluator.data.class_coverage import absent_classes, macro_f1_bound
 from evaluator.data.dataset import Splits, open_splits
 from evaluator.data.doubts import doubts
-from evaluator.errors import ConfigurationError
 from evaluator.experiment.config import (
     DATA,
     OFFICIAL,
@@ -38,7 +35,6 @@ from evaluator.experiment.plan import POOL, Plan, scaled_pairs
 from evaluator.experiment.scheduler import TrialExecutor, run
 from evaluator.experiment.submissions import Submission, find_submissions
 from evaluator.experiment.t4_scaling import read_calibration
-from evaluator.formatting import format_duration
 from evaluator.records.journal import COMMANDS, Journal, sole_writer
 from evaluator.synthetic import RECIPES, Recipe, generate
 from evaluator.training.augmentation import resize_images
@@ -48,6 +44,10 @@ from evaluator.training.networks import check_images
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.scoring import Scorer
 from evaluator.worker.bubblewrap import require
+from shared.console import configure_logging, event, event_log, run_command, show_result
+from shared.errors import ConfigurationError
+from shared.formatting import format_duration
+from shared.images.class_coverage import absent_classes, macro_f1_bound
 
 LONG = 2 * 3600.0  # seconds from which a shorter command is offered
 

@@ -7,8 +7,8 @@ from typing import Any
 import psutil
 import pytest
 
-from evaluator.errors import ConfigurationError
 from evaluator.worker.bubblewrap import require
+from shared.errors import ConfigurationError
 
 WELL_BEHAVED = """
 import os, sys, time, threading, subprocess, signal

@@ -15,9 +15,10 @@ from evaluator.training.scoring import scoring_modules
 REPO_ROOT = Path(__file__).resolve().parent.parent
 ENTRY_POINTS = {"run", "choose", "label", "local_evaluation"}
 FORBIDDEN = {
-    "core": {"evaluator", "strategies", "models", "labelling", "base_run", *ENTRY_POINTS},
-    "strategies": {"evaluator", *ENTRY_POINTS},
-    "models": {"evaluator", *ENTRY_POINTS},
+    "shared": {"evaluator", "strategies", "models", "labelling", "core", *ENTRY_POINTS},
+    "core": {"evaluator", "shared", "strategies", "models", "labelling", "base_run", *ENTRY_POINTS},
+    "strategies": {"evaluator", "labelling", "shared", *ENTRY_POINTS},
+    "models": {"evaluator", "labelling", "shared", *ENTRY_POINTS},
     "labelling": {"evaluator", *ENTRY_POINTS},
     "evaluator": {"strategies", "models", "labelling", *ENTRY_POINTS},
 }
@@ -167,3 +168,15 @@ def test_source_digest_covers_every_module_that_a_score_depends_on() -> None:
             waiting |= imported_files(path, {"evaluator", "core"}) - reached
     assert reached - UNSCORED <= set(scoring_modules())
     assert REPO_ROOT / "core" / "muon.py" in reached
+
+
+@pytest.mark.parametrize("action", ["import", "split"])
+def test_data_import_and_split_are_understood_where_they_once_stood(action: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "evaluator", "data", action, "--help"],
+        cwd=REPO_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"usage: python -m labelling {action}" in done.stdout

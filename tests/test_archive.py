@@ -18,7 +18,7 @@ from PIL import Image
 from evaluator.__main__ import main
 from evaluator.data.archive import unpack
 from evaluator.data.dataset import open_splits
-from evaluator.errors import DatasetError
+from shared.errors import DatasetError
 from tests.conftest import SIZES, write_split
 from tests.permissions import permissions
 from tests.repositories import HOUSE

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.atomic_io import atomic_directory, write_file
-from evaluator.errors import DatasetError
+from shared.atomic_io import atomic_directory, write_file
+from shared.errors import DatasetError
 
 
 def a_folder(path: Path) -> None:

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 import choose
-from evaluator.choosing.sheet import contact_sheet
-from evaluator.errors import DatasetError
+from labelling.sheet import contact_sheet
 from models.learner import Learner
 from models.settings import LearnerSettings
+from shared.errors import DatasetError
 from strategies.image_sets import UnlabelledPool
 from tests.conftest import CLASSES
 from tests.test_troubleshooting import OWN, appears, entries, symptoms

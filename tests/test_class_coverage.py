@@ -9,10 +9,10 @@ import pytest
 from evaluator.__main__ import main as evaluator_main
 from evaluator.analysis.loading import read_results
 from evaluator.cli import main as local_evaluation
-from evaluator.data.class_coverage import absent_classes, coverage_doubts, macro_f1_bound
-from evaluator.data.layout import SPLITS
 from evaluator.records.journal import Journal
 from evaluator.training.metrics import score
+from shared.images.class_coverage import absent_classes, coverage_doubts, macro_f1_bound
+from shared.images.layout import SPLITS
 
 CLASSES = ("scratch", "dent", "rust")
 EVERY = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]

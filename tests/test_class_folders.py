@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluator.choosing.class_folders import from_class_folders
-from evaluator.choosing.folder import write_labelled
-from evaluator.choosing.importing import write_imported
-from evaluator.choosing.pictures import copy_image
-from evaluator.data.listing import SYSTEM_FOLDERS
-from evaluator.errors import DatasetError
+from labelling.class_folders import from_class_folders
+from labelling.folder import write_labelled
+from labelling.importing import write_imported
+from labelling.pictures import copy_image
+from shared.errors import DatasetError
+from shared.images.listing import SYSTEM_FOLDERS
 from tests.permissions import permissions
 
 NFC, NFD = (unicodedata.normalize(form, "Gr\u00f6\u00dfe") for form in ("NFC", "NFD"))

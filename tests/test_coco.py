@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from evaluator.choosing.coco import from_coco
-from evaluator.choosing.importing import Imported
-from evaluator.errors import DatasetError
+from labelling.coco import from_coco
+from labelling.importing import Imported
+from shared.errors import DatasetError
 
 TWO = [{"id": 1, "name": "scratch"}, {"id": 2, "name": "dent"}]
 GROUP = {"id": 0, "name": "defects", "supercategory": "none"}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluator import console
-from evaluator.console import (
+from shared import console
+from shared.console import (
     EVENTS,
     add_verbosity_flags,
     configure_logging,
@@ -21,17 +21,18 @@ from evaluator.console import (
     run_command,
     show_result,
 )
-from evaluator.errors import ConfigurationError
+from shared.errors import ConfigurationError
 
 logger = logging.getLogger("evaluator.tests")
 
 
 @pytest.fixture(autouse=True)
 def as_it_was() -> Iterator[None]:
-    handlers, level = list(console.ROOT.handlers), console.ROOT.level
+    before = [(root, list(root.handlers), root.level) for root in console.ROOTS]
     yield
-    console.ROOT.handlers[:] = handlers
-    console.ROOT.setLevel(level)
+    for root, handlers, level in before:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ from evaluator.data.dataset import (
     instantiate_purchased_dataset,
     open_splits,
 )
-from evaluator.data.decoding import orientation, to_rgb
-from evaluator.data.layout import find_splits, read_split
-from evaluator.errors import DatasetError, OutOfBudgetError, ZEWDPCRuntimeError
 from evaluator.worker.vault import LabelVault
+from shared.errors import DatasetError, OutOfBudgetError, ZEWDPCRuntimeError
+from shared.images.decoding import orientation, to_rgb
+from shared.images.layout import find_splits, read_split
 from tests.conftest import CLASSES, SIZES, write_split
 
 Spoil = Callable[[Path], object]

@@ -18,9 +18,9 @@ from evaluator.checks import environment
 from evaluator.checks.check import Check, table
 from evaluator.checks.doctor import data_checks, examine
 from evaluator.checks.environment import TorchFacts
-from evaluator.errors import missing_requirement
 from evaluator.training.pipelines import PIPELINES
 from evaluator.worker.outcome import Limits
+from shared.errors import missing_requirement
 
 HOUSE = Path(__file__).resolve().parent.parent
 GIB = 2**30

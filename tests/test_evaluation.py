@@ -17,7 +17,6 @@ from tqdm import tqdm
 from evaluator.analysis.leaderboard import leaderboard
 from evaluator.analysis.results import score_table
 from evaluator.data.dataset import open_splits
-from evaluator.errors import ConfigurationError
 from evaluator.experiment import estimate, scheduler
 from evaluator.experiment.estimate import (
     BUYING,
@@ -45,6 +44,7 @@ from evaluator.training.scoring import Scorer
 from evaluator.training.trainer import ZEWDPCTrainer
 from evaluator.worker.outcome import Outcome
 from evaluator.worker.runner import SubprocessRunner, TrialInputs
+from shared.errors import ConfigurationError
 
 
 class CountingScorer(Scorer):

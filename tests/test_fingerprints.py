@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from evaluator.choosing import fingerprints
-from evaluator.choosing.fingerprints import identities, take_fingerprints
-from evaluator.data.decoding import read_picture
-from evaluator.data.soundness import Examined, examine
+from labelling import fingerprints
+from labelling.fingerprints import identities, take_fingerprints
+from shared.images.decoding import read_picture
+from shared.images.soundness import Examined, examine
 from tests.permissions import permissions
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from evaluator.formatting import (
+from shared.formatting import (
     format_interval,
     format_p,
     format_score,

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from core.pretrained.frozen_network import VIEWS
-from evaluator.errors import ConfigurationError
 from evaluator.training import trainer
 from evaluator.training.frozen import (
     MIRRORS,
@@ -22,6 +21,7 @@ from evaluator.training.frozen import (
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.trainer import ZEWDPCTrainer
 from evaluator.training.weights import load_weights
+from shared.errors import ConfigurationError
 
 LITE = PIPELINES["lite"]
 NO_BLUR = PIPELINES["lite-no-blur"]

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from evaluator.errors import ZEWDPCRuntimeError
 from evaluator.worker.contract import METHODS, Contract
 from evaluator.worker.outcome import (
     Limits,
@@ -31,6 +30,7 @@ from evaluator.worker.protocol import HEADER, Channel, ChannelClosedError
 from evaluator.worker.runner import _refusal
 from evaluator.worker.supervisor import Supervisor
 from evaluator.worker.vault import LabelVault
+from shared.errors import ZEWDPCRuntimeError
 from tests.fuzz import BOUNDED, FEW, JSON, tried
 
 LABELS = np.eye(5, 3, dtype=np.uint8)

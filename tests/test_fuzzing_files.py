@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
 from evaluator.data.archive import unpack
-from evaluator.data.label_table import SEPARATORS
-from evaluator.data.layout import SplitFiles, read_split
-from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.records.journal import Journal, read_records
+from shared.errors import ConfigurationError, DatasetError
+from shared.images.label_table import SEPARATORS
+from shared.images.layout import SplitFiles, read_split
 from tests.fuzz import BOUNDED, FEW, JSON, spoiled, tried
 
 # labels.csv

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluator.errors import ConfigurationError
 from evaluator.experiment.plan import parse_pairs
 from run import ZEWDPCRun
+from shared.errors import ConfigurationError
 from strategies.registry import load, parse_strategy
 from tests.fuzz import BOUNDED, tried
 

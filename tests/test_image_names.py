@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.data.image_names import ImageNames
+from shared.images.image_names import ImageNames
 
 TWO_FORMS = ["\u1ec7.png", "e\u0323\u0302.png"]
 NFC, NFD = "Gr\u00f6\u00dfe.png", "Gro\u0308\u00dfe.png"

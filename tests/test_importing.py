@@ -1,4 +1,4 @@
-"""`data import`: labels that one has already become a labelled folder, whole or not at all."""
+"""`labelling import`: labels that one has already become a labelled folder, whole or not at all."""
 
 import csv
 import json
@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from evaluator.__main__ import main
-from evaluator.choosing.pictures import copy_image, read_labelled
-from evaluator.data.layout import read_split
-from evaluator.errors import DatasetError
+from labelling.__main__ import main
+from labelling.pictures import copy_image, read_labelled
+from shared.errors import DatasetError
+from shared.images.layout import read_split
 
 
 def picture(path: Path, shade: int) -> Path:
@@ -57,7 +57,7 @@ def coco(**changes: Any) -> dict[str, Any]:
 
 
 def imported(source: Path, *more: str) -> int:
-    return main(["data", "import", str(source), "--out", str(source.parent / "labelled"), *more])
+    return main(["import", str(source), "--out", str(source.parent / "labelled"), *more])
 
 
 def table(folder: Path) -> list[list[str]]:
@@ -244,7 +244,7 @@ def test_what_the_disk_refuses_leaves_nothing(
     def full(*_: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("evaluator.choosing.importing.copy_image", full)
+    monkeypatch.setattr("labelling.importing.copy_image", full)
     assert imported(photos) == 2
     assert "labelled cannot be written ([Errno 28]" in capsys.readouterr().err
     assert [path.name for path in photos.parent.iterdir()] == ["photos"]

@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from evaluator.data.dataset import Splits, open_splits
-from evaluator.errors import ConfigurationError
 from evaluator.records.trial import Pair
 from evaluator.worker.cpu_affinity import reserve_cores
 from evaluator.worker.outcome import (
@@ -31,6 +30,7 @@ from evaluator.worker.runner import (
     last_lines,
 )
 from evaluator.worker.vault import LabelVault
+from shared.errors import ConfigurationError
 from tests.submissions import left_running, skip_without_bubblewrap, write_submission
 
 HOUSE = Path(__file__).resolve().parent.parent

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.errors import ConfigurationError
 from evaluator.records.journal import Journal, read_records
+from shared.errors import ConfigurationError
 
 RECORDS = [{"n": n, "text": "ünïcode\u2028"} for n in range(3)]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.data.layout import find_splits, read_split
-from evaluator.data.listing import SYSTEM_FOLDERS, list_images, why_absent
-from evaluator.errors import DatasetError
+from shared.errors import DatasetError
+from shared.images.layout import find_splits, read_split
+from shared.images.listing import SYSTEM_FOLDERS, list_images, why_absent
 from tests.permissions import permissions
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"

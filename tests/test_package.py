@@ -24,7 +24,7 @@ from evaluator.checks.package import (
     run_check,
     unlisted_packages,
 )
-from evaluator.errors import ConfigurationError
+from shared.errors import ConfigurationError
 from tests.repositories import AICROWD, HOUSE, RUN, commit, git, make_repository, write
 
 FILES: dict[str, tuple[dict[str, str | bytes], str, str]] = {

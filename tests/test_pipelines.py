@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from evaluator.errors import ConfigurationError
 from evaluator.training.pipelines import PIPELINE_GROUPS, PIPELINES, parse_pipeline
+from shared.errors import ConfigurationError
 
 
 def differences(name: str, base: str) -> dict[str, object]:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from evaluator.data.dataset import Splits, open_splits
-from evaluator.errors import ConfigurationError
 from evaluator.experiment.estimate import (
     BUYING,
     START_UP,
@@ -28,6 +27,7 @@ from evaluator.records.trial import REFERENCES, Pair, Trial
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.scoring import Scorer
 from evaluator.worker.runner import SubprocessRunner
+from shared.errors import ConfigurationError
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ import torch
 
 from evaluator.cli import main
 from evaluator.data.dataset import open_splits
-from evaluator.errors import ConfigurationError
 from evaluator.experiment import scheduler
 from evaluator.experiment.evaluation import Evaluation
 from evaluator.experiment.plan import Plan
@@ -32,6 +31,7 @@ from evaluator.records.trial import Pair, Trial
 from evaluator.training.pipelines import PIPELINES
 from evaluator.training.scoring import Scorer
 from evaluator.worker.runner import SubprocessRunner
+from shared.errors import ConfigurationError
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (requirements-cluster.txt)")
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from evaluator.choosing.fingerprints import identities, take_fingerprints
-from evaluator.choosing.resaved import find_resaved, is_resaved
+from labelling.fingerprints import identities, take_fingerprints
+from labelling.resaved import find_resaved, is_resaved
 
 Pixels = NDArray[Any]
 

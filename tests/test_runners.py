@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from evaluator.data.dataset import Splits, open_splits
-from evaluator.errors import ConfigurationError
 from evaluator.records.journal import read_records
 from evaluator.records.trial import Pair
 from evaluator.worker.in_process import RUNNERS, InProcessRunner, make_runner
 from evaluator.worker.outcome import Limits, Outcome
 from evaluator.worker.runner import TrialInputs, last_lines
 from evaluator.worker.vault import LabelVault
+from shared.errors import ConfigurationError
 from tests.submissions import skip_without_bubblewrap, write_submission
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
@@ -76,7 +76,7 @@ FAILURES = {
     "over budget": (
         {"after_purchase": "unlabelled_dataset.purchase_label(39)"},
         "over_budget",
-        "purchase: evaluator.errors.OutOfBudgetError: All 5 labels",
+        "purchase: shared.errors.OutOfBudgetError: All 5 labels",
     ),
     "out of memory": ({"pre_training": "raise MemoryError"}, "out_of_memory", "pre_training: "),
     "outside the pool": (

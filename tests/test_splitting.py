@@ -1,4 +1,4 @@
-"""`data split`: every labelled image in one split, at random, and with it what belongs to it."""
+"""`labelling split`: every labelled image in one split, at random, with what belongs to it."""
 
 import csv
 from collections.abc import Callable
@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluator.__main__ import main
-from evaluator.choosing.splitting import Amount, divide
 from evaluator.data.dataset import open_splits
 from evaluator.data.doubts import repeated_images
-from evaluator.data.layout import SPLITS, read_split
-from evaluator.errors import ConfigurationError, DatasetError
+from labelling.__main__ import main
+from labelling.splitting import Amount, divide
+from shared.errors import ConfigurationError, DatasetError
+from shared.images.layout import SPLITS, read_split
 from tests.conftest import CLASSES, write_split
 
 TENTH, FIFTH = Amount(10, is_share=True), Amount(20, is_share=True)
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def split(folder: Path, *more: str) -> int:
-    return main(["data", "split", str(folder), "--out", str(folder.parent / "judged"), *more])
+    return main(["split", str(folder), "--out", str(folder.parent / "judged"), *more])
 
 
 def contents(labels_csv: Path) -> dict[tuple[bytes, bytes], str]:
@@ -159,7 +159,7 @@ def test_what_is_broken_off_leaves_all_as_it_was(
     def interrupted(*_: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("evaluator.choosing.splitting.copy_image", interrupted)
+    monkeypatch.setattr("labelling.splitting.copy_image", interrupted)
     assert split(folder) == 130
     assert capsys.readouterr().err.endswith("\nStopped.\n")
     assert [path.name for path in folder.parent.iterdir()] == ["labelled"]
@@ -185,7 +185,7 @@ def test_an_image_that_may_not_be_read_is_named(
 
 def test_the_next_command_can_be_pasted(folder: Path, capsys: pytest.CaptureFixture[str]):
     judged = folder.parent / "to be judged"
-    assert main(["data", "split", str(folder), "--out", str(judged)]) == 0
+    assert main(["split", str(folder), "--out", str(judged)]) == 0
     assert capsys.readouterr().out.endswith(f"data check '{judged}'\n")
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from evaluator.analysis.loading import read_results
 from evaluator.cli import main
-from evaluator.errors import ConfigurationError
 from evaluator.experiment.submissions import find_submissions, name_submissions
 from evaluator.records.journal import read_records
 from evaluator.records.trial import row_label
+from shared.errors import ConfigurationError
 from tests.repositories import git
 from tests.submissions import write_submission
 

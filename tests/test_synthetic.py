@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluator.data.layout import SPLITS
-from evaluator.errors import ConfigurationError
 from evaluator.synthetic import (
     CLASS_NAMES,
     RECIPES,
@@ -18,6 +16,8 @@ from evaluator.synthetic import (
 )
 from evaluator.synthetic.defects import size_range
 from evaluator.synthetic.render import sold_labels
+from shared.errors import ConfigurationError
+from shared.images.layout import SPLITS
 
 DEMO, ROUND2 = RECIPES["demo"], RECIPES["round2"]
 

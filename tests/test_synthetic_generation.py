@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluator.data.layout import SPLITS
-from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.synthetic import RECIPES, contact_sheet, generate, generation, render
+from shared.errors import ConfigurationError, DatasetError
+from shared.images.layout import SPLITS
 
 DEBUG = RECIPES["debug"]
 TINY = replace(DEBUG, training=70, unlabelled=3, validation=2)  # 70: more than one chunk

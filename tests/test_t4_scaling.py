@@ -9,12 +9,12 @@ import torch
 
 from evaluator.__main__ import main
 from evaluator.cli import main as local_evaluation
-from evaluator.errors import ConfigurationError
 from evaluator.experiment import t4_scaling
 from evaluator.experiment.t4_scaling import Calibration, Speed, calibrate, read_calibration
 from evaluator.records.trial import Pair
 from evaluator.training.device import device_name
 from evaluator.training.pipelines import PIPELINES, Pipeline
+from shared.errors import ConfigurationError
 
 T4_MIDDLE = 147.17  # images per second: the geometric mean of 114 and 190
 

@@ -15,12 +15,12 @@ from torch import nn
 
 from core.precision import half_precision
 from core.random_streams import stream, stream_seed
-from evaluator.errors import ConfigurationError
 from evaluator.training.augmentation import normalise
 from evaluator.training.networks import build_network, set_training
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer
 from evaluator.training.weights import load_weights
+from shared.errors import ConfigurationError
 
 NAMES = ["dark", "light", "line"]
 # Frozen features from scratch are warned of; most tests here do not care what is learned.

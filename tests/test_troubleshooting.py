@@ -11,14 +11,14 @@ from typing import get_args
 import pytest
 import torch
 
-from evaluator import errors
 from evaluator.__main__ import main as evaluator_main
 from evaluator.cli import main as local_evaluation
 from evaluator.data import dataset
-from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.records.trial import Status
 from models.networks import build_network, find_weights
 from run import ZEWDPCRun
+from shared import errors
+from shared.errors import ConfigurationError, DatasetError
 from strategies.pool_view import PoolView
 from strategies.registry import REGISTRY, parse_strategy, register
 
@@ -31,7 +31,9 @@ FAILURES = set(get_args(Status)) - {"ok"}
 
 def explained_errors() -> Iterator[tuple[str, ast.Call]]:
     """Where the judge, or `choose.py`, makes an error for a person to read."""
-    for path in [*sorted((HOUSE / "evaluator").rglob("*.py")), HOUSE / "choose.py"]:
+    packages = ("evaluator", "labelling", "shared")
+    modules = [path for name in packages for path in sorted((HOUSE / name).rglob("*.py"))]
+    for path in [*modules, HOUSE / "choose.py"]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in EXPLAINED:
                 yield f"{path.relative_to(HOUSE)}:{node.lineno}", node

@@ -26,12 +26,12 @@ from evaluator.checks.contract_checks import (
     phases_check,
 )
 from evaluator.checks.validate import LIMITS, validate
-from evaluator.errors import ConfigurationError
 from evaluator.records.trial import Pair, Status
 from evaluator.worker.contract import Contract, bind, describe
 from evaluator.worker.outcome import Outcome
 from evaluator.worker.runner import SubprocessRunner
 from evaluator.worker.worker import import_run
+from shared.errors import ConfigurationError
 
 HOUSE = Path(__file__).resolve().parent.parent
 SUBMISSION = """

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from evaluator.analysis.statistics import POINT, POWER, ROUNDING, PairedTest, holm, paired_test
-from evaluator.errors import ConfigurationError
-from evaluator.formatting import Cells, format_interval, format_p, format_score, text_table
+from shared.errors import ConfigurationError
+from shared.formatting import Cells, format_interval, format_p, format_score, text_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from evaluator.analysis.comparison import Comparison, compare, render_comparisons, seed_means
 from evaluator.analysis.results import F1, METRICS, UNFINISHED, class_columns, pipelines_of
 from evaluator.analysis.statistics import Interval, area_under_budget_curve, mean_interval
-from evaluator.formatting import (
+from evaluator.records.trial import REFERENCES, Pair
+from shared.formatting import (
     Cells,
     format_interval,
     format_score,
@@ -19,7 +20,6 @@ from evaluator.formatting import (
     format_share,
     text_table,
 )
-from evaluator.records.trial import REFERENCES, Pair
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from evaluator.analysis.results import Results, Training, TrialResult
-from evaluator.data.class_coverage import macro_f1_bound
-from evaluator.errors import ConfigurationError
 from evaluator.records.journal import COMMANDS, Record, read_records
 from evaluator.records.trial import (
     PURCHASE_FIELDS,
@@ -22,6 +20,8 @@ from evaluator.records.trial import (
     is_score_of,
     row_label,
 )
+from shared.errors import ConfigurationError
+from shared.images.class_coverage import macro_f1_bound
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evaluator.analysis.leaderboard import Row
-from evaluator.formatting import Cells, format_score, text_table
 from evaluator.records.trial import REFERENCES
+from shared.formatting import Cells, format_score, text_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -15,8 +15,8 @@ import numpy as np
 
 from evaluator.analysis.comparison import paired_differences
 from evaluator.analysis.leaderboard import Row
-from evaluator.formatting import Cells, format_score, format_seconds, text_table
 from evaluator.records.trial import PHASES, REFERENCES
+from shared.formatting import Cells, format_score, format_seconds, text_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from evaluator.checks.check import LABELS, Check
-from evaluator.errors import ConfigurationError
 from evaluator.records.trial import Pair, Status
 from evaluator.worker.contract import METHODS, NAMES_IN, ArgNames, Contract
 from evaluator.worker.outcome import Limits, Outcome, check_claim
+from shared.errors import ConfigurationError
 
 HEADROOM = 0.9  # of the compute budget or of the memory; a bad day takes more than this run did
 CONTRACT = "see the class in base_run.py"

@@ -75,9 +75,9 @@ def data_checks(data: Path) -> list[Check]:
 
 def _data_check(root: Path) -> Check:
     # What follows needs what may be missing where the doctor is asked.
-    from evaluator.data.decoding import BROKEN, open_image
-    from evaluator.data.layout import find_splits, read_split
-    from evaluator.errors import DatasetError
+    from shared.errors import DatasetError
+    from shared.images.decoding import BROKEN, open_image
+    from shared.images.layout import find_splits, read_split
 
     name = f"data: {root.name}"
     if next(root.rglob("labels.csv"), None) is None:

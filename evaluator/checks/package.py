@@ -21,9 +21,9 @@ from typing import Any
 
 from evaluator.checks.build_files import build_checks
 from evaluator.checks.check import Check, add_json_flag, show
-from evaluator.errors import ConfigurationError
 from evaluator.synthetic import RECIPES, generate
 from evaluator.worker.process_tree import ProcessTree
+from shared.errors import ConfigurationError
 
 MOCK_EVALUATOR = Path(__file__).with_name("mock_evaluator.py")
 BUDGET, SECONDS = 10, 60.0  # labels of the 40 in the pool; of compute

@@ -19,13 +19,13 @@ from evaluator.checks.contract_checks import (
     phases_check,
 )
 from evaluator.data.dataset import Splits, open_splits
-from evaluator.errors import ConfigurationError
 from evaluator.records.trial import Pair
 from evaluator.synthetic import RECIPES, generate
 from evaluator.worker.contract import NAMES_IN, ArgNames
 from evaluator.worker.outcome import Limits
 from evaluator.worker.runner import SubprocessRunner, TrialInputs, last_lines
 from evaluator.worker.vault import LabelVault
+from shared.errors import ConfigurationError
 
 BUDGET = 10  # labels, of the 40 in the pool
 MINUTES = 0.4  # of compute, for each of the two runs

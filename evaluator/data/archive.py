@@ -9,8 +9,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from evaluator.atomic_io import atomic_directory, ensure_absent
-from evaluator.errors import REFUSALS, DatasetError
+from shared.atomic_io import atomic_directory, ensure_absent
+from shared.errors import REFUSALS, DatasetError
 
 BEGINNINGS = {  # of what is saved in an archive's place -> what it is
     rb"\s*<": "it is a web page: the address leads to one, or asks for a login first",

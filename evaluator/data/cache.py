@@ -18,11 +18,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from evaluator.data.decoding import BROKEN, decode, open_image, orientation
-from evaluator.data.layout import SplitFiles
-from evaluator.data.remarks import Remark
-from evaluator.data.soundness import hidden_damage, in_words
-from evaluator.errors import DatasetError
+from shared.errors import DatasetError
+from shared.images.decoding import BROKEN, decode, open_image, orientation
+from shared.images.layout import SplitFiles
+from shared.images.remarks import Remark
+from shared.images.soundness import hidden_damage, in_words
 
 FORMAT = 4  # raise it when what is stored for the same files changes
 FOLDER = ".zewdpc-cache"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from evaluator.data.cache import cache_folder, cached_images, image_digests, load_images
-from evaluator.data.layout import SPLITS, find_splits, read_split
-from evaluator.errors import DatasetError, OutOfBudgetError, ZEWDPCRuntimeError
+from shared.errors import DatasetError, OutOfBudgetError, ZEWDPCRuntimeError
+from shared.images.layout import SPLITS, find_splits, read_split
 
 if TYPE_CHECKING:
     from torch.utils.data import ConcatDataset, Dataset

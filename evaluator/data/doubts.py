@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from evaluator.data.cache import image_digests, image_remarks
-from evaluator.data.class_coverage import coverage_doubts
 from evaluator.data.dataset import Splits
-from evaluator.data.layout import SPLITS
-from evaluator.data.names import look_alikes_among
-from evaluator.data.remarks import remarks_in_words
+from shared.images.class_coverage import coverage_doubts
+from shared.images.layout import SPLITS
+from shared.images.names import look_alikes_among
+from shared.images.remarks import remarks_in_words
 
 
 def doubts(splits: Splits) -> Iterator[str]:

@@ -8,9 +8,6 @@ from typing import Any, Literal
 
 import torch
 
-from evaluator.arguments import count
-from evaluator.console import add_verbosity_flags
-from evaluator.errors import ConfigurationError
 from evaluator.experiment.plan import ANOTHER_TRAINING, POOL, ROUND_PAIRS, parse_pairs
 from evaluator.experiment.t4_scaling import FILE
 from evaluator.records.trial import REFERENCES, REMOVED_REFERENCE, Pair
@@ -21,6 +18,9 @@ from evaluator.worker.gpu_memory import GB
 from evaluator.worker.in_process import RUNNERS, make_runner
 from evaluator.worker.outcome import Limits
 from evaluator.worker.runner import Runner
+from shared.arguments import count
+from shared.console import add_verbosity_flags
+from shared.errors import ConfigurationError
 
 DATA = Path("data")
 RESULTS = Path("results")

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.analysis.results import TrialResult
-from evaluator.console import event
-from evaluator.errors import see_also
 from evaluator.experiment.plan import Plan
 from evaluator.experiment.run_trial import OWN, Purchase, log_of
 from evaluator.records.journal import Journal, Record
@@ -24,6 +22,8 @@ from evaluator.records.trial import (
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.scoring import Scorer
 from evaluator.worker.runner import Runner, last_lines
+from shared.console import event
+from shared.errors import see_also
 
 logger = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from core.random_streams import stream_seed
 from evaluator.data.dataset import Splits
-from evaluator.errors import ConfigurationError
 from evaluator.experiment.submissions import Submission
 from evaluator.records.trial import REFERENCES, Pair, Trial
 from evaluator.training.pipelines import Pipeline
+from shared.errors import ConfigurationError
 
 PUBLIC_PAIRS = (Pair(621, 17), Pair(621, 51), Pair(1889, 17), Pair(1889, 51), Pair(1321, 34))
 ROUND_PAIRS = {1: (Pair(3000, 180),), 2: PUBLIC_PAIRS}

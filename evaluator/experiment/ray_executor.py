@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 
 from evaluator.data.cache import load_images
 from evaluator.data.dataset import Splits, ZEWDPCBaseDataset
-from evaluator.data.layout import SPLITS
-from evaluator.errors import ConfigurationError
 from evaluator.experiment.evaluation import Evaluation
 from evaluator.experiment.plan import Plan
 from evaluator.experiment.run_trial import Workspace, configurations
@@ -34,6 +32,8 @@ from evaluator.training.trainer import Steps
 from evaluator.worker.cpu_affinity import reserve_cores
 from evaluator.worker.runner import Runner
 from evaluator.worker.temp_dirs import private_folder
+from shared.errors import ConfigurationError
+from shared.images.layout import SPLITS
 
 RETRIES = 3  # of a task whose worker or node was lost
 FOLDERS = ("logs", "notes", "vault")  # what a purchase writes besides its record

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from evaluator.atomic_io import write_file
-from evaluator.errors import ConfigurationError
 from evaluator.experiment.plan import Plan
 from evaluator.experiment.submissions import submission_digest
 from evaluator.records.journal import Journal, Record
@@ -19,6 +17,8 @@ from evaluator.training.scoring import Scorer
 from evaluator.worker.outcome import Notes, Outcome
 from evaluator.worker.runner import Runner, TrialInputs
 from evaluator.worker.vault import LabelVault
+from shared.atomic_io import write_file
+from shared.errors import ConfigurationError
 
 N_TEST = 300  # images that the prediction phase sees where its predictions are not the score
 OWN = "own-predictions"  # the pipeline's name in round 1, where the submission predicts itself

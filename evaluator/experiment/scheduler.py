@@ -15,9 +15,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evaluator.console import event
 from evaluator.experiment.evaluation import Evaluation
 from evaluator.experiment.run_trial import Workspace, purchase, training
+from shared.console import event
 
 POLL_SECONDS = 5.0  # a cluster may grow while all its tasks take minutes
 

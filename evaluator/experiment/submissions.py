@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from evaluator.atomic_io import atomic_directory
-from evaluator.errors import ConfigurationError
+from shared.atomic_io import atomic_directory
+from shared.errors import ConfigurationError
 
 CHECKOUTS = Path("build/submissions")  # the code of commits, by their hash
 

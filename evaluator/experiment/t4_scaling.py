@@ -20,10 +20,6 @@ from pathlib import Path
 import torch
 
 from core.precision import half_precision, synchronise
-from evaluator.atomic_io import ensure_writable, write_file
-from evaluator.console import show_result
-from evaluator.errors import ConfigurationError
-from evaluator.formatting import format_duration
 from evaluator.records.trial import Pair
 from evaluator.training.device import (
     chosen_device,
@@ -35,6 +31,10 @@ from evaluator.training.device import (
 from evaluator.training.pipelines import PIPELINES, Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer
 from evaluator.worker.outcome import Limits
+from shared.atomic_io import ensure_writable, write_file
+from shared.console import show_result
+from shared.errors import ConfigurationError
+from shared.formatting import format_duration
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from evaluator.errors import ConfigurationError
+from shared.errors import ConfigurationError
 
 Record = dict[str, Any]
 COMMANDS = "commands.jsonl"  # what was typed, and what it was evaluated with

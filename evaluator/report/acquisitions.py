@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evaluator.analysis.results import Results, TrialResult
-from evaluator.formatting import format_share, join_and, pluralise
 from evaluator.report.comparisons import MOST_MARKS
 from evaluator.report.components import Card, Details, Gallery, Part, Section, Table, Text
 from evaluator.report.figures import POOL_STYLE, Series, Style, groups_figure
 from evaluator.worker.outcome import Notes, check_notes
+from shared.formatting import format_share, join_and, pluralise
 
 if TYPE_CHECKING:
     from evaluator.data.dataset import Splits

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from evaluator.analysis.comparison import choose_baseline
 from evaluator.analysis.loading import read_results
-from evaluator.atomic_io import write_file
 from evaluator.data.dataset import open_splits
 from evaluator.report.page import write_page
+from shared.atomic_io import write_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,6 @@ from evaluator.analysis.rank_agreement import least_agreement, rank_agreement, r
 from evaluator.analysis.results import Results, mean_over_pipelines, pipelines_of
 from evaluator.analysis.statistics import CONFIDENCE, POINT, POWER, mean_interval
 from evaluator.analysis.variance_components import caveat, component_cells, components
-from evaluator.formatting import format_score
 from evaluator.records.trial import REFERENCES, Pair
 from evaluator.report.components import Details, Figure, Part, Section, Table, Text, strategy_table
 from evaluator.report.figures import (
@@ -24,6 +23,7 @@ from evaluator.report.figures import (
     estimates_figure,
     groups_figure,
 )
+from shared.formatting import format_score
 
 MOST_MARKS = 100  # in one figure; where there are more, only the table is shown
 ONE_SEED = (

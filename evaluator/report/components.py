@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from evaluator.formatting import Cells
+from shared.formatting import Cells
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from evaluator.analysis.statistics import Interval
-from evaluator.formatting import format_score, printable, shorten
 from evaluator.report.components import Figure
+from shared.formatting import format_score, printable, shorten
 
 WIDTH = 7.2  # inches
 PIXELS = 96  # CSS pixels per inch

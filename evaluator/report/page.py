@@ -12,9 +12,6 @@ import jinja2
 from markupsafe import Markup, escape
 
 from evaluator.analysis.results import Results, pipelines_of
-from evaluator.atomic_io import write_file
-from evaluator.errors import ConfigurationError
-from evaluator.formatting import printable
 from evaluator.records.trial import REFERENCES
 from evaluator.report.acquisitions import acquisition_section
 from evaluator.report.comparisons import (
@@ -28,6 +25,9 @@ from evaluator.report.components import Section, Text
 from evaluator.report.figures import assign_styles
 from evaluator.report.resources import environment_section, failure_section, resource_section
 from evaluator.report.summary import summary
+from shared.atomic_io import write_file
+from shared.errors import ConfigurationError
+from shared.formatting import printable
 
 if TYPE_CHECKING:
     from evaluator.data.dataset import Splits

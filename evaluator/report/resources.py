@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evaluator.analysis.results import UNFINISHED, Results
-from evaluator.errors import ConfigurationError
-from evaluator.formatting import format_seconds, format_share, pluralise
 from evaluator.records.journal import COMMANDS, Record, read_records
 from evaluator.records.trial import PHASES, REFERENCES
 from evaluator.report.components import BulletList, Code, Part, Section, Table, Text
+from shared.errors import ConfigurationError
+from shared.formatting import format_seconds, format_share, pluralise
 
 # Purchases that ended early: they would make a strategy look fast. A time-out used all it had.
 UNTIMED = ("over_budget", "out_of_memory", "crashed", "bad_output")

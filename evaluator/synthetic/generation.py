@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from evaluator.atomic_io import atomic_directory
-from evaluator.data.layout import SPLITS
-from evaluator.errors import ConfigurationError, DatasetError
 from evaluator.synthetic.recipes import Recipe
 from evaluator.synthetic.render import DRAWING, Labels, checked_size, render
+from shared.atomic_io import atomic_directory
+from shared.errors import ConfigurationError, DatasetError
+from shared.images.layout import SPLITS
 
 # Measured in docs/sheets.md: at 256 px, JPEG at 95 without chroma subsampling is written 13 times
 # as fast as PNG in 0.4 times the bytes. PNG is exact, but what it keeps exactly is our own noise.

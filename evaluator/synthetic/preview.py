@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from evaluator.atomic_io import write_file
-from evaluator.errors import ConfigurationError
 from evaluator.synthetic.recipes import Recipe
 from evaluator.synthetic.render import draw_sheet
+from shared.atomic_io import write_file
+from shared.errors import ConfigurationError
 
 _EXAMPLES = 4  # of each class
 _GAP, _CAPTION = 4, 14  # pixels

@@ -5,8 +5,8 @@ The numbers of the kit's recipes are our choice; docs/sheets.md says why.
 
 from dataclasses import dataclass, replace
 
-from evaluator.data.layout import SPLITS
-from evaluator.errors import ConfigurationError
+from shared.errors import ConfigurationError
+from shared.images.layout import SPLITS
 
 CLASS_NAMES = (
     "scratch_small",

@@ -10,11 +10,11 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.errors import ConfigurationError
 from evaluator.synthetic.background import draw_background, draw_distractors
 from evaluator.synthetic.defects import draw_defect
 from evaluator.synthetic.raster import blur
 from evaluator.synthetic.recipes import LARGEST, SMALLEST, Recipe
+from shared.errors import ConfigurationError
 
 DRAWING = 1  # raised whenever the same recipe would draw other pictures than before
 

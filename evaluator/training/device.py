@@ -8,8 +8,8 @@ import torch
 
 from core import precision
 from core.precision import half_precision
-from evaluator.errors import ConfigurationError
 from evaluator.records.provenance import processor
+from shared.errors import ConfigurationError
 
 
 def chosen_device(device: torch.device | str | None) -> torch.device:

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from evaluator.errors import ConfigurationError
+from shared.errors import ConfigurationError
 
 Architecture = Literal[
     "efficientnet_b4",

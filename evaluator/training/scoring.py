@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 REPO_ROOT = Path(__file__).parents[2]
 # Folders whose modules a score depends on, besides the data and the pipeline's fields.
-SCORING_CODE = ("core", "evaluator/data", "evaluator/training")
+SCORING_CODE = ("core", "shared/images", "evaluator/data", "evaluator/training")
 
 NO_SCORES: dict[str, Any] = {
     "macro_f1": None,

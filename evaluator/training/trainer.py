@@ -22,7 +22,6 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from core.precision import half_precision
 from core.random_streams import stream_seed
-from evaluator.errors import ConfigurationError
 from evaluator.training.augmentation import normalise
 from evaluator.training.batches import PREDICTION_BATCH, Batches, augment
 from evaluator.training.device import autocast, thread_limit, usable_device
@@ -31,6 +30,7 @@ from evaluator.training.networks import build_network, check_images, set_trainin
 from evaluator.training.optimisers import build_optimisers, build_schedule
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.weights import load_weights
+from shared.errors import ConfigurationError
 
 Forward = Callable[[Tensor], Tensor]  # normalised batch to logits (B, C)
 Steps = Literal["eager", "compiled"]  # how a training step runs: kernel by kernel, or torch.compile

@@ -15,9 +15,9 @@ from core.pretrained.imagenet_weights import (
     read_state_dict,
     refuse_misfit,
 )
-from evaluator.errors import ConfigurationError
 from evaluator.training.networks import head_prefix, is_lite
 from evaluator.training.pipelines import Architecture
+from shared.errors import ConfigurationError
 
 _IMAGENET = {
     "efficientnet_b0": EfficientNet_B0_Weights.IMAGENET1K_V1,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.errors import ConfigurationError
+from shared.errors import ConfigurationError
 
 REPO_ROOT = Path(__file__).resolve().parents[2]
 NAMESPACES = (
@@ -97,6 +97,7 @@ class Sandbox:
             *_weights(),
             REPO_ROOT / "base_run.py",
             REPO_ROOT / "evaluator",
+            REPO_ROOT / "shared",
             REPO_ROOT / "core",  # of evaluator.trainer
             submission,
         }

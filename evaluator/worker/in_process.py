@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 
 import torch
 
-from evaluator.errors import ConfigurationError
 from evaluator.worker.contract import Contract
 from evaluator.worker.outcome import Limits, Outcome, TrialFailedError, failure_of
 from evaluator.worker.protocol import Message
@@ -42,6 +41,7 @@ from evaluator.worker.worker import (
     inspect_submission,
     whole_number,
 )
+from shared.errors import ConfigurationError
 
 RUNNERS = ("subprocess", "bubblewrap", "local")  # what --runner takes
 

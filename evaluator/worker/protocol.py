@@ -9,7 +9,7 @@ import struct
 import time
 from typing import Any
 
-from evaluator.errors import ZEWDPCRuntimeError
+from shared.errors import ZEWDPCRuntimeError
 
 Message = dict[str, Any]
 HEADER = struct.Struct(">II")

@@ -18,8 +18,6 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from evaluator.data.dataset import Splits
-from evaluator.errors import ConfigurationError, ZEWDPCRuntimeError
-from evaluator.formatting import printable
 from evaluator.records.trial import Pair
 from evaluator.worker.bubblewrap import Sandbox, home_of
 from evaluator.worker.capped_log import CappedLog
@@ -41,9 +39,11 @@ from evaluator.worker.protocol import Channel, ChannelClosedError, Message
 from evaluator.worker.supervisor import EXIT_SECONDS, Supervisor, how_it_ended
 from evaluator.worker.temp_dirs import scratch_folder
 from evaluator.worker.vault import LabelVault
+from shared.errors import ConfigurationError, ZEWDPCRuntimeError
+from shared.formatting import printable
 
 REPO_ROOT = Path(__file__).resolve().parents[2]
-EXPOSED_MODULES = ("evaluator", "base_run.py")  # of this repository, to the worker
+EXPOSED_MODULES = ("evaluator", "shared", "base_run.py")  # of this repository, to the worker
 JOB_FILE = "job.json"
 IMAGES = ("training_images", "unlabelled_images", "test_images")  # files that the worker maps
 TASKS_PER_PROCESS = 8  # threads that an allowed process may have, on average

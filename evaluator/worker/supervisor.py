@@ -9,7 +9,6 @@ from typing import Any
 
 import psutil
 
-from evaluator.errors import OutOfBudgetError, ZEWDPCRuntimeError
 from evaluator.worker.outcome import (
     Limits,
     Outcome,
@@ -21,6 +20,7 @@ from evaluator.worker.outcome import (
 from evaluator.worker.process_tree import ProcessTree
 from evaluator.worker.protocol import Channel, ChannelClosedError, Message
 from evaluator.worker.vault import LabelVault
+from shared.errors import OutOfBudgetError, ZEWDPCRuntimeError
 
 POLL = 0.25  # seconds between looks at the worker's processes and memory
 POLL_SHARE = 20.0  # a poll is followed by a pause this many times as long

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluator.errors import OutOfBudgetError, ZEWDPCRuntimeError
+from shared.errors import OutOfBudgetError, ZEWDPCRuntimeError
 
 
 class LabelVault:

@@ -32,11 +32,11 @@ import numpy as np
 import base_run
 from evaluator.data.cache import load_images
 from evaluator.data.dataset import ZEWDPCBaseDataset, ZEWDPCProtectedDataset
-from evaluator.errors import OutOfBudgetError, ZEWDPCRuntimeError
 from evaluator.worker.contract import bind, describe
 from evaluator.worker.gpu_memory import limit_gpu_memory
 from evaluator.worker.process_tree import die_with_parent
 from evaluator.worker.protocol import Channel, Message
+from shared.errors import OutOfBudgetError, ZEWDPCRuntimeError
 
 MAX_CLAIMED = 50_000  # indices sent back of the returned dict, which does not count anyway
 MAX_NOTES = 1 << 19  # bytes of purchase_notes, half of the longest message

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from evaluator.data.dataset import Splits
-from evaluator.formatting import join_and
 from evaluator.report.acquisitions import read_notes
+from shared.formatting import join_and
 from tests.report.journals import CLASSES, TWO, write_journals, write_notes
 from tests.report.pages import Page, report
 

@@ -14,8 +14,8 @@ from PIL import Image
 from evaluator.__main__ import main
 from evaluator.analysis import load_results
 from evaluator.data.dataset import Splits
-from evaluator.errors import ConfigurationError
 from evaluator.report.figures import assign_styles, axis_limits, short_label
+from shared.errors import ConfigurationError
 from tests.report.journals import CASES, TWO, write_journals, write_notes
 from tests.report.pages import read, report
 

@@ -19,14 +19,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluator.errors import ExplainedError, see_also
-from evaluator.formatting import printable
+from shared.errors import ExplainedError, see_also
+from shared.formatting import printable
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer  # a parser, or a group of its flags
 
 EVENTS = "events.jsonl"  # in an --out folder
-ROOT = logging.getLogger("evaluator")
+ROOTS = [logging.getLogger(name) for name in ("evaluator", "labelling", "shared")]
 # What a disk says that a person can do something about; any other error of the system is a bug.
 DISK_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
@@ -92,14 +92,17 @@ def add_verbosity_flags(parser: "_ActionsContainer") -> None:
 
 def configure_logging(flags: Namespace | None = None) -> None:
     """Send the evaluator's log to the console, at the level that the flags ask for."""
-    if not any(isinstance(handler, ConsoleHandler) for handler in ROOT.handlers):
-        ROOT.addHandler(ConsoleHandler())
+    if not any(isinstance(handler, ConsoleHandler) for handler in ROOTS[0].handlers):
+        console = ConsoleHandler()
+        for root in ROOTS:
+            root.addHandler(console)
     quiet, verbose = getattr(flags, "quiet", False), getattr(flags, "verbose", False)
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
-    ROOT.setLevel(logging.DEBUG)  # the event file takes all; the console what was asked for
+    for root in ROOTS:
+        root.setLevel(logging.DEBUG)  # the event file takes all; the console what was asked for
     if isinstance(sys.stdout, io.TextIOWrapper):  # class names in any script, in any locale
         sys.stdout.reconfigure(errors="backslashreplace")
-    for handler in ROOT.handlers:
+    for handler in ROOTS[0].handlers:
         if isinstance(handler, ConsoleHandler):
             handler.setLevel(level)
 
@@ -108,11 +111,13 @@ def configure_logging(flags: Namespace | None = None) -> None:
 def event_log(folder: Path) -> Iterator[None]:
     """Append what is logged meanwhile to `folder`/events.jsonl."""
     handler = EventHandler(folder / EVENTS)
-    ROOT.addHandler(handler)
+    for root in ROOTS:
+        root.addHandler(handler)
     try:
         yield
     finally:
-        ROOT.removeHandler(handler)
+        for root in ROOTS:
+            root.removeHandler(handler)
         handler.close()
 
 

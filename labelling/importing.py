@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.atomic_io import atomic_directory
-from evaluator.choosing.fingerprints import Fingerprint, take_fingerprints
-from evaluator.choosing.folder import write_labelled
-from evaluator.choosing.pictures import copy_image, first_of, say
-from evaluator.data.class_coverage import absent_classes
-from evaluator.data.label_table import columns_named
-from evaluator.data.names import look_alikes_among
-from evaluator.errors import DatasetError
+from labelling.fingerprints import Fingerprint, take_fingerprints
+from labelling.folder import write_labelled
+from labelling.pictures import copy_image, first_of, say
+from shared.atomic_io import atomic_directory
+from shared.errors import DatasetError
+from shared.images.class_coverage import absent_classes
+from shared.images.label_table import columns_named
+from shared.images.names import look_alikes_among
 
 
 @dataclass(frozen=True)

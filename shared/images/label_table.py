@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evaluator.data.listing import where_content_is, why_absent
-from evaluator.data.names import canonical, forms_in_words, look_alikes
-from evaluator.errors import DatasetError
+from shared.errors import DatasetError
+from shared.images.listing import where_content_is, why_absent
+from shared.images.names import canonical, forms_in_words, look_alikes
 
 SEPARATORS = (",", ";", "\t")  # what a German Excel saves as CSV; what any saves as "Unicode text"
 

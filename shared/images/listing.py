@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.errors import DatasetError
+from shared.errors import DatasetError
 
 IMAGE_SUFFIXES = frozenset(
     {

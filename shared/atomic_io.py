@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from evaluator.errors import DatasetError
+from shared.errors import DatasetError
 
 
 def ensure_absent(folder: Path) -> None:

@@ -16,8 +16,8 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
-from evaluator.data import jpeg
-from evaluator.data.decoding import (
+from shared.images import jpeg
+from shared.images.decoding import (
     BROKEN,
     ON_THEIR_SIDE,
     Picture,
@@ -27,7 +27,7 @@ from evaluator.data.decoding import (
     picture_of,
     upright,
 )
-from evaluator.data.remarks import Remark
+from shared.images.remarks import Remark
 
 JPEG_INSIDE, DEFLATED = 7, {8, 32946}  # compressions of a TIFF
 

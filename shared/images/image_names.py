@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from evaluator.data.names import canonical
+from shared.images.names import canonical
 
 Parts = tuple[str, ...]  # of a path below the images' folder, in one Unicode form
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.choosing.fingerprints import identities
-from evaluator.choosing.importing import Imported, column_names, sound_images
-from evaluator.choosing.pictures import say
-from evaluator.data.listing import Listing, folders_below, is_folder, is_visible, list_images
-from evaluator.data.names import canonical, forms_in_words
-from evaluator.errors import DatasetError
+from labelling.fingerprints import identities
+from labelling.importing import Imported, column_names, sound_images
+from labelling.pictures import say
+from shared.errors import DatasetError
+from shared.images.listing import Listing, folders_below, is_folder, is_visible, list_images
+from shared.images.names import canonical, forms_in_words
 
 SPLIT = re.compile(  # with what may stand beside: train2017, seg_train, testing_set, trainA
     r"(?:(?P<training>train(?:ing)?(?:val)?|trn)|(?P<validation>(?:mini)?val(?:id(?:ation)?)?|dev)"

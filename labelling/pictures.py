@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluator.choosing.fingerprints import Fingerprint, identities, shrink, take_fingerprints
-from evaluator.choosing.resaved import find_resaved
-from evaluator.data.decoding import BROKEN, read_picture
-from evaluator.data.layout import SplitFiles, read_split
-from evaluator.data.listing import IMAGE_SUFFIXES, is_folder, list_images
-from evaluator.data.remarks import remarks_in_words
-from evaluator.data.soundness import in_words
-from evaluator.errors import DatasetError
+from labelling.fingerprints import Fingerprint, identities, shrink, take_fingerprints
+from labelling.resaved import find_resaved
+from shared.errors import DatasetError
+from shared.images.decoding import BROKEN, read_picture
+from shared.images.layout import SplitFiles, read_split
+from shared.images.listing import IMAGE_SUFFIXES, is_folder, list_images
+from shared.images.remarks import remarks_in_words
+from shared.images.soundness import in_words
 
 NAMED = 3  # images of a kind that are told by name
 REASONS = LABELLED, PENDING, EXCLUDED, DUPLICATE = (

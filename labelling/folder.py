@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from evaluator.atomic_io import atomic_directory
-from evaluator.choosing.fingerprints import SEVERAL
-from evaluator.choosing.pictures import Images, copy_image
-from evaluator.choosing.sheet import contact_sheet
+from labelling.fingerprints import SEVERAL
+from labelling.pictures import Images, copy_image
+from labelling.sheet import contact_sheet
+from shared.atomic_io import atomic_directory
 
 
 @dataclass(frozen=True)

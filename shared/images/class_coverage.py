@@ -51,3 +51,11 @@ def coverage_doubts(
         yield (
             f"no image of the pool shows {', '.join(never_bought)}: no purchase can add an example"
         )
+
+
+def positives_in_words(labels: np.ndarray, class_names: Sequence[str]) -> str:
+    """The share of images (N, C) that show each class, and that show none, in words."""
+    shares = (
+        f"{name} {share:.1%}" for name, share in zip(class_names, labels.mean(0), strict=True)
+    )
+    return f"{', '.join(shares)}; none {(labels.sum(1) == 0).mean():.1%}"

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluator.data.image_names import ImageNames
-from evaluator.data.label_table import (
+from shared.errors import DatasetError
+from shared.images.image_names import ImageNames
+from shared.images.label_table import (
     Row,
     class_columns,
     columns_named,
     read_rows,
     unclosed_quote,
 )
-from evaluator.data.listing import (
+from shared.images.listing import (
     IMAGE_SUFFIXES,
     folders_below,
     is_file,
@@ -29,8 +30,7 @@ from evaluator.data.listing import (
     where_content_is,
     why_absent,
 )
-from evaluator.data.names import canonical, forms_in_words
-from evaluator.errors import DatasetError
+from shared.images.names import canonical, forms_in_words
 
 SPLITS = ("training", "unlabelled", "validation")
 SPELLINGS = {

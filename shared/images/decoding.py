@@ -18,7 +18,7 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
-from evaluator.data.remarks import Remark
+from shared.images.remarks import Remark
 
 BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises
 TURNS = {  # what makes an image upright, by its orientation tag; from 5 on it lies on its side

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from core.random_streams import stream
-from evaluator.atomic_io import atomic_directory
-from evaluator.choosing.folder import write_labelled
-from evaluator.choosing.pictures import Labelled, copy_image, read_labelled, say
-from evaluator.data.layout import SPLITS
-from evaluator.data.names import canonical
-from evaluator.errors import ConfigurationError
+from labelling.folder import write_labelled
+from labelling.pictures import Labelled, copy_image, read_labelled, say
+from shared.atomic_io import atomic_directory
+from shared.errors import ConfigurationError
+from shared.images.layout import SPLITS
+from shared.images.names import canonical
 
 AS_THEY_ARE = 1 << 30  # pixels of a side that no image has
 

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from evaluator.atomic_io import ensure_absent, ensure_writable
-from evaluator.data.listing import is_folder
-from evaluator.errors import ConfigurationError, DatasetError
+from shared.atomic_io import ensure_absent, ensure_writable
+from shared.errors import ConfigurationError, DatasetError
+from shared.images.listing import is_folder
 
 
 def parser() -> argparse.ArgumentParser:

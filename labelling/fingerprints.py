@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from evaluator.data.decoding import BROKEN, read_picture
-from evaluator.data.remarks import Remark
-from evaluator.data.soundness import examine
+from shared.images.decoding import BROKEN, read_picture
+from shared.images.remarks import Remark
+from shared.images.soundness import examine
 
 SEVERAL = 8  # threads that read files
 SIDE = 160  # pixels at which a fingerprint is taken, where nobody needs more

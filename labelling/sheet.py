@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import jinja2
 
-from evaluator.formatting import printable
+from shared.formatting import printable
 
 TEMPLATE = "sheet.html.jinja"
 

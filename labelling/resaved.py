@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluator.choosing.fingerprints import Fingerprint, meshes, nearest
-from evaluator.data.decoding import BROKEN, read_picture
+from labelling.fingerprints import Fingerprint, meshes, nearest
+from shared.images.decoding import BROKEN, read_picture
 
 SIMILAR = 5.0  # root mean square difference of brightness on the mesh, of 255
 CANDIDATES = 5  # for each image, at most

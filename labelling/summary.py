@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from evaluator.choosing.folder import Choice
-from evaluator.choosing.pictures import say
-from evaluator.data.decoding import BROKEN, open_image
+from labelling.folder import Choice
+from labelling.pictures import say
+from shared.images.decoding import BROKEN, open_image
 
 HARD_SHRINKING = 4  # how many times larger an image is, whose small defects may not survive
 

@@ -1,0 +1,159 @@
+"""`python -m labelling {import,split}`: labelled folders of what other tools wrote, and data sets.
+
+`import` makes a labelled folder of class folders or of a COCO file; `split` divides labelled
+folders into a data set that the evaluator reads.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from labelling.class_folders import from_class_folders
+from labelling.coco import from_coco
+from labelling.importing import write_imported
+from labelling.splitting import Amount, decoded_bytes, divide, write_splits
+from shared.arguments import count
+from shared.atomic_io import ensure_absent
+from shared.console import add_verbosity_flags, configure_logging, run_command
+from shared.errors import ConfigurationError
+from shared.images.class_coverage import coverage_doubts, positives_in_words
+from shared.images.layout import SPLITS
+
+USUAL = {"training": Amount(10, is_share=True), "validation": Amount(20, is_share=True)}
+LARGE = 20e9  # bytes of decoded images: 10,000 images of 800 px
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code, 2 where it cannot be run as asked."""
+
+    def command() -> int:
+        flags = parser().parse_args(arguments)
+        configure_logging(flags)
+        exit_code: int = flags.run(flags)
+        return exit_code
+
+    return run_command(command)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every action and its flags."""
+    p = argparse.ArgumentParser(prog="python -m labelling", description="Labelled folders.")
+    actions = p.add_subparsers(dest="action", required=True)
+    labels = actions.add_parser("import", help="make a labelled folder of class folders or COCO")
+    labels.add_argument(
+        "source", type=Path, help="a folder with one folder for each class, or a COCO file (.json)"
+    )
+    labels.add_argument("--out", type=Path, required=True, help="folder to make")
+    labels.add_argument(
+        "--without",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="class folders whose images show no class: good, normal, background",
+    )
+    labels.add_argument("--images", type=Path, metavar="DIR", help="where a COCO file's images lie")
+    labels.add_argument(
+        "--resized",
+        action="store_true",
+        help="images have other sizes than a COCO file says, because they were resized since",
+    )
+    labels.set_defaults(run=_import)
+
+    split = actions.add_parser("split", help="divide labelled images at random for the evaluator")
+    split.add_argument(
+        "folders", type=Path, nargs="+", metavar="DIR", help="with images/ and labels.csv each"
+    )
+    split.add_argument("--out", type=Path, required=True, help="folder to make")
+    for name, usual in USUAL.items():
+        split.add_argument(
+            f"--{name}",
+            type=_amount,
+            default=usual,
+            metavar="N",
+            help=f"images, or a share ({usual}%)",  # to argparse, %% is a percent sign
+        )
+    split.add_argument(
+        "--together",
+        metavar="REGEX",
+        help="images whose names match alike, in its first group if it has one, go to one split",
+    )
+    split.add_argument(
+        "--size", type=count, metavar="PIXELS", help="shrink images whose sides are longer"
+    )
+    split.add_argument("--seed", type=int, default=0)
+    split.set_defaults(run=_split)
+
+    for action in (labels, split):
+        add_verbosity_flags(action)
+    return p
+
+
+def _import(flags: argparse.Namespace) -> int:
+    ensure_absent(flags.out)
+    if flags.source.suffix.lower() == ".json":
+        if flags.without:
+            raise ConfigurationError(
+                "bad-import",
+                "--without is for class folders; a COCO file says what shows no class.",
+            )
+        folder = flags.images or flags.source.parent
+        imported = from_coco(flags.source, folder, resized=flags.resized)
+    else:
+        if flags.images or flags.resized:
+            raise ConfigurationError(
+                "bad-import",
+                "--images and --resized are for a COCO file; class folders hold their own images.",
+            )
+        imported = from_class_folders(flags.source, flags.without)
+    write_imported(imported, flags.out)
+    positives = positives_in_words(imported.labels, imported.class_names)
+    print(f"{len(imported.files):,} images; {positives}")
+    folder = shlex.quote(str(flags.out))
+    print(
+        f"next: python choose.py --labelled {folder} --pool POOL --budget 200 "
+        "--strategy uherding --out BATCH"
+    )
+    return 0
+
+
+def _split(flags: argparse.Namespace) -> int:
+    ensure_absent(flags.out)  # before thousands of images are read
+    division = divide(
+        flags.folders,
+        flags.training,
+        flags.validation,
+        together=flags.together,
+        side=flags.size,
+        seed=flags.seed,
+    )
+    large = decoded_bytes(division)
+    write_splits(division, flags.out)
+    class_names = division.labelled.class_names
+    for name in SPLITS:
+        labels = division.labelled.images.labels[division.rows[name]]
+        print(f"{name:11} {len(labels):7,} images; {positives_in_words(labels, class_names)}")
+    by_split = {name: division.labelled.images.labels[division.rows[name]] for name in SPLITS}
+    for line in coverage_doubts(by_split, class_names):
+        print(f"warning: {line}; take more images for that split, or another --seed")
+    if large > LARGE:
+        print(
+            "warning: the evaluator keeps images decoded, which is about "
+            f"{large / 1e9:,.0f} GB here; with --size 512 it is less"
+        )
+    print(f"next: python -m evaluator data check {shlex.quote(str(flags.out))}")
+    return 0
+
+
+def _amount(text: str) -> Amount:
+    try:
+        return Amount.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number of images, such as 200, nor a share, such as 20%"
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Image files and label tables on disk: found, decoded, checked."""
