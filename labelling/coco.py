@@ -13,11 +13,11 @@ import numpy as np
 from labelling.fingerprints import SEVERAL
 from labelling.importing import Imported, column_names, sound_images
 from labelling.pictures import say
+from shared.errors import DatasetError
 from shared.images.decoding import BROKEN, open_image
 from shared.images.image_names import ImageNames, Meant
 from shared.images.listing import IMAGE_SUFFIXES, Listing, is_file, is_folder, list_images
 from shared.images.names import canonical, forms_in_words
-from shared.errors import DatasetError
 
 CANDIDATES = 3  # files that a message names, where an image may be any of them
 NO_PARENT = ("", "none", None)  # as Roboflow writes that a category belongs to no other
