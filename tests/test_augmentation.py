@@ -28,14 +28,14 @@ def noise(*shape: int) -> np.ndarray:
         ((120, 60), 80, (80, 40)),  # the shape is kept
     ],
 )
-def test_size_is_the_longest_side_at_most(given, size, expected):
+def test_resize_images_brings_the_longest_side_down(given, size, expected):
     resized = resize_images(noise(3, *given, 3), size)
     assert resized.shape == (3, 3, *expected)
     assert resized.dtype == torch.uint8
     assert resized.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_resizing_is_antialiased_like_pillow():
+def test_resize_images_is_antialiased_like_pillow():
     images = noise(300, 48, 48, 3)  # more than one chunk
     resized = resize_images(images, 20).permute(0, 2, 3, 1).numpy()
     for row in (0, 255, 256, 299):
@@ -46,7 +46,7 @@ def test_resizing_is_antialiased_like_pillow():
 
 
 @pytest.mark.parametrize("size", [None, 64])
-def test_native_images_are_not_copied_even_memory_mapped_read_only(tmp_path, size, recwarn):
+def test_resize_images_does_not_copy_small_images(tmp_path, size, recwarn):
     np.save(tmp_path / "images.npy", noise(4, 64, 64, 3))
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
     resized = resize_images(mapped, size)
@@ -56,12 +56,12 @@ def test_native_images_are_not_copied_even_memory_mapped_read_only(tmp_path, siz
 
 
 @pytest.mark.parametrize("images", [noise(2, 8, 8), noise(2, 3, 8, 8), np.zeros((2, 8, 8, 3))])
-def test_arrays_that_are_not_images_are_refused(images):
+def test_resize_images_refuses_what_is_no_image(images):
     with pytest.raises(ValueError, match=r"expected uint8 \(N, H, W, 3\)"):
         resize_images(images, 4)
 
 
-def test_blur_agrees_with_torchvision_image_by_image():
+def test_gaussian_blur_agrees_with_torchvision():
     batch = torch.from_numpy(noise(4, 3, 20, 24)).float()
     sigma = torch.tensor([0.1, 0.5, 1.0, 2.0])
     blurred = gaussian_blur(batch.contiguous(memory_format=torch.channels_last), blur_taps(sigma))
@@ -71,7 +71,7 @@ def test_blur_agrees_with_torchvision_image_by_image():
     assert blurred.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_normalising_agrees_with_torchvision_and_leaves_the_image_alone():
+def test_normalise_agrees_with_torchvision_and_copies():
     images = torch.from_numpy(noise(2, 3, 6, 6))
     before = images.clone()
     expected = reference.normalize(

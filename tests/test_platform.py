@@ -1,4 +1,4 @@
-"""The submission runs on the platform: without our judge, driven by a mock of theirs."""
+"""The submission runs on the platform: without our evaluator, driven by a mock of theirs."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ def test_mock_evaluator_imports_nothing_of_ours() -> None:
 
 
 @pytest.mark.slow
-def test_runs_with_our_evaluator_deleted(squares: Path, tmp_path: Path) -> None:
+def test_submission_runs_without_our_evaluator(squares: Path, tmp_path: Path) -> None:
     for name in SHIPPED:
         source = HOUSE / name
         if source.is_dir():

@@ -47,7 +47,7 @@ def sides(tmp_path: Path) -> Sides:
     return Sides(ours, theirs)
 
 
-def test_an_annotated_tag_is_pushed_once(sides: Sides) -> None:
+def test_submit_pushes_an_annotated_tag_once(sides: Sides) -> None:
     done = sides.submit("v1.0_a-b")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Submitted" in done.stdout
@@ -67,7 +67,7 @@ def test_an_annotated_tag_is_pushed_once(sides: Sides) -> None:
     assert "exists at the remote already" in from_afar.stderr
 
 
-def test_a_commit_is_submitted_once(sides: Sides) -> None:
+def test_submit_refuses_a_commit_twice(sides: Sides) -> None:
     git(sides.ours, "tag", "submission-first")
     git(sides.ours, "tag", "no-submission")
     done = sides.submit("second")
@@ -103,7 +103,7 @@ REFUSED: dict[Callable[[Sides], None], str] = {
 
 
 @pytest.mark.parametrize("spoil", REFUSED, ids=lambda spoil: spoil.__name__)
-def test_refused_with_the_reason_and_nothing_tagged(
+def test_submit_refuses_with_the_reason_and_tags_nothing(
     spoil: Callable[[Sides], None], sides: Sides
 ) -> None:
     spoil(sides)
@@ -118,7 +118,7 @@ def test_refused_with_the_reason_and_nothing_tagged(
     [(), ("a", "b"), ("",), ("a b",), ("a/b",), ("é",), ("a..b",), ("a.lock",), ("$(id)",)],
     ids=str,
 )
-def test_a_name_that_is_none_is_refused_at_once(arguments: tuple[str, ...], sides: Sides) -> None:
+def test_submit_refuses_name(arguments: tuple[str, ...], sides: Sides) -> None:
     done = sides.submit(*arguments)
     assert done.returncode == 1
     assert "error: " in done.stderr
@@ -127,7 +127,7 @@ def test_a_name_that_is_none_is_refused_at_once(arguments: tuple[str, ...], side
     assert sides.tags() == ("", "")
 
 
-def test_a_push_that_is_refused_leaves_no_tag(sides: Sides) -> None:
+def test_submit_refused_push_leaves_no_tag(sides: Sides) -> None:
     hook = sides.theirs / "hooks" / "pre-receive"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\necho 'not today' >&2\nexit 1\n")
