@@ -72,6 +72,9 @@ def choose(
             n_calibration=labelled.drawn,
         )
         if strategy.looks:
+            sides = [*labelled.images.longest_sides, *pool.longest_sides]
+            seen = session.labelled.images.shape[-1]
+            warn_of_shrinking(sides, seen, config.learner.resolved().image_size)
             session.fit_in_time(planner.epochs, started + TRAINING_SHARE * safe_seconds)
         rows = session.learner.calibration_rows_.tolist()  # none before a fit
         if rows and labelled.drawn < len(labelled.images):
@@ -132,7 +135,6 @@ def _run(flags: argparse.Namespace) -> int:
             f"--budget {flags.budget}: {flags.budget} labels are more than the {len(pool)} "
             "images to choose from. Choose a smaller budget.",
         )
-    warn_of_shrinking([*labelled.images.files[:1], *pool.files[:3]], pixels)
     if config.strategy.looks and (words := config.learner.missing_weights()):
         say(f"notice: {words}")
     choice = choose(config, labelled, pool, flags.budget, flags.minutes)

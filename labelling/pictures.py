@@ -20,6 +20,7 @@ from shared.images.listing import IMAGE_SUFFIXES, is_folder, list_images
 from shared.images.remarks import remarks_in_words
 from shared.images.soundness import in_words
 
+SMALLEST = 8  # pixels of an image's longer side, below which a learner has nothing to look at
 NAMED = 3  # images of a kind that are told by name
 REASONS = LABELLED, PENDING, EXCLUDED, DUPLICATE = (
     "labelled",
@@ -35,22 +36,28 @@ class Images:
 
     side : pixels at which either side is handed out, if it has more: photographs would fill the
         memory, and the learner makes a square of them anyway.
-    small : by file, images that were read at that size already.
+    fingerprints : of the files, with small images where these were read at that size and kept.
     """
 
     files: tuple[Path, ...]
     labels: NDArray[np.uint8]  # (N, C); zeros where nobody knows
     side: int
-    small: Mapping[Path, NDArray[np.uint8]] = field(default_factory=dict)
+    fingerprints: Mapping[Path, Fingerprint] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
-        image = self.small.get(self.files[idx])
-        if image is None:
+        fingerprint = self.fingerprints.get(self.files[idx])
+        if fingerprint is None or (image := fingerprint.small) is None:
             image = np.asarray(shrink(self._upright(idx), self.side))
         return {"idx": idx, "image": image, "label": self.labels[idx]}
+
+    @property
+    def longest_sides(self) -> list[int]:
+        """In pixels, of each image as it lies on disk, as far as that is known."""
+        known = (self.fingerprints.get(file) for file in self.files)
+        return [max(fingerprint.size) for fingerprint in known if fingerprint]
 
     def in_proportion(self, idx: int) -> NDArray[np.uint8]:
         """The image (H, W, 3), shrunk to `side` without being squeezed."""
@@ -108,7 +115,7 @@ def read_labelled(folders: Sequence[Path], side: int) -> Labelled:
     labels = np.concatenate([part.labels for part in parts])
     pending = tuple(file for part in parts for file in part.pending)
     fingerprints = take_fingerprints([*files, *pending], side, keep=True, what="labelled")
-    if bad := {file: one.damage for file, one in fingerprints.items() if one.damage}:
+    if bad := {file: why for file, one in fingerprints.items() if (why := _useless(one))}:
         raise DatasetError(
             "unreadable-image",
             f"{len(bad)} of {len(fingerprints)} labelled images cannot be used ({first_of(bad)}). "
@@ -128,7 +135,7 @@ def read_labelled(folders: Sequence[Path], side: int) -> Labelled:
     if len(rows) < len(files):
         say(f"{len(files) - len(rows)} of {len(files)} labelled images stand twice and count once")
     kept = tuple(files[row] for row in rows)
-    images = Images(kept, labels[rows], side, _small(kept, fingerprints))
+    images = Images(kept, labels[rows], side, fingerprints)
     _say_remarks("labelled", [fingerprints[file] for file in kept])
     drawn = sum(row < len(parts[0].images) for row in rows) or len(rows)
     return Labelled(images, drawn, parts[0].class_names, pending, fingerprints)
@@ -182,8 +189,8 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
     fresh, left_out = dict[Hashable, Path](), Counter[str]()
     bad = dict[Path, str]()
     for file in files:
-        if damage := fingerprints[file].damage:
-            bad[file] = damage
+        if why := _useless(fingerprints[file]):
+            bad[file] = why
         elif reason := reasons.get(same[file]):
             left_out[reason] += 1
         elif fresh.setdefault(same[file], file) != file:
@@ -209,7 +216,7 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
             "already, excluded or broken. Give the folder with the images to choose from.",
         )
     nobody_knows = np.zeros((len(chosen_from), len(labelled.class_names)), np.uint8)
-    return Images(chosen_from, nobody_knows, side, _small(chosen_from, fingerprints))
+    return Images(chosen_from, nobody_knows, side, fingerprints)
 
 
 def _excluded_files(folder: Path) -> tuple[Path, ...]:
@@ -232,6 +239,14 @@ def _excluded_files(folder: Path) -> tuple[Path, ...]:
     if listing.others:
         say(f"--exclude {folder}: {listing.others_in_words}")
     return listing.images
+
+
+def _useless(fingerprint: Fingerprint) -> str:
+    """Why nobody can learn from an image; empty where one can."""
+    if fingerprint.damage or max(fingerprint.size) >= SMALLEST:
+        return fingerprint.damage
+    width, height = fingerprint.size
+    return f"it has {width} x {height} pixels, and one side must have at least {SMALLEST}"
 
 
 def _reasons(
@@ -282,14 +297,6 @@ def _say_what_was_found(
                 "are recognised by their pixels, also compressed or resized, but not cropped, "
                 "rotated or retouched."
             )
-
-
-def _small(
-    files: Sequence[Path], fingerprints: Mapping[Path, Fingerprint]
-) -> dict[Path, NDArray[np.uint8]]:
-    """What was read of `files` and kept."""
-    smalls = ((file, fingerprints[file].small) for file in files)
-    return {file: small for file, small in smalls if small is not None}
 
 
 def _say_remarks(name: str, fingerprints: Iterable[Fingerprint]) -> None:

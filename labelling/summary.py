@@ -8,7 +8,6 @@ from tabulate import tabulate
 
 from labelling.folder import Choice
 from labelling.pictures import say
-from shared.images.decoding import BROKEN, open_image
 
 HARD_SHRINKING = 4  # how many times larger an image is, whose small defects may not survive
 
@@ -38,17 +37,21 @@ def summary(choice: Choice, class_names: Sequence[str], n_pool: int, out: Path) 
     return "\n".join(lines)
 
 
-def warn_of_shrinking(files: Sequence[Path], pixels: int) -> None:
-    """Say where images are so much larger than the learner's `pixels` that details are lost."""
-    longest = 0
-    for file in files:
-        try:
-            with open_image(file) as image:
-                longest = max(longest, *image.size)
-        except BROKEN:
-            continue  # whoever decodes it says so
-    if longest > HARD_SHRINKING * pixels:
-        say(
-            f"notice: images of {longest} px are downscaled to {pixels} px: small defects may be "
-            "lost. Cut them into tiles, or raise image_size under [learner] in submission.toml."
-        )
+def warn_of_shrinking(longest_sides: Sequence[int], pixels: int, image_size: int) -> None:
+    """Say where images are so much larger than what the learner sees that details are lost.
+
+    longest_sides : of the images, in pixels.
+    pixels : of a side that it sees: `image_size`, or less where no labelled image has as many.
+    """
+    large = [side for side in longest_sides if side > HARD_SHRINKING * pixels]
+    if not large:
+        return
+    way_out = (
+        "Cut them into tiles, or raise image_size under [learner] in submission.toml"
+        if pixels == image_size
+        else "The labelled images have no more: label some as large as those of the pool"
+    )
+    say(
+        f"notice: images of {max(large)} px are downscaled to {pixels} px: small defects may be "
+        f"lost in {len(large):,} of {len(longest_sides):,}. {way_out}."
+    )

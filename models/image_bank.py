@@ -81,18 +81,20 @@ class ImageBank:
         )
 
 
-def fitting_size(dataset: Any, limit: int, sample: int = 16) -> int:
-    """The side in pixels at which to keep a data set's images: `limit`, or less if they are.
+def fitting_size(dataset: Any, limit: int) -> int:
+    """The side in pixels at which to keep a data set's images: the longest of any, up to `limit`.
 
-    Looks at `sample` images spread over the data set and takes the longest side seen.
+    Reads images until one is as large. A few of them would not do: where the others are smaller,
+    all would be kept so small.
     """
     if len(dataset) == 0:
         raise ValueError("The training set is empty; at least one labelled image is needed.")
-    step = max(1, len(dataset) // sample)
-    sides = [
-        max(as_rgb(dataset[i]["image"]).shape[:2]) for i in range(0, len(dataset), step)[:sample]
-    ]
-    return min(limit, int(max(sides)))
+    longest = 0
+    for position in range(len(dataset)):
+        longest = max(longest, *as_rgb(dataset[position]["image"]).shape[:2])
+        if longest >= limit:
+            return limit
+    return longest
 
 
 def as_rgb(image: Any) -> Array:

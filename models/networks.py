@@ -10,6 +10,7 @@ from core.max_pool_mil import N_FEATURES, MaxPoolMIL, NetworkOutput, small_featu
 
 SMALL = "small"
 TIMM_DEFAULT = "efficientnet_b0"
+SMALLEST_IMAGE = 8  # pixels of a side, of which the small network makes one place
 
 
 class AcquisitionNetwork(nn.Module):
@@ -60,6 +61,12 @@ def build_network(
         seed = int(torch.randint(2**62, (), generator=rng))
         torch.default_generator.manual_seed(seed)  # torch's own would seed the GPU's as well
         if backbone == SMALL:
+            if image_size < SMALLEST_IMAGE:
+                raise ValueError(
+                    f"Backbone {SMALL!r} cannot take images of {image_size} pixels; it needs at "
+                    f"least {SMALLEST_IMAGE}. Give larger images, or set `image_size` in "
+                    "submission.toml."
+                )
             mil = MaxPoolMIL(small_features(), N_FEATURES, n_classes, head="linear")
             return AcquisitionNetwork(mil)
         return _timm_network(backbone, n_classes, image_size, weights)

@@ -163,15 +163,105 @@ def test_photographs_are_read_small_and_upright(tmp_path: Path):
     assert image[:40].mean() < 10 < 245 < image[60:].mean()
 
 
-def test_a_learner_that_sees_few_pixels_is_said_to(
+def resize(images: Path, size: tuple[int, int], every: int = 1) -> None:
+    for file in sorted(images.glob("*.png"))[::every]:
+        with Image.open(file) as image:
+            changed = image.resize(size)
+        changed.save(file)
+
+
+@pytest.fixture
+def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One epoch is enough where it does not matter what is learned."""
+    config = tmp_path / "hasty.toml"
+    config.write_text("[learner]\nmembers = 2\n[planner]\nepochs = 1\n")
+    monkeypatch.setattr(choose, "CONFIG", config)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    ("labelled", "every", "pool", "said"),
+    [
+        (
+            (400, 300),
+            1,
+            (16, 16),
+            "400 px are downscaled to 80 px: small defects may be lost in 24",
+        ),
+        ((320, 300), 1, (16, 16), ""),  # four times the learner's
+        # One labelled image of two is large, and so are all that are read.
+        (
+            (330, 300),
+            2,
+            (16, 16),
+            "330 px are downscaled to 80 px: small defects may be lost in 12",
+        ),
+        ((40, 30), 1, (200, 90), "200 px are downscaled to 40 px: small defects may be lost in 40"),
+        (
+            (40, 30),
+            12,
+            (200, 90),
+            "200 px are downscaled to 40 px: small defects may be lost in 40",
+        ),
+        ((40, 30), 1, (160, 90), ""),
+    ],
+)
+def test_choose_names_the_size_that_the_learner_sees(
+    labelled: tuple[int, int],
+    every: int,
+    pool: tuple[int, int],
+    said: str,
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    resize(photos / "labelled" / "images", labelled, every)
+    resize(photos / "pool" / "monday", pool)
+    (photos / "pool" / "double.png").unlink()
+    assert choose.main(flags(photos, "batch", 6, "--strategy", "entropy")) == 0
+    told = capsys.readouterr().err
+    assert f"images of {said}" in told if said else "downscaled" not in told
+    assert ("The labelled images have no more" in told) == ("to 40 px" in told)
+
+
+def test_choose_does_not_warn_of_sizes_where_nothing_looks(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ):
-    first = photos / "labelled" / "images" / "0000.png"
-    with Image.open(first) as image:
-        large = image.resize((900, 700))
-    large.save(first)
+    resize(photos / "pool" / "monday", (200, 90))
     assert choose.main(flags(photos, "batch", 6, "--strategy", "random")) == 0
-    assert "images of 900 px are downscaled to 80 px" in capsys.readouterr().err
+    assert "downscaled" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("strategy", ["entropy", "random"])
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (7, 7), (5, 2)])
+def test_labelled_images_of_a_few_pixels_are_refused(
+    size: tuple[int, int], strategy: str, photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    resize(photos / "labelled" / "images", size, every=20)
+    assert choose.main(flags(photos, "batch", 6, "--strategy", strategy)) == 2
+    told = capsys.readouterr().err
+    first = photos / "labelled" / "images" / "0000.png"
+    what = f"({str(first)!r}: it has {size[0]} x {size[1]} pixels, and one side must have at least"
+    assert f"2 of 24 labelled images cannot be used {what} 8" in told
+    assert is_explained(told)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("size", [(8, 8), (40, 2)])
+def test_small_images_that_a_learner_can_look_at_are_learned_from(
+    size: tuple[int, int], photos: Path
+):
+    resize(photos / "labelled" / "images", size)
+    assert choose.main(flags(photos, "batch", 6, "--strategy", "entropy")) == 0
+
+
+def test_images_of_a_few_pixels_in_the_pool_are_left_out(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    (photos / "pool" / "double.png").unlink()
+    resize(photos / "pool" / "monday", (1, 1), every=10)
+    labelled = choose.read_labelled([photos / "labelled"], 80)
+    assert len(choose.read_pool(photos / "pool", labelled)) == 36
+    assert "4 of 41 images cannot be used and are left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

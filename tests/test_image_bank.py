@@ -139,6 +139,17 @@ def test_small_images_are_kept_as_they_are(limit: int, expected: int) -> None:
     assert fitting_size(Samples(mixed(30)), limit) == expected
 
 
+def test_fitting_size_is_of_the_largest_image_wherever_it_is() -> None:
+    small = [np.zeros((9, 7, 3), np.uint8)] * 40
+    for position in range(41):
+        images = [*small]
+        images.insert(position, np.zeros((12, 30, 3), np.uint8))
+        assert fitting_size(Samples(images), 80) == 30
+    dataset = Samples(mixed(30))
+    assert fitting_size(dataset, 20) == 20
+    assert dataset.read <= 3, "one that is as large as it may be is enough"
+
+
 def test_labels_of_unlike_length_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\[2, 3\]"):
         ImageBank.from_dataset(Samples(mixed(2), [[0, 1], [0, 1, 1]]), 8, with_labels=True)
