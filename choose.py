@@ -75,6 +75,10 @@ def choose(
             sides = [*labelled.images.longest_sides, *pool.longest_sides]
             seen = session.labelled.images.shape[-1]
             warn_of_shrinking(sides, seen, config.learner.resolved().image_size)
+            # Sums are taken in another order, and what is nearly a tie may end otherwise.
+            threads = f"computed on {torch.get_num_threads()} CPU threads (OMP_NUM_THREADS)"
+            logger.info("%s", threads)
+            say(f"{threads}: on another number of them the choice may differ")
             session.fit_in_time(planner.epochs, started + TRAINING_SHARE * safe_seconds)
         rows = session.learner.calibration_rows_.tolist()  # none before a fit
         if rows and labelled.drawn < len(labelled.images):

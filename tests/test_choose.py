@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import choose
@@ -243,6 +244,17 @@ def test_labelled_images_of_a_few_pixels_are_refused(
     what = f"({str(first)!r}: it has {size[0]} x {size[1]} pixels, and one side must have at least"
     assert f"2 of 24 labelled images cannot be used {what} 8" in told
     assert is_explained(told)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("strategy", ["entropy", "random"])
+def test_choose_names_the_number_of_threads_where_the_choice_depends_on_it(
+    strategy: str, photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    said = f"computed on {torch.get_num_threads()} CPU threads"
+    assert choose.main(flags(photos, "batch", 6, "--strategy", strategy)) == 0
+    log = (photos / "batch" / "buyer.log").read_text()
+    assert (said in log) == (said in capsys.readouterr().err) == (strategy == "entropy")
 
 
 @pytest.mark.usefixtures("hasty")
