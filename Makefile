@@ -10,7 +10,7 @@ DEMO := --recipe demo --pipeline quick --strategy random entropy --pairs 200:1 \
 .PHONY: demo test lint fast-test clean help
 
 help:
-	@echo "make demo       install, generate images, judge two strategies, show the leaderboard"
+	@echo "make demo       install, generate images, run two strategies, show the leaderboard"
 	@echo "make test       install, check style and types, run every test"
 	@echo "make fast-test  the tests that take less than ten seconds each"
 	@echo "make lint       ruff and mypy"

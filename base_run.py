@@ -1,7 +1,7 @@
-"""The contract between a submission and its judge. Both sides import it, neither owns it.
+"""The contract between a submission and its evaluator. Both sides import it, neither owns it.
 
 Parameter names follow the challenge page (`budget`, `time_available`); the public kits'
-spellings (`purchase_budget`, `compute_budget`) are understood by the judge as well, because
+spellings (`purchase_budget`, `compute_budget`) are understood by the evaluator as well, because
 it binds arguments by the names it finds in a submission's signatures.
 """
 
@@ -18,13 +18,13 @@ def ignore_progress(progress: float) -> None:
 
 
 class ZEWDPCBaseRun:
-    """What a submission must offer. The judge calls the three phases in this order, once each.
+    """What a submission must offer. The evaluator calls the three phases in this order, once each.
 
     A data set here is anything with `len(dataset)` and `dataset[i]` that yields
     `{"idx": int, "image": array (H, W, 3) uint8, "label": array (C,) of 0/1}`. Where nobody has
     paid for the label (the pool, the test images), it may be None, or -1 in every class.
 
-    After its purchase phase it may hold `purchase_notes`, for the judge's report and nothing
+    After its purchase phase it may hold `purchase_notes`, for the evaluator's report and nothing
     else: `{idx: {"round": int, "probabilities": [one per class]}}`, either of the two or both.
     """
 

@@ -1,8 +1,7 @@
-"""The judge, in the order in which a purchase passes through it:
+"""The evaluator, in the order in which a purchase passes through it:
 
 data        images and labels on disk, decoded once
 synthetic   generated data sets
-choosing    one's own pictures, whose labels nobody knows yet, brought in, divided and handed on
 records     what is written down of trials and scores, line by line
 worker      the submission's process, the wall around it, and the label vault
 training    the post-purchase pipelines that score what was bought
@@ -11,7 +10,8 @@ analysis    leaderboard, paired comparisons, where the noise comes from
 report      one HTML page to look at
 checks      doctor, validate, package
 
-Beside them `errors`, which a person reads, and `atomic_io`, by which files are written whole or not
-at all. Numerics that the buyer shares are in `core`. No two packages need each other.
-Imports neither `strategies` nor `models`: it judges any `run.py`, not only the one beside it.
+Numerics that the buyer shares are in `core`; errors, files and the console in `shared`. No two
+packages need each other.
+Imports neither `strategies` nor `models` nor `labelling`: it evaluates any `run.py`, not only the
+one beside it.
 """

@@ -1,1 +1,1 @@
-"""Choosing among one's own pictures: what `choose.py` reads, and the folder that it writes."""
+"""One's own pictures: labelled folders read, imported and split, and batches for annotators."""

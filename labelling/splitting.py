@@ -1,4 +1,4 @@
-"""One's own labelled pictures, divided at random into the three splits that the judge reads."""
+"""One's own labelled pictures, divided at random into the three splits that the evaluator reads."""
 
 import re
 from collections import defaultdict
@@ -119,7 +119,7 @@ def write_splits(division: Division, out: Path) -> None:
 
 
 def decoded_bytes(division: Division) -> int:
-    """How much the judge keeps of them, if all are as large as the first; it needs as much disk."""
+    """Bytes of all images decoded, as the evaluator keeps them, all as large as the first."""
     images = division.labelled.images
     return len(images) * images.in_proportion(0).nbytes
 

@@ -1,1 +1,1 @@
-"""The buyer's judgement: scores, selectors, named strategies, the round planner."""
+"""What to buy: scores, selectors, named strategies, the round planner."""

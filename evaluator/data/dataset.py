@@ -116,7 +116,7 @@ class ZEWDPCProtectedDataset(ZEWDPCBaseDataset):
 
     Parameters
     ----------
-    purchase : asked for the label of an index; the vault, or a line to the judge who has it.
+    purchase : asked for the label of an index; the vault, or a line to the evaluator who has it.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ def _not_here(idx: int) -> Sequence[int]:
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set opened by the judge, labels and all."""
+    """A data set opened by the evaluator, labels and all."""
 
     name: str
     root: Path

@@ -58,8 +58,8 @@ def true_labels(recipe: Recipe, seed: int, split: str, indices: Sequence[int]) -
 def sold_labels(recipe: Recipe, seed: int, split: str, indices: Sequence[int]) -> Labels:
     """What the label's seller says of each sheet: uint8 (n, C), the true labels with some errors.
 
-    The validation split is labelled truthfully: a judge who grades by wrong answers measures the
-    answers, not the buyer.
+    The validation split is labelled truthfully: who grades by wrong answers measures the answers,
+    not the buyer.
     """
     labels = true_labels(recipe, seed, split, indices)
     if split == "validation" or (recipe.label_missed == 0 and recipe.label_invented == 0):
