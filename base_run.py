@@ -1,4 +1,4 @@
-"""The contract between a submission and its evaluator. Both sides import it, neither owns it.
+"""The contract between a submission and its evaluator. Both sides import it.
 
 Parameter names follow the challenge page (`budget`, `time_available`); the public kits'
 spellings (`purchase_budget`, `compute_budget`) are understood by the evaluator as well, because

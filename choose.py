@@ -38,7 +38,7 @@ try:
     from strategies.configuration import SubmissionConfig
     from strategies.session import Session
 except ImportError as missing:
-    print(missing_requirement("choose.py", missing).spoken, file=sys.stderr)
+    print(f"error: {missing_requirement('choose.py', missing).explained}", file=sys.stderr)
     sys.exit(2)
 
 CONFIG = Path(__file__).with_name("submission.toml")

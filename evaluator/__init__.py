@@ -1,17 +1,19 @@
-"""The evaluator, in the order in which a purchase passes through it:
+"""The evaluator: runs submissions, sells labels, trains pipelines on what was bought, scores them.
 
-data        images and labels on disk, decoded once
+In the order in which a purchase passes through it:
+
+data        images and labels decoded once, as data sets of the challenge
 synthetic   generated data sets
-records     what is written down of trials and scores, line by line
-worker      the submission's process, the wall around it, and the label vault
+records     trials, scores and where they came from, as journalled line by line
+worker      a submission's process, its isolation, and the label vault
 training    the post-purchase pipelines that score what was bought
-experiment  the trials of an evaluation, here or on a cluster
-analysis    leaderboard, paired comparisons, where the noise comes from
-report      one HTML page to look at
+experiment  plan, scheduler and tasks of an evaluation, on one machine or a cluster
+analysis    leaderboard, paired comparisons, variance components
+report      one HTML page
 checks      doctor, validate, package
 
-Numerics that the buyer shares are in `core`; errors, files and the console in `shared`. No two
-packages need each other.
-Imports neither `strategies` nor `models` nor `labelling`: it evaluates any `run.py`, not only the
-one beside it.
+`cli` is local_evaluation.py. What is shared with `labelling` is in `shared`, what is shared with
+the buyer in `core`. No two packages here import each other, and none imports `strategies`, `models`
+or `labelling`: any `run.py` can be evaluated. `dataset`, `trainer` and `exceptions` are where
+submissions of 2022 look for these names.
 """

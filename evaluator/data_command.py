@@ -1,15 +1,18 @@
 """`python -m evaluator data {make,unpack,check,contact-sheet}`: data sets."""
 
 import argparse
+import logging
 from pathlib import Path
 
 from evaluator.data.archive import unpack
 from evaluator.data.dataset import open_splits
 from evaluator.data.doubts import doubts
 from evaluator.synthetic import RECIPES, contact_sheet, generate
-from shared.arguments import count
+from shared.console import positive_int, show_result
 from shared.images.class_coverage import positives_in_words
 from shared.images.layout import SPLITS
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--out", type=Path, help="folder to make (data/sheets-RECIPE)")
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--size", type=int, help="pixels (the recipe's)")
-    make.add_argument("--workers", type=count, metavar="N", help="processes (one per core)")
+    make.add_argument("--workers", type=positive_int, metavar="N", help="processes (one per core)")
     make.set_defaults(run=_make)
 
     archives = actions.add_parser("unpack", help="unpack the organisers' archives")
@@ -31,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     check = actions.add_parser("check", help="read a data set and say what is in it")
     check.add_argument("data", type=Path, metavar="DIR")
-    check.add_argument("--workers", type=count, metavar="N", help="threads that decode images")
+    check.add_argument(
+        "--workers", type=positive_int, metavar="N", help="threads that decode images"
+    )
     check.set_defaults(run=_check)
 
     contact = actions.add_parser("contact-sheet", help="a picture of every class of a recipe")
@@ -45,12 +50,12 @@ def _make(flags: argparse.Namespace) -> int:
     made = generate(
         RECIPES[flags.recipe], out, seed=flags.seed, size=flags.size, workers=flags.workers
     )
-    print(made)
+    show_result(made)
     return 0
 
 
 def _unpack(flags: argparse.Namespace) -> int:
-    print(unpack(flags.archives, flags.out))
+    show_result(unpack(flags.archives, flags.out))
     return 0
 
 
@@ -60,12 +65,12 @@ def _check(flags: argparse.Namespace) -> int:
         split = getattr(splits, name)
         height, width = split.images.shape[1:3]
         positives = positives_in_words(split.labels, splits.class_names)
-        print(f"{name:11} {len(split):7,} images of {width} x {height}; {positives}")
+        show_result(f"{name:11} {len(split):7,} images of {width} x {height}; {positives}")
     for line in doubts(splits):
-        print(f"warning: {line}")
+        logger.warning("%s", line)
     return 0
 
 
 def _contact(flags: argparse.Namespace) -> int:
-    print(contact_sheet(RECIPES[flags.recipe], flags.out))
+    show_result(contact_sheet(RECIPES[flags.recipe], flags.out))
     return 0

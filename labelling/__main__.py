@@ -5,6 +5,7 @@ folders into a data set that the evaluator reads.
 """
 
 import argparse
+import logging
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,12 +15,19 @@ from labelling.class_folders import from_class_folders
 from labelling.coco import from_coco
 from labelling.importing import write_imported
 from labelling.splitting import Amount, decoded_bytes, divide, write_splits
-from shared.arguments import count
 from shared.atomic_io import ensure_absent
-from shared.console import add_verbosity_flags, configure_logging, run_command
+from shared.console import (
+    add_verbosity_flags,
+    configure_logging,
+    positive_int,
+    run_command,
+    show_result,
+)
 from shared.errors import ConfigurationError
 from shared.images.class_coverage import coverage_doubts, positives_in_words
 from shared.images.layout import SPLITS
+
+logger = logging.getLogger(__name__)
 
 USUAL = {"training": Amount(10, is_share=True), "validation": Amount(20, is_share=True)}
 LARGE = 20e9  # bytes of decoded images: 10,000 images of 800 px
@@ -80,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         help="images whose names match alike, in its first group if it has one, go to one split",
     )
     split.add_argument(
-        "--size", type=count, metavar="PIXELS", help="shrink images whose sides are longer"
+        "--size", type=positive_int, metavar="PIXELS", help="shrink images whose sides are longer"
     )
     split.add_argument("--seed", type=int, default=0)
     split.set_defaults(run=_split)
@@ -109,9 +117,9 @@ def _import(flags: argparse.Namespace) -> int:
         imported = from_class_folders(flags.source, flags.without)
     write_imported(imported, flags.out)
     positives = positives_in_words(imported.labels, imported.class_names)
-    print(f"{len(imported.files):,} images; {positives}")
+    show_result(f"{len(imported.files):,} images; {positives}")
     folder = shlex.quote(str(flags.out))
-    print(
+    show_result(
         f"next: python choose.py --labelled {folder} --pool POOL --budget 200 "
         "--strategy uherding --out BATCH"
     )
@@ -133,16 +141,16 @@ def _split(flags: argparse.Namespace) -> int:
     class_names = division.labelled.class_names
     for name in SPLITS:
         labels = division.labelled.images.labels[division.rows[name]]
-        print(f"{name:11} {len(labels):7,} images; {positives_in_words(labels, class_names)}")
+        show_result(f"{name:11} {len(labels):7,} images; {positives_in_words(labels, class_names)}")
     by_split = {name: division.labelled.images.labels[division.rows[name]] for name in SPLITS}
     for line in coverage_doubts(by_split, class_names):
-        print(f"warning: {line}; take more images for that split, or another --seed")
+        logger.warning("%s; take more images for that split, or another --seed", line)
     if large > LARGE:
-        print(
+        show_result(
             "warning: the evaluator keeps images decoded, which is about "
             f"{large / 1e9:,.0f} GB here; with --size 512 it is less"
         )
-    print(f"next: python -m evaluator data check {shlex.quote(str(flags.out))}")
+    show_result(f"next: python -m evaluator data check {shlex.quote(str(flags.out))}")
     return 0
 
 

@@ -1,6 +1,6 @@
 """One's own pictures: folders of labelled ones, and a pool that nobody has labelled."""
 
-import sys
+import logging
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +19,8 @@ from shared.images.layout import SplitFiles, read_split
 from shared.images.listing import IMAGE_SUFFIXES, is_folder, list_images
 from shared.images.remarks import remarks_in_words
 from shared.images.soundness import in_words
+
+logger = logging.getLogger(__name__)
 
 SMALLEST = 8  # pixels of an image's longer side, below which a learner has nothing to look at
 NAMED = 3  # images of a kind that are told by name
@@ -311,8 +313,8 @@ def first_of(bad: Mapping[Path, str]) -> str:
 
 
 def say(line: str) -> None:
-    """Tell the person at the terminal, beside what the command prints as its result."""
-    print(line, file=sys.stderr, flush=True)
+    """Log what a person should know beside the result."""
+    logger.info("%s", line)
 
 
 def copy_image(file: Path, target: Path) -> None:

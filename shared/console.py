@@ -5,21 +5,20 @@ result and goes to standard output by `show_result`; everything else is log and 
 error. Needs the standard library only, because `doctor` runs where nothing else is installed.
 """
 
-import errno
 import io
 import json
 import logging
 import signal
 import sys
 import threading
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import ExplainedError, see_also
+from shared.errors import DISK_ERRORS, ExplainedError, see_also
 from shared.formatting import printable
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 EVENTS = "events.jsonl"  # in an --out folder
 ROOTS = [logging.getLogger(name) for name in ("evaluator", "labelling", "shared")]
-# What a disk says that a person can do something about; any other error of the system is a bug.
-DISK_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +87,13 @@ def add_verbosity_flags(parser: "_ActionsContainer") -> None:
     group.add_argument("--verbose", action="store_true", help="log more")
 
 
+def positive_int(text: str) -> int:
+    """The type of a flag that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
 def configure_logging(flags: Namespace | None = None) -> None:
     """Send the evaluator's log to the console, at the level that the flags ask for."""
     if not any(isinstance(handler, ConsoleHandler) for handler in ROOTS[0].handlers):
@@ -121,9 +125,9 @@ def event_log(folder: Path) -> Iterator[None]:
         handler.close()
 
 
-def show_result(text: str) -> None:
+def show_result(result: object) -> None:
     """Print what a command was asked for."""
-    print(text, flush=True)
+    print(result, flush=True)
 
 
 def run_command(
@@ -149,8 +153,7 @@ def run_command(
     try:
         return command()
     except ExplainedError as error:
-        text = f"{error.message}\n{see_also(error.code)}"
-        logger.error("%s", text, extra=event("refused", code=error.code))
+        logger.error("%s", error.explained, extra=event("refused", code=error.code))
         return 2
     except catch as error:
         text = f"{error}\n{see_also('messages-of-our-own-submission')}"

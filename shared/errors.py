@@ -3,7 +3,8 @@
 import errno
 import sys
 
-REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+# What a disk says that a person can do something about; any other error of the system is a bug.
+DISK_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
 PAGE = "docs/troubleshooting.md"
 
 
@@ -33,9 +34,9 @@ class ExplainedError(ValueError):
         return self.message
 
     @property
-    def spoken(self) -> str:
-        """The lines a command prints: the error, and where to read more."""
-        return f"error: {self.message}\n{see_also(self.code)}"
+    def explained(self) -> str:
+        """The lines that a command shows: the message, and where to read more."""
+        return f"{self.message}\n{see_also(self.code)}"
 
 
 class DatasetError(ExplainedError):
@@ -44,13 +45,6 @@ class DatasetError(ExplainedError):
 
 class ConfigurationError(ExplainedError):
     """A flag, a setting or a file given to the evaluator cannot be used as it stands."""
-
-
-def spoken_of_the_disk(error: OSError) -> str:
-    """The lines a command prints where a disk refuses; any other error of the system is a fault."""
-    if error.errno not in REFUSALS:
-        raise error
-    return f"error: {error}\n{see_also('cannot-write')}"
 
 
 def missing_requirement(command: str, error: ImportError) -> ConfigurationError:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shared.console import configure_logging
+
 CLASSES = ("dark", "bright", "striped")
 SIZES = {"training": 24, "unlabelled": 40, "validation": 16}
 
@@ -32,6 +34,12 @@ def write_split(
             picture.save(folder / "images" / f"{row:04}.png")
             writer.writerow([f"{row:04}.png", *label])
     return folder
+
+
+@pytest.fixture(autouse=True)
+def console() -> None:
+    """Every test sees the log on standard error, as a person does."""
+    configure_logging()
 
 
 @pytest.fixture

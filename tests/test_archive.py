@@ -259,10 +259,10 @@ def test_the_command_says_what_is_in_a_data_set(
     squares: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["data", "check", str(squares)]) == 0
-    printed = capsys.readouterr().out
-    assert "24 images of 16 x 16" in printed
-    assert "striped" in printed
-    assert "warning" not in printed
+    printed = capsys.readouterr()
+    assert "24 images of 16 x 16" in printed.out
+    assert "striped" in printed.out
+    assert "warning" not in printed.err
 
 
 def test_the_command_warns_of_images_that_are_in_two_splits(
@@ -275,7 +275,7 @@ def test_the_command_warns_of_images_that_are_in_two_splits(
     ):
         shutil.copy(root / f"{source}.png", root / f"{name}.png")
     assert main(["data", "check", str(root)]) == 0
-    leak, twice = capsys.readouterr().out.splitlines()[-2:]
+    leak, twice = capsys.readouterr().err.splitlines()[-2:]
     assert leak.startswith("warning: 1 of ")
     assert "validation images are in training, too, pixel for pixel; the first is image 3" in leak
     assert "unlabelled images are there before" in twice
@@ -294,7 +294,7 @@ def test_the_command_warns_of_a_cameras_bits_that_were_not_scaled(
         grey[0, 0] = 2**bits - 1
         Image.fromarray(grey).save(file)
     assert main(["data", "check", str(root)]) == 0
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert ("warning: unlabelled: 40 of 40 images are nearly black" in said) == dark
 
 

@@ -20,7 +20,7 @@ def a_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("write", "rights"), [(a_folder, 0o750), (a_file, 0o640)])
-def test_what_is_written_has_the_usual_rights_and_leaves_nothing_beside(
+def test_write_has_the_usual_permissions(
     write: Callable[[Path], None], rights: int, tmp_path: Path
 ):
     before = os.umask(0o027)
@@ -34,9 +34,7 @@ def test_what_is_written_has_the_usual_rights_and_leaves_nothing_beside(
 
 @pytest.mark.parametrize("write", [a_folder, a_file])
 @pytest.mark.parametrize("place", ["taken/full", "taken/full/file/it", "/proc/it", "/proc/new/it"])
-def test_what_cannot_be_written_is_told_and_leaves_all_as_it_was(
-    write: Callable[[Path], None], place: str, tmp_path: Path
-):
+def test_write_failure_changes_nothing(write: Callable[[Path], None], place: str, tmp_path: Path):
     file = tmp_path / "taken" / "full" / "file"
     file.parent.mkdir(parents=True)
     file.touch()
@@ -46,7 +44,7 @@ def test_what_cannot_be_written_is_told_and_leaves_all_as_it_was(
     assert list((tmp_path / "taken").rglob("*")) == [file.parent, file]
 
 
-def test_what_is_broken_off_leaves_all_as_it_was(tmp_path: Path):
+def test_atomic_directory_interrupted(tmp_path: Path):
     def broken_off() -> None:
         with atomic_directory(tmp_path / "new" / "newer" / "it") as folder:
             (folder / "inside").touch()
@@ -57,7 +55,7 @@ def test_what_is_broken_off_leaves_all_as_it_was(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_takes_the_place_of_another(tmp_path: Path):
+def test_write_file_replaces(tmp_path: Path):
     (tmp_path / "it").write_text("before, and longer")
     a_file(tmp_path / "it")
     assert (tmp_path / "it").read_bytes() == b"content"

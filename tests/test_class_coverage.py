@@ -79,7 +79,7 @@ def test_data_check_and_the_evaluation_warn_of_a_class_never_held_out(
 ):
     warning = "no held-out image shows striped: F1 is 0 there whatever is predicted, and macro-F1"
     assert evaluator_main(["data", "check", str(never_held_out)]) == 0
-    assert f"warning: {warning} cannot exceed 2/3 (0.667)" in capsys.readouterr().out
+    assert f"warning: {warning} cannot exceed 2/3 (0.667)" in capsys.readouterr().err
     words = ["--data", str(never_held_out), "--pairs", "5:1", "--plan", "--quiet"]
     assert local_evaluation([*words, "--out", str(tmp_path / "out"), "--strategy", "random"]) == 0
     assert f"warning     {warning}" in capsys.readouterr().out

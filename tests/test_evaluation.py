@@ -1,13 +1,16 @@
 """What is bought and trained once is not paid for twice, and a failed training is told."""
 
+import json
 import os
 import random
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +36,7 @@ from evaluator.experiment.run_trial import (
     purchase,
     reference_purchase,
 )
-from evaluator.experiment.scheduler import run
+from evaluator.experiment.scheduler import TrialExecutor, run
 from evaluator.experiment.submissions import name_submissions
 from evaluator.records.journal import Journal
 from evaluator.records.trial import REFERENCES, Pair, PurchaseRecord, ScoreRecord, Trial, digest_of
@@ -122,7 +125,97 @@ def evaluation(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return Evaluation(plan, tmp_path / "out", scorer, SubprocessRunner())
 
 
-def test_equal_purchases_are_trained_once(evaluation: Evaluation) -> None:
+class PoolExecutor(TrialExecutor):
+    """Runs up to `n` tasks at once in threads; what runs when is in `started` and `most`."""
+
+    def __init__(self, evaluation: Evaluation, n: int) -> None:
+        self.n, self.started, self.running, self.most = n, list[str](), 0, 0
+        self._pool = ThreadPoolExecutor(2 * n)
+        self._lock = threading.Lock()
+        self._workspace = workspace_of(evaluation)
+
+    def slots(self) -> int:
+        return self.n
+
+    def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        self.started.append(f"{task.__name__} {args[0].title}")
+        return self._pool.submit(self._count, task, args)
+
+    def _count(self, task: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        with self._lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        try:
+            return task(self._workspace, *args)
+        finally:
+            with self._lock:
+                self.running -= 1
+
+
+def essence(evaluation: Evaluation) -> list[str]:
+    """What the journals hold, whatever the order."""
+    records = [*evaluation.purchases.records, *evaluation.scores.records]
+    return sorted(json.dumps({**record, "copied_from": ""}) for record in records)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_run_with_an_executor_gives_what_one_process_gives(n: int, evaluation: Evaluation) -> None:
+    pool = PoolExecutor(evaluation, n)
+    run(evaluation, pool)
+    assert pool.most <= n
+    alone = replace(evaluation, out=evaluation.out.with_name("alone"))
+    run(alone)
+    assert essence(evaluation) == essence(alone)
+    assert not list(evaluation.missing())
+
+
+def test_run_with_one_slot_trains_each_purchase_before_the_next(evaluation: Evaluation) -> None:
+    pool = PoolExecutor(evaluation, 1)
+    run(evaluation, pool)
+    assert pool.started[:4] == [
+        "buy_at_once none seed 0",
+        "training none seed 0",
+        "buy_at_once first 5:1 seed 0",
+        "training first 5:1 seed 0",
+    ]
+
+
+def test_run_after_an_error_keeps_what_was_running_and_starts_nothing(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed, make = threading.Event(), scheduler.purchase
+
+    def failing(workspace: Workspace, trial: Trial) -> Purchase:
+        if trial.strategy == "none":
+            failed.set()
+            raise ConfigurationError("changed-while-running", "the first error")
+        failed.wait(60)
+        time.sleep(0.2)
+        if trial.strategy == "last":
+            raise RuntimeError("the second error")
+        return make(workspace, trial)
+
+    monkeypatch.setattr(scheduler, "purchase", failing)
+    pool = PoolExecutor(evaluation, 3)
+    with pytest.raises(ConfigurationError, match="the first error"):
+        run(evaluation, pool)
+    assert [record["strategy"] for record in evaluation.purchases.records] == ["first"]
+    assert len(pool.started) == 3
+    assert "the second error" in caplog.text
+
+
+def test_run_ends_at_once_when_interrupted(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> Purchase:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scheduler, "purchase", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(evaluation)
+
+
+def test_run_trains_equal_purchases_once(evaluation: Evaluation) -> None:
     run(evaluation)
     assert isinstance(evaluation.scorer, CountingScorer)
     assert evaluation.scorer.trained.count((0, 1)) == 1
@@ -133,7 +226,7 @@ def test_equal_purchases_are_trained_once(evaluation: Evaluation) -> None:
     assert first[1]["copied_from"] == first[0]["trial"]
 
 
-def test_a_purchase_that_is_made_anew_is_trained_anew(evaluation: Evaluation) -> None:
+def test_missing_after_a_purchase_was_made_again(evaluation: Evaluation) -> None:
     """Its line was taken out of the journal, as the page says, and it came out otherwise."""
     trial = next(trial for trial in evaluation.plan.trials() if trial.strategy == "first")
     score = evaluation.scorer.score(trial.identity, [0, 1], PIPELINES["quick"], 0).as_json()
@@ -147,7 +240,7 @@ def test_a_purchase_that_is_made_anew_is_trained_anew(evaluation: Evaluation) ->
     assert evaluation.outdated() == 1
 
 
-def test_scores_of_settings_that_were_taken_back_count_again(
+def test_missing_after_settings_were_changed_back(
     evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(evaluation)
@@ -161,7 +254,7 @@ def test_scores_of_settings_that_were_taken_back_count_again(
     assert not list(evaluation.missing())
 
 
-def test_a_training_that_failed_is_not_copied(evaluation: Evaluation) -> None:
+def test_score_of_equal_purchase_ignores_failures(evaluation: Evaluation) -> None:
     """Somebody takes its line out to have it tried again."""
     run(evaluation)
     first, second = (trial for trial in evaluation.plan.trials() if trial.strategy == "last")
@@ -171,7 +264,7 @@ def test_a_training_that_failed_is_not_copied(evaluation: Evaluation) -> None:
     assert evaluation.score_of_equal_purchase(first, PIPELINES["quick"], 0) is None
 
 
-def test_a_training_that_fails_fails_its_strategy_and_the_others_go_on(
+def test_run_failed_training_fails_its_strategy_only(
     evaluation: Evaluation,
 ) -> None:
     run(evaluation)
@@ -188,7 +281,7 @@ def test_a_training_that_fails_fails_its_strategy_and_the_others_go_on(
     assert not list(evaluation.missing())  # a failure is a result: nothing is tried for ever
 
 
-def test_a_record_that_lacks_a_field_is_refused_with_file_and_line(evaluation: Evaluation) -> None:
+def test_evaluation_refuses_a_record_without_a_field(evaluation: Evaluation) -> None:
     run(evaluation)
     path = evaluation.scores.path
     first, second, *rest = path.read_text().splitlines(keepends=True)
@@ -197,7 +290,7 @@ def test_a_record_that_lacks_a_field_is_refused_with_file_and_line(evaluation: E
         replace(evaluation)  # reads the journals again
 
 
-def test_killed_fifty_times_it_loses_the_step_in_flight_and_nothing_else(
+def test_run_killed_fifty_times_loses_the_running_step_only(
     evaluation: Evaluation,
 ) -> None:
     evaluation.plan = replace(evaluation.plan, seeds=8, training_seeds=3, reference_seeds=8)
@@ -250,14 +343,14 @@ def workspace_of(evaluation: Evaluation) -> Workspace:
     return Workspace(evaluation.plan, evaluation.out, FirstRowsRunner(), evaluation.scorer)
 
 
-def test_every_purchase_says_on_what_machine_it_was_made(evaluation: Evaluation) -> None:
+def test_purchase_records_the_machine(evaluation: Evaluation) -> None:
     """What a submission gets done in its minutes depends on it."""
     for trial in (next(evaluation.plan.purchases()), next(evaluation.plan.reference_trials("all"))):
         made = purchase(workspace_of(evaluation), trial)
         assert made.record.device.endswith(device_name("cpu").rpartition(", ")[0])
 
 
-def test_what_a_killed_run_left_in_the_vault_is_not_read(evaluation: Evaluation) -> None:
+def test_purchase_ignores_the_vault_file_of_a_killed_run(evaluation: Evaluation) -> None:
     """A machine that lost power can leave anything there, and the labels are bought again."""
     trial = next(evaluation.plan.purchases())
     left = evaluation.out / "vault" / f"{trial.identity}.jsonl"
@@ -267,13 +360,13 @@ def test_what_a_killed_run_left_in_the_vault_is_not_read(evaluation: Evaluation)
     assert [record["index"] for record in Journal(left).records] == [0, 1, 2, 3, 4]
 
 
-def test_the_report_reads_the_notes_that_the_judge_kept(evaluation: Evaluation) -> None:
+def test_read_notes_that_a_purchase_wrote(evaluation: Evaluation) -> None:
     trial = next(evaluation.plan.purchases())
     purchase(workspace_of(evaluation), trial)
     assert read_notes([evaluation.out], trial.identity, [0, 1], 3) == (NOTES, "")
 
 
-def test_compiled_trainings_are_not_taken_for_others(evaluation: Evaluation) -> None:
+def test_missing_with_compiled_steps(evaluation: Evaluation) -> None:
     run(evaluation)
     assert not list(evaluation.missing())
     evaluation.scorer.steps = "compiled"
@@ -282,7 +375,7 @@ def test_compiled_trainings_are_not_taken_for_others(evaluation: Evaluation) -> 
     assert None not in trainings, "a purchase does not depend on it"
 
 
-def test_trainings_in_another_half_precision_are_not_taken_for_others(
+def test_configuration_by_half_precision(
     evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A T4 trains in float16, an H100 in bfloat16: a journal of both would be a mixture."""
@@ -298,7 +391,7 @@ def test_trainings_in_another_half_precision_are_not_taken_for_others(
 @pytest.mark.parametrize(
     ("device", "start", "an_epoch"), [("cpu", 0.0, 115.0), ("cuda", 18.0, 2.0)]
 )
-def test_start_up_of_a_gpu_is_not_taken_for_the_time_of_its_images(
+def test_measure_training_separates_start_up_on_a_gpu(
     device: str,
     start: float,
     an_epoch: float,
@@ -327,7 +420,7 @@ def test_start_up_of_a_gpu_is_not_taken_for_the_time_of_its_images(
     assert cost == pytest.approx((start, an_epoch / len(splits.training)))
 
 
-def test_a_pipeline_too_large_for_the_device_is_told_before_anything_is_bought(
+def test_measure_training_out_of_memory(
     evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fit(*_: object) -> None:
@@ -339,7 +432,7 @@ def test_a_pipeline_too_large_for_the_device_is_told_before_anything_is_bought(
     assert told.value.code == "device-memory"
 
 
-def test_the_estimate_says_what_the_time_goes_into_the_largest_first(
+def test_estimate_seconds_largest_first(
     evaluation: Evaluation,
 ) -> None:
     steps = list(evaluation.missing())

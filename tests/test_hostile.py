@@ -1,7 +1,7 @@
-"""Submissions that do harm, by malice or by mistake, one after another through one judge.
+"""Submissions that do harm, by malice or by mistake, one after another through one evaluator.
 
 Each row ends as it should, leaves no process and no shared memory, and its record is a whole line
-of the journal. The judge that has seen them all still judges; the images are what they were.
+of the journal. The evaluator still works after all of them; the images are what they were.
 """
 
 import contextlib
@@ -398,7 +398,7 @@ ROWS: dict[str, Row] = {
         "over_budget",
         "All 5 labels of the budget are bought; index 30 was refused",
     ),
-    # what belongs to the judge
+    # what belongs to the evaluator
     "images written into": Row(
         {"purchase": "unlabelled_dataset.images[:] = 0"}, "crashed", "ValueError: .*read-only"
     ),
@@ -523,8 +523,8 @@ def shared_memory() -> set[str]:
     return files | {f"segment {fields[1]}" for fields in segments if fields[6] == "0"}
 
 
-def judge(folder: Path, splits: Splits, out: Path, row: Row) -> tuple[Record, Path]:
-    """One trial of the real judge; its record as the journal has it, and its log."""
+def evaluate(folder: Path, splits: Splits, out: Path, row: Row) -> tuple[Record, Path]:
+    """One trial of a real evaluation; its record as the journal has it, and its log."""
     places = {place: code.replace("OUT", str(out)) for place, code in row.places.items()}
     submission = write_submission(folder / "submission", row.source, **places)
     plan = Plan(
@@ -556,13 +556,13 @@ def judge(folder: Path, splits: Splits, out: Path, row: Row) -> tuple[Record, Pa
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_it_ends_as_it_should(
+def test_hostile_submission(
     name: str, splits: Splits, pixels: str, out: Path, tmp_path: Path
 ) -> None:
     row = ROWS[name]
     if row.isolated:
         skip_without_bubblewrap()
-    record, log = judge(tmp_path, splits, out, row)
+    record, log = evaluate(tmp_path, splits, out, row)
     told = f"{record['reason']}\n{last_lines(log)}"
     assert record["status"] == row.status, told
     assert re.search(row.reason, record["reason"]), told
@@ -576,16 +576,16 @@ def test_it_ends_as_it_should(
         assert sorted(record["purchased"]) == list(range(BUDGET))
 
 
-def test_the_judge_that_saw_them_all_still_judges(
+def test_evaluator_still_works_after_all_hostile_submissions(
     splits: Splits, pixels: str, out: Path, tmp_path: Path
 ) -> None:
-    record, _ = judge(tmp_path, splits, out, Row({}, "ok"))
+    record, _ = evaluate(tmp_path, splits, out, Row({}, "ok"))
     assert (record["status"], record["warnings"], record["left_running"]) == ("ok", [], 0)
     assert record["purchased"] == list(range(BUDGET))
     assert digest(splits) == pixels
 
 
-def test_shared_memory_is_seen_by_the_check() -> None:
+def test_shared_memory_check_can_fail() -> None:
     """The check that every row passes is one that something can fail."""
     before = shared_memory()
     file = Path("/dev/shm") / f"zewdpc-hostile-{os.getpid()}"

@@ -19,11 +19,11 @@ def journal(tmp_path: Path) -> Journal:
     return journal
 
 
-def test_read_back_as_written(journal: Journal) -> None:
+def test_journal_reads_back_what_it_wrote(journal: Journal) -> None:
     assert Journal(journal.path).records == journal.records == RECORDS
 
 
-def test_cut_at_any_byte_loses_at_most_the_last_line(journal: Journal) -> None:
+def test_journal_cut_at_any_byte_loses_the_last_line_only(journal: Journal) -> None:
     content = journal.path.read_bytes()
     for cut in range(len(content)):
         journal.path.write_bytes(content[:cut])
@@ -35,9 +35,7 @@ def test_cut_at_any_byte_loses_at_most_the_last_line(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize("broken", [b"{", b"[1]", b"\xff\xfe", b"\0", b"[" * 100_000])
-def test_a_broken_line_before_the_last_is_refused_with_its_number(
-    broken: bytes, journal: Journal
-) -> None:
+def test_journal_refuses_a_broken_line_by_number(broken: bytes, journal: Journal) -> None:
     lines = journal.path.read_bytes().split(b"\n")
     lines[1] = broken
     journal.path.write_bytes(b"\n".join(lines))
@@ -45,14 +43,14 @@ def test_a_broken_line_before_the_last_is_refused_with_its_number(
         Journal(journal.path)
 
 
-def test_an_empty_line_is_passed_over(journal: Journal) -> None:
+def test_journal_skips_an_empty_line(journal: Journal) -> None:
     """Somebody took a line out to have a trial made again, and left its end."""
     lines = journal.path.read_bytes().split(b"\n")
     journal.path.write_bytes(b"\n".join([lines[0], b"", b" \r", *lines[2:], b""]))
     assert read_records(journal.path) == Journal(journal.path).records == [RECORDS[0], RECORDS[2]]
 
 
-def test_all_records_of_a_key_are_found_the_newest_last(tmp_path: Path) -> None:
+def test_journal_all_by_key(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl", ("n",))
     for content in "abc":
         journal.append({"n": len(content), "content": content})
@@ -72,7 +70,7 @@ BARE = [
 
 
 @pytest.mark.parametrize(("key", "needed", "complaint"), BARE)
-def test_a_record_that_lacks_a_field_is_refused_alike_by_reader_and_writer(
+def test_journal_and_read_records_refuse_a_missing_field(
     key: tuple[str, ...], needed: tuple[str, ...], complaint: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "journal.jsonl"
@@ -82,7 +80,7 @@ def test_a_record_that_lacks_a_field_is_refused_alike_by_reader_and_writer(
             read(path, key, needed)
 
 
-def test_the_newest_record_of_a_key_is_found(journal: Journal) -> None:
+def test_journal_last_by_key(journal: Journal) -> None:
     journal.append({"n": 1, "text": "again"})
     reopened = Journal(journal.path, ("n",), ("text",))
     assert [reopened.last(n) for n in range(4)] == [
@@ -95,5 +93,5 @@ def test_the_newest_record_of_a_key_is_found(journal: Journal) -> None:
     assert reopened.last(0) == {"n": 0, "text": "once more"}
 
 
-def test_a_record_is_on_disk_when_append_returns(journal: Journal) -> None:
+def test_journal_append_is_on_disk(journal: Journal) -> None:
     assert [json.loads(line) for line in journal.path.open()] == RECORDS

@@ -12,9 +12,10 @@ import pytest
 
 from evaluator.cli import main
 from evaluator.experiment.config import EvaluationConfig, parser
-from evaluator.records.journal import Journal, sole_writer
+from evaluator.records.journal import Journal, read_records, sole_writer
+from shared.console import EVENTS
 
-HOUSE = Path(__file__).resolve().parent.parent
+REPO_ROOT = Path(__file__).resolve().parent.parent
 SUBMISSION = """
 import time
 import numpy as np
@@ -57,7 +58,7 @@ def flags(squares: Path, submission: Path, out: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_from_a_data_set_to_a_leaderboard(
+def test_main_leaderboard_and_journals(
     squares: Path, submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -106,7 +107,7 @@ def test_from_a_data_set_to_a_leaderboard(
 
 
 @pytest.mark.slow
-def test_the_same_purchase_and_seed_score_the_same_to_the_bit(
+def test_main_same_seed_same_scores_to_the_bit(
     squares: Path, submission: Path, tmp_path: Path
 ) -> None:
     scores = []
@@ -121,7 +122,7 @@ def test_the_same_purchase_and_seed_score_the_same_to_the_bit(
     assert scores[0] == scores[1]
 
 
-def test_a_failure_is_told_with_the_end_of_its_log_and_the_others_go_on(
+def test_main_failed_trial_shows_its_log_and_others_run(
     squares: Path, submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = ("--strategy", "broken", "first")
@@ -136,7 +137,7 @@ def test_a_failure_is_told_with_the_end_of_its_log_and_the_others_go_on(
     assert "see docs/troubleshooting.md#crashed" in printed
 
 
-def test_a_report_that_cannot_be_written_takes_no_number_away(
+def test_main_prints_results_where_the_report_cannot_be_written(
     squares: Path, submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -149,7 +150,7 @@ def test_a_report_that_cannot_be_written_takes_no_number_away(
 
 
 @pytest.mark.parametrize("described", ["['first']", "[{'name': 'first'}]", "3"])
-def test_a_list_of_strategies_that_is_none_is_refused(
+def test_list_refuses_malformed_strategies(
     described: str, submission: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submission.write_text(f"{SUBMISSION}\ndef describe_strategies():\n    return {described}\n")
@@ -157,9 +158,7 @@ def test_a_list_of_strategies_that_is_none_is_refused(
     assert "does not describe its strategies" in capsys.readouterr().err
 
 
-def test_the_list_shows_parameters_where_there_are_some(
-    submission: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_list_shows_parameters(submission: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = {"name": "first", "summary": "The first.", "source": "tests"}
     other = {**one, "name": "last", "parameters": "power=1.0"}
     text = f"{SUBMISSION}\ndef describe_strategies():\n    return {[one, other]}\n"
@@ -199,7 +198,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused_before_anything_runs(
+def test_main_refuses_before_anything_runs(
     case: str,
     squares: Path,
     submission: Path,
@@ -212,7 +211,7 @@ def test_refused_before_anything_runs(
     assert not (tmp_path / "out" / "purchases.jsonl").exists()
 
 
-def test_references_oracle_says_that_the_row_was_removed(
+def test_references_flag_removed_oracle(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
@@ -235,14 +234,14 @@ def test_execution_flag(given: list[str], steps: str) -> None:
     assert EvaluationConfig.from_flags(parser().parse_args(given), given).steps == steps
 
 
-def test_steps_recorded_says_that_it_was_removed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_execution_flag_removed_recorded(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--steps", "recorded"])
     said = " ".join(capsys.readouterr().err.split())
     assert "argument --execution/--steps: recorded steps (CUDA graphs) were removed" in said
 
 
-def test_pipeline_with_settings_is_named_so_in_every_record(
+def test_pipeline_with_settings_is_named_in_every_record(
     squares: Path, submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = "quick:epochs=1,minimum_steps=0"
@@ -256,7 +255,7 @@ def test_pipeline_with_settings_is_named_so_in_every_record(
     assert "quick:epochs=1,minimum_steps=0" in (tmp_path / "report.html").read_text()
 
 
-def test_nothing_is_generated_for_a_submission_that_cannot_run(
+def test_main_generates_nothing_for_a_submission_that_cannot_run(
     submission: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -268,7 +267,7 @@ def test_nothing_is_generated_for_a_submission_that_cannot_run(
     assert not (tmp_path / "results").exists()  # planning writes nothing there
 
 
-def test_a_plan_is_refused_while_somebody_writes(
+def test_plan_is_refused_while_another_evaluation_writes(
     squares: Path, submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Reading a journal whose last line is being written would cut that line off."""
@@ -280,24 +279,25 @@ def test_a_plan_is_refused_while_somebody_writes(
     assert "Another evaluation is writing" in capsys.readouterr().err
 
 
-def test_round_one_scores_the_submissions_own_predictions(
-    squares: Path, submission: Path, tmp_path: Path
-) -> None:
+def test_round_one_scores_own_predictions(squares: Path, submission: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     basic = ["--data", squares, "--submission", submission, "--out", out, "--pairs", "5:1"]
     assert main([*map(str, basic), "--round", "1", "--quiet"]) == 0
     (score,) = Journal(out / "scores.jsonl").records
     assert (score["pipeline"], score["macro_f1"]) == ("own-predictions", 0.0)
+    events = read_records(out / EVENTS, ("time", "level", "logger", "event"), ("message",))
+    assert [event["event"] for event in events] == ["plan", "purchase"]
+    assert events[1]["fields"]["labels"] == 5
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_goes_on_and_repeats_nothing(
+def test_main_killed_resumes_and_repeats_nothing(
     squares: Path, submission: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     arguments = flags(squares, submission, out, "--strategy", "first", "last", "--seeds", "2")
-    command = [sys.executable, str(HOUSE / "local_evaluation.py"), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(HOUSE)}
+    command = [sys.executable, str(REPO_ROOT / "local_evaluation.py"), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(REPO_ROOT)}
     # Wait for a different number of journal lines each time, then kill without warning.
     for lines in (1, 3, 6):
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
@@ -322,12 +322,12 @@ def count_lines(out: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
-def test_the_submission_dies_with_its_judge(
+def test_submission_dies_with_its_evaluator(
     end: signal.Signals, squares: Path, submission: Path, tmp_path: Path
 ) -> None:
     arguments = flags(squares, submission, tmp_path / "out", "--strategy", "slow")
-    command = [sys.executable, str(HOUSE / "local_evaluation.py"), *arguments]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(HOUSE)})
+    command = [sys.executable, str(REPO_ROOT / "local_evaluation.py"), *arguments]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(REPO_ROOT)})
     buying = submission.parent / "buying"
     deadline = time.monotonic() + 120
     while not buying.exists() and time.monotonic() < deadline:

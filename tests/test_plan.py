@@ -54,7 +54,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("words", "pairs"), PAIRS)
-def test_pairs_are_read(words: list[str], pairs: tuple[Pair, ...]) -> None:
+def test_parse_pairs(words: list[str], pairs: tuple[Pair, ...]) -> None:
     assert parse_pairs(words) == pairs
 
 
@@ -62,33 +62,33 @@ WRONG = ["621", "621:", ":17", "a:b", "0:17", "-5:17", "621:0", "621:nan", "rand
 
 
 @pytest.mark.parametrize("word", WRONG)
-def test_what_is_no_pair_is_refused(word: str) -> None:
+def test_parse_pairs_refuses(word: str) -> None:
     with pytest.raises(ConfigurationError, match="expected"):
         parse_pairs([word])
 
 
-def test_random_pairs_lie_in_the_rectangle_and_repeat() -> None:
+def test_parse_pairs_random() -> None:
     pairs = parse_pairs(["random:50"])
     assert all(500 <= pair.budget <= 2000 and 15 <= pair.minutes <= 60 for pair in pairs)
     assert len(set(pairs)) > 40
     assert pairs == parse_pairs(["random:50:0"]) != parse_pairs(["random:50:1"])
 
 
-def test_strategies_share_their_training_seeds_and_seeds_do_not_overlap(plan: Plan) -> None:
+def test_trainings_seeds_are_shared_by_strategies(plan: Plan) -> None:
     seeds = {trial: [seed for _, seed in plan.trainings(trial)] for trial in plan.trials()}
     by_seed = {trial.seed: trained for trial, trained in seeds.items()}
     assert all(trained == by_seed[trial.seed] for trial, trained in seeds.items())
     assert by_seed == {0: [0, 1000], 1: [1, 1001], 2: [2, 1002]}
 
 
-def test_seeds_of_two_machines_are_those_of_one(plan: Plan) -> None:
+def test_purchases_first_seed(plan: Plan) -> None:
     parts = [replace(plan, seeds=2), replace(plan, seeds=1, first_seed=2)]
     halves = [trial for part in parts for trial in part.purchases()]
     assert set(halves) == set(replace(plan, seeds=3).purchases())
     assert len(set(halves)) == len(halves)
 
 
-def test_more_seeds_of_either_kind_keep_what_is_done(plan: Plan) -> None:
+def test_trainings_with_more_seeds_keep_earlier_ones(plan: Plan) -> None:
     def done(plan: Plan) -> set[tuple[str, str, int]]:
         return {
             (trial.identity, pipeline.name, seed)
@@ -100,7 +100,7 @@ def test_more_seeds_of_either_kind_keep_what_is_done(plan: Plan) -> None:
     assert done(plan) < done(replace(plan, seeds=4))
 
 
-def test_every_trial_has_a_name_of_its_own(plan: Plan) -> None:
+def test_trial_identity_is_unique(plan: Plan) -> None:
     trials = plan.trials()
     assert len(trials) == 3 + 3 * 2 * 2 + 1  # none, purchases, all once
     assert len({trial.identity for trial in trials}) == len(trials)
@@ -118,12 +118,12 @@ CHANGES: dict[str, Callable[[Trial], Trial]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_trial_has_another_name(change: str, plan: Plan) -> None:
+def test_trial_identity_changes_with(change: str, plan: Plan) -> None:
     trial = next(plan.purchases())
     assert CHANGES[change](trial).identity != trial.identity
 
 
-def test_the_submissions_fingerprint_covers_code_and_configuration(tmp_path: Path) -> None:
+def test_submission_digest_covers_code_and_configuration(tmp_path: Path) -> None:
     run_py = tmp_path / "run.py"
     run_py.write_text("x = 1")
     (tmp_path / "strategies").mkdir()
@@ -139,7 +139,7 @@ def test_the_submissions_fingerprint_covers_code_and_configuration(tmp_path: Pat
         assert submission_digest(run_py) in known
 
 
-def test_a_file_name_of_any_bytes_has_a_fingerprint(tmp_path: Path) -> None:
+def test_submission_digest_of_any_file_name(tmp_path: Path) -> None:
     known = {submission_digest(tmp_path / "run.py")}
     for name in (b"\xff.py", b"\xfe.py"):
         (tmp_path / os.fsdecode(name)).touch()
@@ -147,7 +147,7 @@ def test_a_file_name_of_any_bytes_has_a_fingerprint(tmp_path: Path) -> None:
     assert len(known) == 3
 
 
-def test_reference_trials_know_no_pair_and_all_has_fewer_seeds(plan: Plan) -> None:
+def test_reference_trials_seeds_and_pairs(plan: Plan) -> None:
     rows = {name: [*plan.reference_trials(name)] for name in REFERENCES}
     assert {name: [t.seed for t in own] for name, own in rows.items()} == {
         "none": [0, 1, 2],
@@ -171,10 +171,10 @@ def test_estimate_seconds_counts_images_epochs_and_start(plan: Plan, tmp_path: P
     }
 
 
-def test_budgets_are_cut_to_the_data() -> None:
+def test_scaled_pairs() -> None:
     assert scaled_pairs([Pair(621, 17), Pair(2, 0.5)], 0.2) == (Pair(124, 3.4), Pair(1, 0.1))
     assert scaled_pairs(PUBLIC_PAIRS, 0.001) == (Pair(1, 0.1), Pair(2, 0.1))  # each one once
 
 
-def test_round_one_has_no_reference_rows(plan: Plan, squares: Splits) -> None:
+def test_trials_of_round_one(plan: Plan, squares: Splits) -> None:
     assert {t.strategy for t in replace(plan, pipelines=()).trials()} == {"random", "entropy"}

@@ -17,7 +17,7 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_the_revision_says_when_files_were_changed(tmp_path: Path) -> None:
+def test_git_revision_marks_changes(tmp_path: Path) -> None:
     assert git_revision(tmp_path) == ""
     fresh = tmp_path / "repository"
     fresh.mkdir()
@@ -44,7 +44,7 @@ def repository_with_a_program(folder: Path) -> tuple[Path, Path, str]:
     return program, ran, git(folder, "rev-parse", "HEAD")
 
 
-def test_a_repository_that_is_not_trusted_has_nothing_of_its_own_run(tmp_path: Path) -> None:
+def test_git_revision_untrusted_runs_no_program(tmp_path: Path) -> None:
     """Comparing files makes git run the program that the repository's own settings name."""
     program, ran, commit = repository_with_a_program(tmp_path)
     git(tmp_path, "config", "core.fsmonitor", str(program))
@@ -55,7 +55,7 @@ def test_a_repository_that_is_not_trusted_has_nothing_of_its_own_run(tmp_path: P
 
 
 @pytest.mark.parametrize("old_git", [False, True])
-def test_a_repository_that_lacks_its_commit_has_no_program_of_its_own_fetch_it(
+def test_git_revision_untrusted_fetches_nothing(
     old_git: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program, ran, commit = repository_with_a_program(tmp_path)
@@ -76,6 +76,6 @@ def test_a_repository_that_lacks_its_commit_has_no_program_of_its_own_fetch_it(
     assert ran.exists(), "else this test would have shown nothing"
 
 
-def test_versions_and_device() -> None:
+def test_stamp_versions_and_device() -> None:
     assert library_versions()["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert re.search(rf", {torch.get_num_threads()} threads?$", device_name("cpu"))

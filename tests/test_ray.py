@@ -36,7 +36,7 @@ from shared.errors import ConfigurationError
 ray = pytest.importorskip("ray", reason="Ray is not installed (requirements-cluster.txt)")
 pytestmark = pytest.mark.slow
 
-HOUSE = Path(__file__).resolve().parent.parent
+REPO_ROOT = Path(__file__).resolve().parent.parent
 SHORT = replace(PIPELINES["quick"], epochs=2, minimum_steps=0)
 SUBMISSION = """
 import time
@@ -67,7 +67,7 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(HOUSE)  # as docs/cluster.md says to start a node
+    os.environ["PYTHONPATH"] = str(REPO_ROOT)  # as docs/cluster.md says to start a node
     made = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 1, "object_store_memory": 10**8, "include_dashboard": False},
@@ -134,9 +134,7 @@ def essence(out: Path) -> list[Any]:
     ]
 
 
-def test_the_same_journals_as_the_local_engine_bit_for_bit(
-    cluster: Any, squares: Path, tmp_path: Path
-) -> None:
+def test_ray_journals_equal_local_ones(cluster: Any, squares: Path, tmp_path: Path) -> None:
     from evaluator.experiment.ray_executor import Resources
 
     cluster.add_node(num_cpus=1, object_store_memory=10**8)
@@ -159,7 +157,7 @@ def test_the_same_journals_as_the_local_engine_bit_for_bit(
     assert essence(again.out) == essence(local.out)
 
 
-def test_the_command_line_gives_the_same_with_either_engine(
+def test_main_same_results_with_either_engine(
     cluster: Any, squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_py = tmp_path / "run.py"
@@ -187,7 +185,7 @@ def test_the_command_line_gives_the_same_with_either_engine(
     assert printed[0] == printed[1]
 
 
-def test_with_room_for_one_task_the_journals_grow_in_the_order_of_the_local_engine(
+def test_ray_order_with_one_slot_equals_local_order(
     cluster: Any, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: dict[str, list[Any]] = {"local": [], "ray": []}
@@ -207,7 +205,7 @@ def test_with_room_for_one_task_the_journals_grow_in_the_order_of_the_local_engi
     assert [what for _, what in order["ray"]][:3] == ["bought", 0, 1000]
 
 
-def test_the_first_error_waits_for_what_is_at_work_and_starts_nothing_more(
+def test_ray_first_error_waits_for_running_tasks(
     cluster: Any,
     squares: Path,
     tmp_path: Path,
@@ -241,7 +239,7 @@ def test_the_first_error_waits_for_what_is_at_work_and_starts_nothing_more(
     assert "this is the second error" in caplog.text
 
 
-def test_a_node_that_joins_is_used_while_the_tasks_before_it_are_still_at_work(
+def test_ray_uses_a_node_that_joins(
     cluster: Any, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from evaluator.experiment.ray_executor import connect
@@ -267,9 +265,7 @@ def test_a_node_that_joins_is_used_while_the_tasks_before_it_are_still_at_work(
     assert not list(far.missing())
 
 
-def test_a_node_that_is_lost_costs_retries_and_nothing_else(
-    cluster: Any, squares: Path, tmp_path: Path
-) -> None:
+def test_ray_retries_after_a_lost_node(cluster: Any, squares: Path, tmp_path: Path) -> None:
     from evaluator.experiment.ray_executor import Resources
 
     doomed = cluster.add_node(num_cpus=1, object_store_memory=10**8)
@@ -290,7 +286,7 @@ def test_a_node_that_is_lost_costs_retries_and_nothing_else(
     assert len(keys) == len(set(keys))
 
 
-def test_images_that_another_machine_lacks_travel_there(
+def test_materialise_splits_on_another_machine(
     cluster: Any, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from evaluator.experiment.ray_executor import (
@@ -319,7 +315,7 @@ def process_and_gpu() -> tuple[int, str]:
     return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"]
 
 
-def test_a_worker_that_had_a_gpu_is_not_given_another(cluster: Any) -> None:
+def test_remote_function_new_worker_per_gpu_task(cluster: Any) -> None:
     from evaluator.experiment.ray_executor import Resources, connect, remote_function
 
     resources = Resources(cpus=1, gpus=1, address=cluster.address)
@@ -343,7 +339,7 @@ NODES: dict[str, tuple[list[dict[str, float]], float, str]] = {
 
 
 @pytest.mark.parametrize("case", NODES)
-def test_gpus_are_given_out_or_refused(case: str) -> None:
+def test_check_nodes(case: str) -> None:
     from evaluator.experiment.ray_executor import Resources, check_nodes
 
     nodes, gpus, code = NODES[case]
@@ -365,14 +361,14 @@ ROOM: dict[str, tuple[list[dict[str, float]], float, int]] = {
 
 
 @pytest.mark.parametrize("case", ROOM)
-def test_as_many_tasks_as_the_nodes_have_room_for(case: str) -> None:
+def test_room(case: str) -> None:
     from evaluator.experiment.ray_executor import Resources, room
 
     nodes, gpus, expected = ROOM[case]
     assert room(nodes, Resources(cpus=4, gpus=gpus)) == expected
 
 
-def test_an_address_where_no_cluster_is_and_a_task_lost_for_good_are_explained(
+def test_ray_errors_are_explained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from evaluator.experiment import ray_executor
@@ -395,7 +391,7 @@ def test_an_address_where_no_cluster_is_and_a_task_lost_for_good_are_explained(
     assert "lost with its worker or machine 4 times" in str(explained)
 
 
-def test_a_cluster_of_this_machine_is_started_though_another_runs_on_it(
+def test_connect_without_address_starts_a_cluster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from evaluator.experiment import ray_executor
@@ -409,7 +405,7 @@ def test_a_cluster_of_this_machine_is_started_though_another_runs_on_it(
     assert asked == ["local", "auto"]  # Ray itself takes None for the cluster that it finds
 
 
-def test_sigterm_reaches_the_command_that_has_joined_a_cluster(cluster: Any) -> None:
+def test_connect_keeps_the_sigterm_handler(cluster: Any) -> None:
     joins = f"""
 import os, signal
 from evaluator.experiment.ray_executor import Resources, connect
@@ -422,11 +418,11 @@ except KeyboardInterrupt:
     print("stopped")
 """
     command = [sys.executable, "-c", joins]
-    done = subprocess.run(command, cwd=HOUSE, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=REPO_ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
 
 
-def test_a_trial_that_fits_nowhere_is_refused(cluster: Any, squares: Path, tmp_path: Path) -> None:
+def test_ray_refuses_a_trial_that_fits_nowhere(cluster: Any, squares: Path, tmp_path: Path) -> None:
     from evaluator.experiment.ray_executor import Resources
 
     with pytest.raises(ConfigurationError, match="No node has the 512 CPUs"):

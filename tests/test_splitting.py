@@ -205,5 +205,5 @@ def test_a_class_that_is_never_shown_is_told(folder: Path, capsys: pytest.Captur
     ]
     (folder / "labels.csv").write_text("\n".join(text))
     assert split(folder) == 0
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert "warning: no validation image shows" in told or "warning: no training image" in told

@@ -124,8 +124,8 @@ def test_the_anchor_of_a_code_is_the_code():
 def test_an_error_says_its_message_and_where_to_read_more(kind: type[errors.ExplainedError]):
     error = kind("missing-image", "the image a.png is missing.")
     assert str(error) == "the image a.png is missing."
-    lines = ["error: the image a.png is missing.", "see docs/troubleshooting.md#missing-image"]
-    assert error.spoken.splitlines() == lines
+    lines = ["the image a.png is missing.", "see docs/troubleshooting.md#missing-image"]
+    assert error.explained.splitlines() == lines
 
 
 def test_an_error_comes_whole_out_of_another_process():

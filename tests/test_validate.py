@@ -295,7 +295,7 @@ def test_contract_checks_warn_of_the_kits_spelling_alone() -> None:
 
 
 HINTED = {
-    # words of the judge's reasons, as tests/test_isolation.py has them: words of the hint
+    # words of the judge's reasons, as tests/test_subprocess_runner.py has them: words of the hint
     "ModuleNotFoundError: No module named 'timm.models'": "put timm into",
     "pre_training: TypeError: f requires a parameter 'x'; the judge offers budget": "name the",
     "purchase: Index 40 is outside the pool of 40 images (0 to 39).": "the sample's own index",

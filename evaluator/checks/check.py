@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from shared.console import show_result
+
 CheckStatus = Literal["ok", "warn", "fail"]
 LABELS = {"ok": "ok", "warn": "warn", "fail": "FAIL"}
 WIDEST = 110  # columns
@@ -38,7 +40,7 @@ def add_json_flag(parser: argparse.ArgumentParser) -> None:
 
 def show(checks: Sequence[Check], *, as_json: bool) -> int:
     """Print every check; returns the exit code, 1 where one failed."""
-    print(to_json(checks) if as_json else table(checks))
+    show_result(to_json(checks) if as_json else table(checks))
     return exit_code(checks)
 
 

@@ -5,7 +5,7 @@ seed, under each spelling of its arguments that it understands.
 """
 
 import argparse
-import sys
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from evaluator.worker.outcome import Limits
 from evaluator.worker.runner import SubprocessRunner, TrialInputs, last_lines
 from evaluator.worker.vault import LabelVault
 from shared.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
 
 BUDGET = 10  # labels, of the 40 in the pool
 MINUTES = 0.4  # of compute, for each of the two runs
@@ -66,7 +68,7 @@ def validate(
         runs: list[DryRun] = []
         # Under the same convention twice where it takes one only.
         for arg_names in (conventions[0], conventions[-1]):
-            print(f"Dry run with {'/'.join(NAMES_IN[arg_names].values())} ...", file=sys.stderr)
+            logger.info("Dry run with %s ...", "/".join(NAMES_IN[arg_names].values()))
             pair = Pair(BUDGET, minutes)
             runs.append(_dry_run(submission, splits, pair, arg_names, arguments, folder / "log"))
             if runs[-1].outcome.status != "ok":

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from shared.atomic_io import atomic_directory, ensure_absent
-from shared.errors import REFUSALS, DatasetError
+from shared.errors import DISK_ERRORS, DatasetError
 
 BEGINNINGS = {  # of what is saved in an archive's place -> what it is
     rb"\s*<": "it is a web page: the address leads to one, or asks for a login first",
@@ -19,7 +19,7 @@ BEGINNINGS = {  # of what is saved in an archive's place -> what it is
     rb"Rar!": "it is a RAR archive; unpack it with unrar",
     rb"$": "it is empty",
 }
-OF_THE_TARGET = {*REFUSALS, errno.EFBIG, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
+OF_THE_TARGET = {*DISK_ERRORS, errno.EFBIG, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 MADE_ON_WINDOWS = (0, 10, 14)  # as a zip numbers FAT, NTFS and VFAT
 TOO_NEW = "another program unpacks it, such as 7z; give the folder that this makes"
 

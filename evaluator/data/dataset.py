@@ -116,7 +116,7 @@ class ZEWDPCProtectedDataset(ZEWDPCBaseDataset):
 
     Parameters
     ----------
-    purchase : asked for the label of an index; the vault, or a line to the evaluator who has it.
+    purchase : returns the label of an index: the vault's method, or a client of the evaluator.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ def _not_here(idx: int) -> Sequence[int]:
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set opened by the evaluator, labels and all."""
+    """A data set opened by the evaluator, labels included."""
 
     name: str
     root: Path

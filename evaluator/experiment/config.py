@@ -18,8 +18,7 @@ from evaluator.worker.gpu_memory import GB
 from evaluator.worker.in_process import RUNNERS, make_runner
 from evaluator.worker.outcome import Limits
 from evaluator.worker.runner import Runner
-from shared.arguments import count
-from shared.console import add_verbosity_flags
+from shared.console import add_verbosity_flags, positive_int
 from shared.errors import ConfigurationError
 
 DATA = Path("data")
@@ -195,7 +194,9 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--recipe", choices=RECIPES, help="a synthetic data set, generated where it is missing"
     )
-    data.add_argument("--workers", type=count, metavar="N", help="threads that decode images")
+    data.add_argument(
+        "--workers", type=positive_int, metavar="N", help="threads that decode images"
+    )
 
     budgets = p.add_argument_group("budgets and seeds")
     budgets.add_argument(
@@ -222,7 +223,9 @@ def parser() -> argparse.ArgumentParser:
     budgets.add_argument(
         "--calibration", type=Path, default=FILE, metavar="FILE", help=f"for --hardware ({FILE})"
     )
-    budgets.add_argument("--seeds", type=count, default=1, metavar="N", help="purchase seeds (1)")
+    budgets.add_argument(
+        "--seeds", type=positive_int, default=1, metavar="N", help="purchase seeds (1)"
+    )
     budgets.add_argument(
         "--first-seed",
         type=_seed,
@@ -231,10 +234,10 @@ def parser() -> argparse.ArgumentParser:
         help="first purchase seed (0); run other seeds on other machines and join them by `report`",
     )
     budgets.add_argument(
-        "--training-seeds", type=count, default=1, metavar="M", help="per purchase (1)"
+        "--training-seeds", type=positive_int, default=1, metavar="M", help="per purchase (1)"
     )
     budgets.add_argument(
-        "--reference-seeds", type=count, default=1, metavar="N", help="of the row `all` (1)"
+        "--reference-seeds", type=positive_int, default=1, metavar="N", help="of the row `all` (1)"
     )
     budgets.add_argument(
         "--references",
@@ -281,7 +284,7 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--ray-address", metavar="A", help="of a running cluster; `auto` finds one")
     out.add_argument(
-        "--cpus-per-trial", type=count, default=4, metavar="N", help="with --engine ray (4)"
+        "--cpus-per-trial", type=positive_int, default=4, metavar="N", help="with --engine ray (4)"
     )
     out.add_argument(
         "--gpus-per-trial",

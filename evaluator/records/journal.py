@@ -123,7 +123,7 @@ def _parsed(
     path: Path, lines: bytes, key: Sequence[str], needed: Sequence[str]
 ) -> Iterator[Record]:
     for number, line in enumerate(lines.splitlines(), start=1):
-        if not line.strip():  # left by somebody who took a line out, as the evaluator proposes
+        if not line.strip():  # left by somebody who removed a line, as the evaluator proposes
             continue
         try:
             record = json.loads(line)

@@ -1,7 +1,7 @@
 """`python -m evaluator report OUT...`: a page, and a table, of one or several evaluations."""
 
 import argparse
-import sys
+import logging
 from pathlib import Path
 
 from evaluator.analysis.comparison import choose_baseline
@@ -9,6 +9,9 @@ from evaluator.analysis.loading import read_results
 from evaluator.data.dataset import open_splits
 from evaluator.report.page import write_page
 from shared.atomic_io import write_file
+from shared.console import show_result
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,10 +50,11 @@ def _report(flags: argparse.Namespace) -> int:
     if flags.data:
         splits = open_splits(flags.data)
     for notice in results.notices:
-        print(f"notice: {notice}", file=sys.stderr)
+        logger.warning("%s", notice)
     if flags.csv:
         write_file(flags.csv, results.table.to_csv(index=False).encode("utf-8", "backslashreplace"))
-        print(flags.csv)
+        show_result(flags.csv)
     out = flags.html or flags.folders[0] / "report.html"
-    print(write_page(results, out, baseline=baseline, splits=splits, folders=flags.folders))
+    page = write_page(results, out, baseline=baseline, splits=splits, folders=flags.folders)
+    show_result(page)
     return 0

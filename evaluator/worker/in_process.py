@@ -5,6 +5,7 @@ same memory. The other runners are for measuring.
 """
 
 import contextlib
+import logging
 import math
 import sys
 import threading
@@ -42,6 +43,8 @@ from evaluator.worker.worker import (
     whole_number,
 )
 from shared.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
 
 RUNNERS = ("subprocess", "bubblewrap", "local")  # what --runner takes
 
@@ -97,7 +100,7 @@ class InProcessRunner:
         except BdbQuit:
             raise KeyboardInterrupt from None
         except (Exception, SystemExit) as error:
-            traceback.print_exc()
+            logger.error("%s", traceback.format_exc())
             reason = readable_reason(failure_message(error)["reason"])
             raise ConfigurationError(
                 "submission-unusable", f"{submission} cannot be used: {reason}"
@@ -148,10 +151,10 @@ class _Phases:
         except BdbQuit:  # `q` in the debugger ends the evaluation, like Ctrl-C
             raise KeyboardInterrupt from None
         except (Exception, SystemExit) as error:
-            told = traceback.format_exc()
-            print(told, file=sys.stderr)
+            trace = traceback.format_exc()
+            logger.error("%s", trace)
             with self._trial.log.open("a") as log:
-                log.write(told)
+                log.write(trace)
             refused = self._trial.vault.refused
             raise failure_of(failure_message(error), phase, refused) from error
 

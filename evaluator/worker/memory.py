@@ -23,7 +23,7 @@ MAPPED = re.compile(r"^\S+ \S+ \S+ \S+ (\d+) +(/dev/shm/|/SYSV)(.*?)(?: \(delete
 def private_memory(pid: int) -> int:
     """Bytes of anonymous and shared memory of one process; mapped files do not count.
 
-    Pages shared with others count in proportion, so forked pages count once over a family.
+    Pages shared with others count in proportion, so forked pages count once over a process tree.
     A process can forbid this look (PR_SET_DUMPABLE), and a kernel before 4.14 does not offer it;
     then `resident_memory` is used, in which shared pages count in full. 0 means that the process
     has ended, or its first thread; the id of any other of its threads works as well.

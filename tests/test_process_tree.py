@@ -1,4 +1,4 @@
-"""A family of processes: what is counted, and that it does not outlive a judge that is killed."""
+"""Process trees: what is counted, and that none outlives an evaluator that is killed."""
 
 import mmap
 import os
@@ -18,8 +18,8 @@ from evaluator.worker.orphan_killer import members
 from evaluator.worker.process_tree import ProcessTree, namespace_pid, task_limit
 from tests.submissions import left_running
 
-HOUSE = Path(__file__).resolve().parent.parent
-JUDGE = """
+REPO_ROOT = Path(__file__).resolve().parent.parent
+EVALUATOR = """
 import os, subprocess, sys, time
 from pathlib import Path
 from evaluator.worker.process_tree import ProcessTree
@@ -62,29 +62,30 @@ def planted(code: str, folder: Path, *arguments: str) -> ProcessTree:
     )
 
 
-def test_workers_in_other_sessions_do_not_outlive_a_killed_judge(tmp_path: Path) -> None:
+def test_process_tree_dies_with_a_killed_evaluator(tmp_path: Path) -> None:
     told = tmp_path / "pid"
-    judge = subprocess.Popen(
-        [sys.executable, "-c", JUDGE, str(told)], env={**os.environ, "PYTHONPATH": str(HOUSE)}
+    evaluator = subprocess.Popen(
+        [sys.executable, "-c", EVALUATOR, str(told)],
+        env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
     )
     wait_for(lambda: told.exists() and told.read_text())
-    family = psutil.Process(judge.pid).children(recursive=True)
+    family = psutil.Process(evaluator.pid).children(recursive=True)
     assert len(family) == 3, "the leader, its worker, the orphan killer"
     worker = int(told.read_text())
     assert os.getsid(worker) == worker
-    judge.send_signal(signal.SIGKILL)
-    judge.wait()
+    evaluator.send_signal(signal.SIGKILL)
+    evaluator.wait()
     wait_for(lambda: all(gone(process.pid) for process in family))
 
 
-def test_a_tree_that_was_ended_leaves_no_orphan_killer(tmp_path: Path) -> None:
+def test_kill_leaves_no_orphan_killer(tmp_path: Path) -> None:
     tree = planted("import time; time.sleep(600)", tmp_path)
     assert [process.pid for process in tree.members()] == [tree.leader.pid]
     assert tree.kill() == 0
     assert left_running() == []
 
 
-def test_a_count_that_fails_leaves_no_process(
+def test_kill_leaves_no_process_where_counting_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree = planted("import time; time.sleep(600)", tmp_path)
@@ -108,7 +109,7 @@ ctypes.CDLL(None).pthread_exit(None)
 """
 
 
-def test_a_process_whose_first_thread_ended_is_counted_and_weighed(tmp_path: Path) -> None:
+def test_members_with_ended_first_thread(tmp_path: Path) -> None:
     tree = planted(HOARDER, tmp_path)
     try:
         wait_for(lambda: psutil.Process(tree.leader.pid).status() == psutil.STATUS_ZOMBIE)
@@ -118,7 +119,7 @@ def test_a_process_whose_first_thread_ended_is_counted_and_weighed(tmp_path: Pat
         tree.kill()
 
 
-def test_the_orphan_killer_knows_a_process_whose_first_thread_ended() -> None:
+def test_orphan_killer_members_with_ended_first_thread() -> None:
     tag = f"TREE={os.getpid()}"
     hoarder = subprocess.Popen([sys.executable, "-c", HOARDER], env=dict([tag.split("=")]))
     try:
@@ -130,7 +131,7 @@ def test_the_orphan_killer_knows_a_process_whose_first_thread_ended() -> None:
 
 
 @pytest.mark.parametrize("numbers", ["1 7", "a b"])
-def test_a_process_cannot_number_itself_by_its_name(numbers: str) -> None:
+def test_namespace_pid_is_not_read_from_a_process_name(numbers: str) -> None:
     named = f"import ctypes; ctypes.CDLL(None).prctl(15, b'\x0bNSpid: {numbers}'); input()"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", named], stdin=pipe) as process:
@@ -139,7 +140,7 @@ def test_a_process_cannot_number_itself_by_its_name(numbers: str) -> None:
         process.kill()
 
 
-def test_a_process_that_forbids_the_look_is_counted_all_the_same(
+def test_private_memory_of_an_undumpable_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = resident_memory(os.getpid())
@@ -159,7 +160,7 @@ def test_a_process_that_forbids_the_look_is_counted_all_the_same(
     hoard.close()
 
 
-def test_both_ways_to_count_agree_on_a_process_that_shares_nothing() -> None:
+def test_private_and_resident_memory_agree() -> None:
     hoard = bytearray(os.urandom(1 << 20)) * 64
     proportional, resident = private_memory(os.getpid()), resident_memory(os.getpid())
     assert proportional > 60 << 20
@@ -167,13 +168,13 @@ def test_both_ways_to_count_agree_on_a_process_that_shares_nothing() -> None:
     del hoard
 
 
-def test_a_process_that_has_ended_has_no_memory() -> None:
+def test_private_memory_of_an_ended_process() -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
     assert private_memory(ended.pid) == resident_memory(ended.pid) == 0
 
 
-def test_the_limit_of_tasks_leaves_room_beside_what_runs() -> None:
+def test_task_limit_leaves_room() -> None:
     assert task_limit(1000) > 1000
 
 
@@ -191,7 +192,7 @@ time.sleep(600)
 """
 
 
-def test_shared_memory_of_a_killed_tree_is_removed_and_no_other(tmp_path: Path) -> None:
+def test_kill_removes_shared_memory_of_the_tree_only(tmp_path: Path) -> None:
     told = tmp_path / "told"
     older = Path("/dev/shm") / f"zewdpc-test-{os.getpid()}"
     older.write_bytes(b"not the tree's")

@@ -19,20 +19,20 @@ def wait_for_text(path: Path, text: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, FIRST, FIRST + 1, FIRST + LAST])
-def test_what_fits_is_kept_whole(size: int, tmp_path: Path) -> None:
+def test_capped_log_keeps_what_fits(size: int, tmp_path: Path) -> None:
     printed = os.urandom(size)
     with CappedLog(tmp_path / "log", first=FIRST, last=LAST) as log:
         os.write(log.pipe, printed)
     assert (tmp_path / "log").read_bytes() == printed
 
 
-def test_the_beginning_can_be_read_while_it_runs(tmp_path: Path) -> None:
+def test_capped_log_is_readable_while_written(tmp_path: Path) -> None:
     with CappedLog(tmp_path / "log") as log:
         os.write(log.pipe, b"begun")
         wait_for_text(tmp_path / "log", b"begun")
 
 
-def test_of_much_output_the_middle_is_dropped_and_counted(tmp_path: Path) -> None:
+def test_capped_log_drops_and_counts_the_middle(tmp_path: Path) -> None:
     lines = [b"%08d\n" % number for number in range(1_000_000)]
     printed = b"".join(lines)
     with CappedLog(tmp_path / "log", first=FIRST, last=LAST) as log:
@@ -48,13 +48,13 @@ def test_of_much_output_the_middle_is_dropped_and_counted(tmp_path: Path) -> Non
     assert int(dropped.replace(b",", b"")) == len(printed) - FIRST - LAST
 
 
-def test_a_full_disk_stops_nobody_who_prints() -> None:
+def test_capped_log_on_a_full_disk() -> None:
     with CappedLog(Path("/dev/full"), first=FIRST, last=LAST) as log:
         for _ in range(100):
             os.write(log.pipe, b"x" * 4096)
 
 
-def test_a_writer_who_stays_does_not_hold_the_log_open(tmp_path: Path) -> None:
+def test_capped_log_closes_beside_a_living_writer(tmp_path: Path) -> None:
     with CappedLog(tmp_path / "log") as log:
         stays = os.dup(log.pipe)
         os.write(log.pipe, b"said")

@@ -1,4 +1,4 @@
-"""`--isolate`: what a submission in the sandbox finds of the machine, and that it is judged there.
+"""`--isolate`: what a submission in the sandbox finds, and that it is evaluated there.
 
 The same search runs once without the sandbox, where it must find what it looks for.
 """
@@ -37,9 +37,9 @@ from evaluator.worker.vault import LabelVault
 from shared.errors import ConfigurationError
 from tests.conftest import SIZES, write_split
 from tests.submissions import left_running, write_submission
-from tests.test_processes import gone, wait_for
+from tests.test_process_tree import gone, wait_for
 
-HOUSE = Path(__file__).resolve().parent.parent
+REPO_ROOT = Path(__file__).resolve().parent.parent
 BUDGET = 3
 GIVEN = {
     *("HOME", "TMPDIR", "PWD", "USER", "LOGNAME", "PYTHONPATH", "PYTHONUSERBASE"),
@@ -87,27 +87,27 @@ def writable(path):
 
 found["kernel settings"] = writable("/proc/sys/kernel/core_pattern")
 found["its own process"] = writable("/proc/self/oom_score_adj")
-judge = JUDGE
-found["environment of the judge"] = readable(f"/proc/{judge}/environ")
-found["memory of the judge"] = os.path.exists(f"/proc/{judge}/mem")
+evaluator = EVALUATOR
+found["environment of the evaluator"] = readable(f"/proc/{evaluator}/environ")
+found["memory of the evaluator"] = os.path.exists(f"/proc/{evaluator}/mem")
 found["processes"] = sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 found["variables"] = sorted(os.environ)
 found["secret"] = os.environ.get("ZEWDPC_SECRET")
 found["weights"] = readable(os.path.join(os.environ["TORCH_HOME"], "hub", "net.pth"))
 try:
-    os.kill(judge, 0)
-    found["signal to the judge"] = True
+    os.kill(evaluator, 0)
+    found["signal to the evaluator"] = True
 except OSError:
-    found["signal to the judge"] = False
+    found["signal to the evaluator"] = False
 isolated = os.getppid() == 1 and socket.gethostname() == "isolated"
 if isolated:
-    found["trace"] = ctypes.CDLL(None, use_errno=True).ptrace(0x4206, judge, 0, 0)  # SEIZE
+    found["trace"] = ctypes.CDLL(None, use_errno=True).ptrace(0x4206, evaluator, 0, 0)  # SEIZE
     os.kill(1, signal.SIGKILL)
 
 source = os.path.dirname(os.path.abspath(__file__))
 places = {
     "home": ".", "tmp": "/tmp", "submission": source, "root": "/", "usr": "/usr", "etc": "/etc",
-    "house": HOUSE, "results": os.path.join(source, "results"), "python": sys.prefix,
+    "house": REPO_ROOT, "results": os.path.join(source, "results"), "python": sys.prefix,
     "images": os.path.dirname(unlabelled_dataset.images.filename),
 }
 for name, folder in places.items() if isolated else ():
@@ -173,7 +173,7 @@ def world(tmp_path: Path) -> World:
 @pytest.fixture
 def search(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """The search as code, with things to find: a secret, two servers, weights."""
-    monkeypatch.setenv("ZEWDPC_SECRET", "of the judge")
+    monkeypatch.setenv("ZEWDPC_SECRET", "of the evaluator")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     (tmp_path / "torch" / "hub").mkdir(parents=True)
     (tmp_path / "torch" / "hub" / "net.pth").write_bytes(b"weights")
@@ -185,8 +185,8 @@ def search(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
         known = {
             "PORT": network.getsockname()[1],
             "ABSTRACT": f"\0zewdpc-{os.getpid()}",
-            "JUDGE": os.getpid(),
-            "HOUSE": str(HOUSE),
+            "EVALUATOR": os.getpid(),
+            "REPO_ROOT": str(REPO_ROOT),
         }
         yield "\n".join(f"{name} = {value!r}" for name, value in known.items()) + SEARCH
 
@@ -197,13 +197,13 @@ def findings(log: Path) -> dict[str, object]:
     return found
 
 
-def test_a_submission_in_the_sandbox_finds_nothing(
+def test_sandbox_hides_labels_network_and_evaluator(
     permitted: None, world: World, search: str
 ) -> None:
     outcome = world.run(purchase="START = '/'\n" + search)
     assert (outcome.status, outcome.reason) == ("ok", "")
     assert [line for line in outcome.warnings if "CPU contention" not in line] == []
-    assert not (HOUSE / "zewdpc-was-here").exists()
+    assert not (REPO_ROOT / "zewdpc-was-here").exists()
     assert list(world.vault.purchased) == list(range(BUDGET))
     found = findings(world.log)
     assert found.pop("processes") == [1, 2], "bubblewrap's and its own"
@@ -215,22 +215,22 @@ def test_a_submission_in_the_sandbox_finds_nothing(
         "labels": [],
         "journals": [],
         # A repository below /tmp is seen in a folder of the sandbox's own /tmp.
-        "written": ["home", "tmp", *(["house"] if HOUSE.is_relative_to("/tmp") else [])],
+        "written": ["home", "tmp", *(["house"] if REPO_ROOT.is_relative_to("/tmp") else [])],
         "kernel settings": False,
         "its own process": False,
         "network": False,
         "local sockets": False,
-        "environment of the judge": False,
-        "memory of the judge": False,
+        "environment of the evaluator": False,
+        "memory of the evaluator": False,
         "secret": None,
         "weights": True,
-        "signal to the judge": False,
+        "signal to the evaluator": False,
     }
     assert list(world.folder.rglob("zewdpc-was-here")) == []
     assert not Path("/tmp/zewdpc-was-here").exists()
 
 
-def test_the_same_search_without_the_sandbox_finds_it_all(world: World, search: str) -> None:
+def test_same_search_without_sandbox_finds_everything(world: World, search: str) -> None:
     outcome = world.run(isolated=False, purchase=f"START = {str(world.folder)!r}\n" + search)
     assert outcome.status == "ok", outcome.reason
     found = findings(world.log)
@@ -239,13 +239,13 @@ def test_the_same_search_without_the_sandbox_finds_it_all(world: World, search: 
     processes = found["processes"]
     assert isinstance(processes, list)
     assert os.getpid() in processes
-    known = ("network", "local sockets", "environment of the judge", "memory of the judge")
-    assert [found[name] for name in (*known, "signal to the judge")] == [True] * 5
-    assert found["secret"] == "of the judge"
+    known = ("network", "local sockets", "environment of the evaluator", "memory of the evaluator")
+    assert [found[name] for name in (*known, "signal to the evaluator")] == [True] * 5
+    assert found["secret"] == "of the evaluator"
     assert found["its own process"] is True
 
 
-def test_the_deadline_reaches_into_the_sandbox(permitted: None, world: World) -> None:
+def test_sandbox_deadline(permitted: None, world: World) -> None:
     outcome = world.run(
         seconds=3,
         purchase="""
@@ -263,7 +263,7 @@ def test_the_deadline_reaches_into_the_sandbox(permitted: None, world: World) ->
     assert outcome.left_running == 1
 
 
-def test_memory_is_watched_in_the_sandbox(permitted: None, world: World) -> None:
+def test_sandbox_memory_limit(permitted: None, world: World) -> None:
     outcome = world.run(
         limits=Limits(memory=600 * 2**20),
         pre_training="""
@@ -275,7 +275,7 @@ def test_memory_is_watched_in_the_sandbox(permitted: None, world: World) -> None
     assert outcome.status == "out_of_memory", outcome.reason
 
 
-def test_processes_are_counted_in_the_sandbox(permitted: None, world: World) -> None:
+def test_sandbox_process_limit(permitted: None, world: World) -> None:
     outcome = world.run(
         limits=Limits(processes=20),
         pre_training="""
@@ -290,7 +290,7 @@ def test_processes_are_counted_in_the_sandbox(permitted: None, world: World) -> 
     assert "processes at one time; at most 20 are allowed" in outcome.reason
 
 
-def test_what_is_left_running_in_the_sandbox_is_counted(permitted: None, world: World) -> None:
+def test_sandbox_counts_processes_left_running(permitted: None, world: World) -> None:
     outcome = world.run(
         after_purchase="""
             if os.fork() == 0:
@@ -308,7 +308,7 @@ def test_what_is_left_running_in_the_sandbox_is_counted(permitted: None, world: 
     ("code", "words"),
     [("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"), ("os._exit(3)", "exit code 3")],
 )
-def test_how_it_ended_is_told_through_the_sandbox(
+def test_sandbox_reports_how_the_process_ended(
     code: str, words: str, permitted: None, world: World
 ) -> None:
     outcome = world.run(purchase=code)
@@ -316,7 +316,7 @@ def test_how_it_ended_is_told_through_the_sandbox(
     assert words in outcome.reason
 
 
-def test_a_preflight_is_isolated_as_well(permitted: None, world: World) -> None:
+def test_preflight_is_sandboxed(permitted: None, world: World) -> None:
     guarded = "open(os.path.join(os.path.dirname(__file__), 'was-here'), 'w')"
     submission = write_submission(world.folder, at_import=guarded)
     with pytest.raises(ConfigurationError, match="Read-only file system"):
@@ -333,7 +333,7 @@ libc.syscall(ADD_KEY, b"user", b"labels", b"0101", 4, -3)
 """
 
 
-def test_no_key_goes_from_one_trial_to_the_next(permitted: None, tmp_path: Path) -> None:
+def test_sandbox_gives_each_trial_an_empty_keyring(permitted: None, tmp_path: Path) -> None:
     keyctl, add_key = KEYRING_CALLS[os.uname().machine]
     if ctypes.CDLL(None).syscall(keyctl, 1, None) < 0:  # as a login does
         pytest.skip("the kernel allows no keyrings here")
@@ -351,7 +351,7 @@ def test_no_key_goes_from_one_trial_to_the_next(permitted: None, tmp_path: Path)
     assert [done.stdout.strip() for done in plain] == ["False", "True"], "the test tests nothing"
 
 
-JUDGE = """
+EVALUATOR = """
 import os, subprocess, sys, time
 from pathlib import Path
 from evaluator.worker.process_tree import ProcessTree
@@ -367,22 +367,22 @@ time.sleep(600)
 """
 
 
-def test_the_sandbox_ends_with_a_judge_that_is_killed(permitted: None, tmp_path: Path) -> None:
+def test_sandbox_ends_with_a_killed_evaluator(permitted: None, tmp_path: Path) -> None:
     (tmp_path / "submission").mkdir()
     house = str(Path(__file__).resolve().parent.parent)
-    judge = subprocess.Popen(
-        [sys.executable, "-c", JUDGE, str(tmp_path)], env={**os.environ, "PYTHONPATH": house}
+    evaluator = subprocess.Popen(
+        [sys.executable, "-c", EVALUATOR, str(tmp_path)], env={**os.environ, "PYTHONPATH": house}
     )
     wait_for((tmp_path / "home" / "ready").exists)
-    family = psutil.Process(judge.pid).children(recursive=True)
+    family = psutil.Process(evaluator.pid).children(recursive=True)
     assert [process.name() for process in family].count("sleep") >= 1
-    judge.kill()
-    judge.wait()
+    evaluator.kill()
+    evaluator.wait()
     wait_for(lambda: all(gone(process.pid) for process in family))
 
 
 @pytest.mark.slow
-def test_isolated_and_plain_trials_are_never_one(
+def test_isolated_trials_have_their_own_conditions(
     permitted: None, squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--data", str(squares), "--pairs", "5:1", "--pipeline", "quick", "--plan", "--quiet"]
@@ -390,7 +390,7 @@ def test_isolated_and_plain_trials_are_never_one(
     assert "round 2, 16 GiB, isolated" in capsys.readouterr().out
 
 
-def test_numbers_inside_are_those_of_sandboxes_only() -> None:
+def test_namespace_pid_outside_a_sandbox() -> None:
     assert namespace_pid(os.getpid()) == 0
     assert namespace_pid(2**22 + 1) == 0
 
@@ -406,7 +406,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("case", LAYOUTS)
-def test_the_deeper_path_decides(case: str, tmp_path: Path) -> None:
+def test_mounts_deeper_path_decides(case: str, tmp_path: Path) -> None:
     shown, hidden, expected = LAYOUTS[case]
     for name in (*shown, *hidden):
         path = tmp_path / name
@@ -432,9 +432,7 @@ def test_the_deeper_path_decides(case: str, tmp_path: Path) -> None:
     assert steps == expected
 
 
-def test_a_kits_own_data_results_history_and_labels_are_secrets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_secrets_of_a_kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = ("data", "results", ".git", "theirs/.git", "mine/labels.csv", ".cache/d/labels.csv")
     for name in ("data/zew", "results", ".git", "theirs/.git", "mine", ".cache/d", ".venv"):
         (tmp_path / name).mkdir(parents=True)
@@ -448,7 +446,7 @@ def test_a_kits_own_data_results_history_and_labels_are_secrets(
 @pytest.mark.parametrize(
     "target", ["truth.txt", "../pool/training/labels.csv", "/etc/fstab", "gone.csv"]
 )
-def test_a_link_to_labels_is_covered_where_it_leads(
+def test_sandbox_covers_the_target_of_a_link_to_labels(
     target: str, permitted: None, world: World
 ) -> None:
     (world.folder / "mine").mkdir()
@@ -471,19 +469,19 @@ WEIGHTS = [
 
 
 @pytest.mark.parametrize(("environment", "torch_home", "hub"), WEIGHTS)
-def test_weights_are_looked_for_where_the_libraries_keep_them_and_tokens_are_not(
+def test_weight_folders_by_environment(
     environment: dict[str, str], torch_home: str, hub: str
 ) -> None:
     expected = {"TORCH_HOME": Path(torch_home), "HF_HUB_CACHE": Path(hub)}
     assert _weight_folders(environment) == expected
 
 
-def test_a_submission_in_the_folder_that_is_hidden_is_refused(tmp_path: Path) -> None:
+def test_sandbox_refuses_submission_in_hidden_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="Move one of them"):
         Sandbox((tmp_path,)).command(["true"], tmp_path, [], tmp_path / "scratch")
 
 
-def test_where_bubblewrap_is_missing_the_error_says_how_to_install_it(
+def test_require_names_the_package_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -491,7 +489,7 @@ def test_where_bubblewrap_is_missing_the_error_says_how_to_install_it(
     assert "apt-get install bubblewrap" in capsys.readouterr().err
 
 
-def test_where_it_is_not_permitted_the_error_repeats_what_it_said(
+def test_require_repeats_what_bubblewrap_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     refusing = tmp_path / "bwrap"
@@ -517,7 +515,7 @@ SWITCHES = [
 
 
 @pytest.mark.parametrize(("switch", "value", "words"), SWITCHES)
-def test_what_forbids_a_sandbox_is_named(
+def test_what_forbids_names_the_kernel_switch(
     switch: str, value: str, words: str, tmp_path: Path
 ) -> None:
     (tmp_path / switch).parent.mkdir(parents=True)

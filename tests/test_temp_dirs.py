@@ -32,7 +32,7 @@ def linked(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("fill", [closed, deep, linked])
-def test_it_goes_whatever_is_in_it(
+def test_scratch_folder_is_removed(
     fill: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Every way a submission can end is told apart, and the judge outlives all of them."""
+"""Every way a submission can end has its status and reason, and the evaluator survives them all."""
 
 import os
 import re
@@ -33,7 +33,7 @@ from evaluator.worker.vault import LabelVault
 from shared.errors import ConfigurationError
 from tests.submissions import left_running, skip_without_bubblewrap, write_submission
 
-HOUSE = Path(__file__).resolve().parent.parent
+REPO_ROOT = Path(__file__).resolve().parent.parent
 BUDGET = 5
 
 
@@ -80,7 +80,7 @@ def run(splits: Splits, tmp_path: Path) -> Go:
     return go
 
 
-def test_a_well_behaved_submission(run: Go) -> None:
+def test_run_well_behaved_submission(run: Go) -> None:
     result = run(after_purchase="print('bought with seed', self.seed)")
     assert (result.outcome.status, result.outcome.reason) == ("ok", "")
     assert list(result.vault.purchased) == result.told == [0, 1, 2, 3, 4]
@@ -124,7 +124,7 @@ MISBEHAVIOUR: dict[str, tuple[dict[str, str], str, str]] = {
 
 
 @pytest.mark.parametrize("case", MISBEHAVIOUR)
-def test_misbehaviour_is_told_apart(case: str, run: Go) -> None:
+def test_run_status_and_reason(case: str, run: Go) -> None:
     places, status, words = MISBEHAVIOUR[case]
     result = run(**places)
     assert result.outcome.status == status, result.outcome.reason
@@ -143,7 +143,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_predictions_that_cannot_be_scored_are_bad_output(case: str) -> None:
+def test_check_predictions_bad_output(case: str) -> None:
     returned, words = REFUSED[case]
     answer = {"type": "done", "dtype": returned.dtype.name, "shape": list(returned.shape)}
     with pytest.raises(TrialFailedError, match=words) as failed:
@@ -152,19 +152,19 @@ def test_predictions_that_cannot_be_scored_are_bad_output(case: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["f8,(", "(-1,)f8", "O", "complex128", None, 7, [], {}])
-def test_a_dtype_is_never_parsed(dtype: object) -> None:
+def test_check_predictions_never_parses_a_dtype(dtype: object) -> None:
     with pytest.raises(TrialFailedError) as failed:
         check_predictions({"type": "done", "dtype": dtype, "shape": [2, 3]}, b"", (2, 3))
     assert failed.value.status == "bad_output"
 
 
-def test_big_endian_predictions_are_the_numbers_they_are(run: Go) -> None:
+def test_run_big_endian_predictions(run: Go) -> None:
     result = run(prediction="predictions = predictions.astype('>f4') + 1")
     assert result.outcome.predictions is not None, result.outcome.reason
     assert result.outcome.predictions.min() == 1
 
 
-def test_a_dead_leader_is_not_taken_for_a_slow_one(run: Go) -> None:
+def test_run_dead_leader_with_living_fork(run: Go) -> None:
     started = time.monotonic()
     result = run(
         purchase="""
@@ -179,7 +179,7 @@ def test_a_dead_leader_is_not_taken_for_a_slow_one(run: Go) -> None:
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
-def test_two_purchases_side_by_side_run_on_other_cores(
+def test_run_parallel_purchases_use_different_cores(
     run: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where no other run holds a core
@@ -194,7 +194,7 @@ def test_two_purchases_side_by_side_run_on_other_cores(
     assert int(ran_on[1]) in everywhere - taken
 
 
-def test_a_reader_who_does_not_read_runs_out_of_time(run: Go) -> None:
+def test_run_timeout_of_worker_that_does_not_read(run: Go) -> None:
     result = run(
         seconds=3,
         purchase="""
@@ -207,7 +207,7 @@ def test_a_reader_who_does_not_read_runs_out_of_time(run: Go) -> None:
     assert sum(result.outcome.seconds.values()) < 6
 
 
-def test_a_submission_with_an_evaluator_of_its_own(run: Go, tmp_path: Path) -> None:
+def test_run_submission_with_its_own_evaluator_package(run: Go, tmp_path: Path) -> None:
     folder = tmp_path / "submission"
     (folder / "evaluator").mkdir(parents=True)
     (folder / "evaluator" / "__init__.py").write_text("raise RuntimeError('the old kit')")
@@ -221,12 +221,12 @@ def test_a_submission_with_an_evaluator_of_its_own(run: Go, tmp_path: Path) -> N
     [
         ("", "import strategies"),
         (
-            str(HOUSE),
+            str(REPO_ROOT),
             "subprocess.run([sys.executable, '-c', 'import strategies'], check=True)",
         ),
     ],
 )
-def test_the_house_lends_a_foreign_submission_nothing(
+def test_run_exposes_no_other_module_of_this_repository(
     path: str, at_import: str, run: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", path)
@@ -236,7 +236,7 @@ def test_the_house_lends_a_foreign_submission_nothing(
 
 
 @pytest.mark.parametrize(("method", "isolated"), [("spawn", False), ("forkserver", True)])
-def test_worker_processes_that_start_anew_find_the_submission_and_the_data_sets(
+def test_run_spawned_processes_find_submission_and_data(
     method: str, isolated: bool, run: Go, splits: Splits
 ) -> None:
     if isolated:
@@ -254,7 +254,7 @@ def test_worker_processes_that_start_anew_find_the_submission_and_the_data_sets(
     assert "counted [40]" in result.log.read_text()
 
 
-def test_torch_reads_the_data_sets_in_parts_and_by_workers(run: Go) -> None:
+def test_run_torch_data_loader_with_workers(run: Go) -> None:
     result = run(
         pre_training="""
             from torch.utils.data import ConcatDataset, DataLoader, random_split
@@ -268,7 +268,7 @@ def test_torch_reads_the_data_sets_in_parts_and_by_workers(run: Go) -> None:
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_the_cpu_limit_is_known_before_threads_are_counted(
+def test_run_cpu_limit_sets_torch_threads(
     cpus: int, run: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # it would decide alone
@@ -279,7 +279,7 @@ def test_the_cpu_limit_is_known_before_threads_are_counted(
     assert last_lines(result.log).strip() == str(allowed)
 
 
-def test_the_deadline_is_hard(run: Go) -> None:
+def test_run_deadline_kills_what_ignores_sigterm(run: Go) -> None:
     started = time.monotonic()
     result = run(
         seconds=2,
@@ -295,7 +295,7 @@ def test_the_deadline_is_hard(run: Go) -> None:
     assert time.monotonic() - started < 60
 
 
-def test_the_two_phases_share_one_clock_that_the_child_cannot_turn_back(run: Go) -> None:
+def test_run_compute_budget_is_shared_by_both_phases(run: Go) -> None:
     result = run(
         seconds=4,
         pre_training="time.sleep(2.5); time.time = lambda: 0.0",
@@ -307,7 +307,7 @@ def test_the_two_phases_share_one_clock_that_the_child_cannot_turn_back(run: Go)
     assert 0 < left < 1.5
 
 
-def test_over_budget_caught_goes_on_and_is_counted(run: Go) -> None:
+def test_run_over_budget_caught_by_the_submission(run: Go) -> None:
     result = run(
         after_purchase="""
             for i in (30, 31):
@@ -323,7 +323,7 @@ def test_over_budget_caught_goes_on_and_is_counted(run: Go) -> None:
     assert result.log.read_text().count("OutOfBudgetError") == 2
 
 
-def test_buying_an_index_again_is_free_and_answers_the_same(run: Go) -> None:
+def test_purchase_label_again_is_free(run: Go) -> None:
     result = run(
         purchase="""
             first = unlabelled_dataset.purchase_label(np.int64(1))
@@ -334,7 +334,7 @@ def test_buying_an_index_again_is_free_and_answers_the_same(run: Go) -> None:
     assert list(result.vault.purchased) == [1, 0, 2, 3, 4]
 
 
-def test_a_returned_dict_that_disagrees_is_warned_of_and_ignored(run: Go) -> None:
+def test_run_warns_of_a_returned_dict_that_disagrees(run: Go) -> None:
     result = run(after_purchase="bought = {i: [1, 1, 1] for i in range(3, 12)}")
     assert result.outcome.status == "ok"
     assert list(result.vault.purchased) == [0, 1, 2, 3, 4]
@@ -344,7 +344,7 @@ def test_a_returned_dict_that_disagrees_is_warned_of_and_ignored(run: Go) -> Non
     )
 
 
-def test_too_much_memory_in_the_whole_tree(run: Go) -> None:
+def test_run_memory_limit_counts_the_process_tree(run: Go) -> None:
     result = run(
         limits=Limits(memory=500 * 2**20),
         pre_training="""
@@ -359,14 +359,14 @@ def test_too_much_memory_in_the_whole_tree(run: Go) -> None:
     assert result.outcome.peak_memory > 500 * 2**20
 
 
-def test_memory_is_weighed_however_short_a_phase(run: Go) -> None:
+def test_run_memory_is_checked_after_a_short_phase(run: Go) -> None:
     result = run(limits=Limits(memory=300 * 2**20), pre_training="self.kept = b'1' * (400 * 2**20)")
     assert result.outcome.status == "out_of_memory"
     assert result.outcome.reason.startswith("pre_training: ")
     assert 400 * 2**20 < result.outcome.peak_memory < 700 * 2**20
 
 
-def test_mapped_files_are_not_private_memory(run: Go, tmp_path: Path) -> None:
+def test_run_mapped_files_do_not_count_as_memory(run: Go, tmp_path: Path) -> None:
     big = tmp_path / "big.bin"
     big.write_bytes(os.urandom(2**20) * 600)
     result = run(
@@ -376,7 +376,7 @@ def test_mapped_files_are_not_private_memory(run: Go, tmp_path: Path) -> None:
     assert result.outcome.status == "ok", result.outcome.reason
 
 
-def test_a_process_left_running_is_killed_even_when_it_hides(run: Go, tmp_path: Path) -> None:
+def test_run_kills_processes_left_in_other_sessions(run: Go, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     result = run(
         after_purchase=f"""
@@ -395,13 +395,13 @@ def test_a_process_left_running_is_killed_even_when_it_hides(run: Go, tmp_path: 
     assert not psutil.pid_exists(int(pid_file.read_text()))
 
 
-def test_each_purchase_is_recorded_before_it_is_answered(run: Go) -> None:
+def test_purchase_label_is_recorded_before_it_is_answered(run: Go) -> None:
     result = run(purchase="unlabelled_dataset.purchase_label(7); os._exit(1)")
     assert result.outcome.status == "crashed"
     assert result.told == [7]
 
 
-def test_the_kits_spelling_of_the_arguments_is_understood(run: Go) -> None:
+def test_run_argument_names_of_the_kit(run: Go) -> None:
     result = run(
         """
 import numpy as np
@@ -418,7 +418,7 @@ class ZEWDPCBaseRun:
     assert len(result.vault.purchased) == BUDGET
 
 
-def test_a_parameter_nobody_knows_is_named(run: Go) -> None:
+def test_run_unknown_required_parameter(run: Go) -> None:
     result = run(
         """
 class ZEWDPCBaseRun:
@@ -442,7 +442,7 @@ PREFLIGHT = {
 
 
 @pytest.mark.parametrize("case", PREFLIGHT)
-def test_what_cannot_run_is_refused_before_anything_runs(case: str, tmp_path: Path) -> None:
+def test_preflight_refuses(case: str, tmp_path: Path) -> None:
     source, arguments, words = PREFLIGHT[case]
     with pytest.raises(ConfigurationError, match=words):
         SubprocessRunner().preflight(write_submission(tmp_path, source), [arguments])
@@ -463,7 +463,7 @@ HUNGRY = {
 
 
 @pytest.mark.parametrize("case", HUNGRY)
-def test_the_look_before_anything_runs_is_watched_too(case: str, tmp_path: Path) -> None:
+def test_preflight_limits(case: str, tmp_path: Path) -> None:
     code, limits, words = HUNGRY[case]
     submission = write_submission(tmp_path, f"import os, subprocess, time\n{code}\ntime.sleep(600)")
     with pytest.raises(ConfigurationError, match=f"start-up: .*{words}"):
@@ -471,7 +471,7 @@ def test_the_look_before_anything_runs_is_watched_too(case: str, tmp_path: Path)
     assert left_running() == []
 
 
-def test_arguments_that_are_refused_are_told_in_a_line(tmp_path: Path) -> None:
+def test_preflight_arguments_refused_in_one_line(tmp_path: Path) -> None:
     source = """
 class ZEWDPCBaseRun:
     def __init__(self, strategy):
@@ -504,13 +504,13 @@ NOTES = [
 
 
 @pytest.mark.parametrize(("said", "kept"), NOTES)
-def test_notes_are_kept_as_far_as_they_make_sense(said: object, kept: object) -> None:
+def test_check_notes(said: object, kept: object) -> None:
     notes = check_notes(said, {1: (), 2: ()}, 2)
     told = notes and {idx: (note["round"], note["probabilities"]) for idx, note in notes.items()}
     assert told == kept
 
 
-def test_notes_reach_the_judge(run: Go) -> None:
+def test_run_returns_purchase_notes(run: Go) -> None:
     notes = "self.purchase_notes = {i: {'round': 1, 'probabilities': [0.25] * 3} for i in bought}"
     outcome = run(after_purchase=notes).outcome
     assert outcome.status == "ok"
@@ -518,7 +518,7 @@ def test_notes_reach_the_judge(run: Go) -> None:
 
 
 @pytest.mark.parametrize("notes", ["[1, 2]", "{'a': 1}", "{0: {'probabilities': object()}}"])
-def test_notes_that_are_none_end_nothing(notes: str, run: Go) -> None:
+def test_run_ignores_malformed_purchase_notes(notes: str, run: Go) -> None:
     ran = run(after_purchase=f"self.purchase_notes = {notes}")
     assert ran.outcome.status == "ok"
     assert ran.outcome.notes is None

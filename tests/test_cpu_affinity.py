@@ -16,7 +16,7 @@ from evaluator.worker import cpu_affinity
 from evaluator.worker.cpu_affinity import reserve_cores, warn_on_contention
 
 
-def test_threads_that_run_already_move_to_the_cores_of_a_purchase() -> None:
+def test_reserve_cores_moves_running_threads() -> None:
     before = os.sched_getaffinity(0)
     seen: list[set[int]] = []
     moved, done = threading.Event(), threading.Event()
@@ -38,7 +38,7 @@ def test_threads_that_run_already_move_to_the_cores_of_a_purchase() -> None:
     assert os.sched_getaffinity(0) == before
 
 
-def test_of_two_side_by_side_none_has_the_others_core(
+def test_reserve_cores_twice_gives_different_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where no other run holds a core
@@ -55,7 +55,7 @@ def test_of_two_side_by_side_none_has_the_others_core(
     assert len(before) == 1 or first != second
 
 
-def test_a_folder_that_somebody_else_may_have_made_is_not_written_to(
+def test_reserve_cores_ignores_a_foreign_lock_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     victim = tmp_path / "theirs" / "0"
@@ -74,7 +74,7 @@ def burner() -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", "while True: pass"])
 
 
-def test_what_others_take_of_its_cores_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warn_on_contention_names_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_affinity, "MIN_SECONDS", 1.0)
     warnings: list[str] = []
     with reserve_cores(1):
@@ -99,7 +99,7 @@ def test_what_others_take_of_its_cores_is_told(monkeypatch: pytest.MonkeyPatch) 
         (0.0, 30.0, 60.0, False),  # a kernel that counts nothing
     ],
 )
-def test_its_own_work_is_not_others(
+def test_warn_on_contention_threshold(
     busy: float, own: float, seconds: float, warns: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def readings(difference: float) -> Iterator[float]:
@@ -117,7 +117,7 @@ def test_its_own_work_is_not_others(
     assert bool(warnings) == warns
 
 
-def test_a_kernel_that_counts_nothing_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_seconds_where_the_kernel_counts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(_path: Path) -> str:
         raise PermissionError("/proc/stat")
 
@@ -126,7 +126,7 @@ def test_a_kernel_that_counts_nothing_is_no_trouble(monkeypatch: pytest.MonkeyPa
     assert cpu_affinity._busy(os.sched_getaffinity(0)) == 0
 
 
-def test_children_that_have_ended_count_as_its_own() -> None:
+def test_own_seconds_include_ended_children() -> None:
     before = cpu_affinity._own()
     work = "import time\nwhile time.process_time() < 0.5: pass"
     subprocess.run([sys.executable, "-c", work], check=True)

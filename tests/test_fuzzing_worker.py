@@ -1,4 +1,4 @@
-"""Whatever the submission's process sends, the judge goes on: a trial that failed, at the worst."""
+"""Whatever the worker sends, the evaluator goes on: a trial that failed, at the worst."""
 
 import contextlib
 import json
@@ -77,7 +77,7 @@ def received(stream: bytes, pieces: list[int]) -> tuple[list[Any], Exception]:
 @given(
     st.lists(st.tuples(MESSAGES, st.binary(max_size=20)), max_size=4), st.lists(st.integers(1, 9))
 )
-def test_frames_come_out_as_they_went_in(
+def test_channel_receives_frames_as_sent(
     sent: list[tuple[dict[str, Any], bytes]], pieces: list[int]
 ) -> None:
     stream = b"".join(framed(json.dumps(body).encode(), payload) for body, payload in sent)
@@ -92,20 +92,20 @@ def test_frames_come_out_as_they_went_in(
 
 @BOUNDED
 @given(st.binary(max_size=60) | st.builds(framed, st.binary(max_size=30), st.binary(max_size=5)))
-def test_any_bytes_on_the_line_end_it_by_an_error_that_is_known(stream: bytes) -> None:
+def test_channel_any_bytes_end_in_a_known_error(stream: bytes) -> None:
     frames, _ = received(stream, [])
     assert all(isinstance(body["type"], str) for body, _ in frames)
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"type": "\\ud800"}', b"1" * 5000, b"\xff"])
-def test_odd_json_on_the_line_is_a_message_or_refused(body: bytes) -> None:
+def test_channel_odd_json(body: bytes) -> None:
     frames, _ = received(framed(body), [])
     assert len(frames) <= 1
 
 
 @pytest.fixture(scope="module")
 def tree() -> Iterator[ProcessTree]:
-    """A process that does nothing, for the judge to watch."""
+    """A process that does nothing, for the supervisor to watch."""
     with tempfile.TemporaryFile() as output:
         idle = ProcessTree(
             [sys.executable, "-c", "import time; time.sleep(600)"],
@@ -119,7 +119,7 @@ def tree() -> Iterator[ProcessTree]:
 
 
 def purchase_phase(tree: ProcessTree, messages: list[Any], payload: bytes = b"") -> list[str]:
-    """What the judge says to a child that sends these messages and is done, and how it ends."""
+    """What the supervisor sends to a worker that sends these messages, and how the phase ends."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         for message in [*messages, {"type": "done"}]:
@@ -159,14 +159,14 @@ MALFORMED: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_a_malformed_message_hurts_only_its_sender(case: str, tree: ProcessTree) -> None:
+def test_supervisor_malformed_message(case: str, tree: ProcessTree) -> None:
     message, answers = MALFORMED[case]
     assert purchase_phase(tree, [message]) == ["phase", *answers]
 
 
 @FEW
 @given(messages=st.lists(MESSAGES, max_size=4), payload=st.binary(max_size=20))
-def test_any_messages_end_a_phase_or_fail_the_trial(
+def test_supervisor_any_messages(
     messages: list[dict[str, Any]], payload: bytes, tree: ProcessTree
 ) -> None:
     *_, end = purchase_phase(tree, messages, payload)
@@ -176,7 +176,7 @@ def test_any_messages_end_a_phase_or_fail_the_trial(
 @BOUNDED
 @given(MESSAGES)
 @example({"type": "failed", "kinds": 5})
-def test_any_first_message_that_is_not_ready_is_an_error_in_words(message: dict[str, Any]) -> None:
+def test_refusal_of_any_first_message(message: dict[str, Any]) -> None:
     with tempfile.NamedTemporaryFile() as log:
         refusal = _refusal(Path("run.py"), message, Path(log.name))
     assert str(refusal).startswith("run.py ")
@@ -188,14 +188,14 @@ DESCRIBED = st.dictionaries(st.sampled_from(["class_name", "missing", "arg_names
 @BOUNDED
 @given(JSON | DESCRIBED)
 @example({"missing": 5, "arg_names": 5})
-def test_any_description_of_a_class_is_a_contract(described: Any) -> None:
+def test_contract_from_any_message(described: Any) -> None:
     contract = Contract.from_message(described)
     assert set(contract.missing) <= set(METHODS)
 
 
 @BOUNDED
 @given(JSON)
-def test_any_index_is_sold_or_refused(index: Any) -> None:
+def test_vault_any_index(index: Any) -> None:
     vault = LabelVault(LABELS, 2)
     vault.open = True
     try:
@@ -209,7 +209,7 @@ ROWS = st.lists(st.tuples(st.integers(-1, 6) | JSON, JSON, JSON).map(list), max_
 
 @BOUNDED
 @given(JSON | ROWS)
-def test_any_notes_are_kept_in_their_form_or_left_out(notes: Any) -> None:
+def test_check_notes_any(notes: Any) -> None:
     kept = check_notes(notes, {0: (), 1: ()}, 3) or {}
     assert set(kept) <= {0, 1}
     for note in kept.values():
@@ -221,7 +221,7 @@ def test_any_notes_are_kept_in_their_form_or_left_out(notes: Any) -> None:
 @BOUNDED
 @given(JSON | st.lists(st.integers(-2, 6)))
 @example([["x"]])
-def test_any_claim_is_compared_or_ignored(claimed: Any) -> None:
+def test_check_claim_any(claimed: Any) -> None:
     assert len(check_claim(read_claim(claimed), {0: (), 1: ()})) <= 1
 
 
@@ -234,9 +234,7 @@ NAMES = ["bool", "uint8", "int64", "float16", "float64", "complex64", "O", "uint
     st.just([2, 3]) | JSON,
     st.binary(max_size=8) | st.sampled_from([b"\0\1" * 3, b"\0" * 48, b"\xff" * 12]),
 )
-def test_any_predictions_are_zeros_and_ones_or_bad_output(
-    dtype: Any, shape: Any, payload: bytes
-) -> None:
+def test_check_predictions_any(dtype: Any, shape: Any, payload: bytes) -> None:
     answer = {"dtype": dtype, "shape": shape}
     found, failed = tried(lambda: check_predictions(answer, payload, (2, 3)), TrialFailedError)
     if found is None:
