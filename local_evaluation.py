@@ -2,6 +2,9 @@
 
 import sys
 
+from core.process_environment import complete_environment
+from shared.process_environment import prepare_process
+
 
 def main() -> int:
     from shared.errors import missing_requirement
@@ -14,6 +17,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    complete_environment()
+    prepare_process()
     # Imported here, because worker processes import this file again and need none of it.
     from shared.console import run_command
 

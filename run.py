@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from base_run import RegisterProgress, ZEWDPCBaseRun, ignore_progress
+from core.process_environment import complete_environment
 from models.image_bank import Clock, ImageBank
 from models.learner import Learner
 from strategies.acquisition_loop import AcquisitionLoop
@@ -45,6 +46,7 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         on_event: OnEvent = log_event,
         new_learner: NewLearner = Learner,
     ) -> None:
+        complete_environment()
         print_log_unless_configured()
         self.config = SubmissionConfig.read(Path(config or CONFIG), strategy, seed)
         self.clock = clock

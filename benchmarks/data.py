@@ -72,11 +72,12 @@ def measured(
     work: Callable[[Path, Path, int], int], root: Path, folder: Path, workers: int
 ) -> Measured:
     """`work` under the clock, in this process, which does nothing else."""
-    Path("/proc/self/clear_refs").write_text("5")  # from here on, VmHWM is this work's peak
+    # From here on, VmHWM is this work's peak.
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     started = time.perf_counter()
     images = work(root, folder, workers)
     seconds = time.perf_counter() - started
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return Measured(seconds, int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e9, images)
 
 

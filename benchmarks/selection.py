@@ -113,7 +113,8 @@ def run_child(views_file: str, name: str, peer: str, limit_s: str) -> None:
     torch.randn(256, 256) @ torch.randn(256, 256)  # starts the threads
     process = psutil.Process()
     before = process.memory_info().rss
-    Path("/proc/self/clear_refs").write_text("5")  # from here on, VmHWM is this selection's peak
+    # From here on, VmHWM is this selection's peak.
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     used = math.ceil(time.process_time())
     resource.setrlimit(resource.RLIMIT_CPU, (used + math.ceil(float(limit_s)), -1))
 
@@ -127,7 +128,7 @@ def run_child(views_file: str, name: str, peer: str, limit_s: str) -> None:
         return
     if seconds < SHORT_S:  # below the resolution of the clocks
         picks, seconds, cpu_s = timed(select, 20)
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
     distinct = len(set(picks.tolist()))
     note = "" if distinct == PICKS else f"{distinct} distinct picks"

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from core.process_environment import complete_environment
 from shared.console import add_verbosity_flags, configure_logging, run_command
 from shared.errors import missing_requirement
+from shared.process_environment import prepare_process
 
 # A module is imported when its command is asked for: `doctor` must run where torch does not.
 COMMANDS = {  # name: (module with `add_arguments(parser)`, what it is for)
@@ -84,4 +86,6 @@ def _import(command: str, module: str) -> Any:
 
 
 if __name__ == "__main__":
+    complete_environment()
+    prepare_process()
     sys.exit(main())

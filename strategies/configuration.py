@@ -60,6 +60,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
             "repository, or pass `config=` with the path of your own."
         )
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from None

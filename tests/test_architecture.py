@@ -42,6 +42,7 @@ UNSCORED = {
         "errors.py",
         "console.py",
         "atomic_io.py",
+        "temp_dirs.py",
         "records/trial.py",
         "records/provenance.py",
     )

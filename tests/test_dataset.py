@@ -582,7 +582,7 @@ def test_read_only_data_is_cached_elsewhere(
     squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("evaluator.data.cache.FOLDER", "no/such/folder")
+    monkeypatch.setattr("evaluator.data.cache.FOLDER", "training/labels.csv")
     files = open_splits(squares, progress=False).image_files
     assert all(path.is_relative_to(tmp_path) for path in files.values())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.worker.temp_dirs import scratch_folder
+from evaluator.temp_dirs import scratch_folder
 
 DEEP = 3000
 

@@ -100,4 +100,5 @@ def _without_comments(file: Path) -> str | None:
     """The text of a file, if it is one."""
     if not file.is_file():
         return None
-    return re.sub(r"^\s*#.*$", "", file.read_text(errors="replace"), flags=re.MULTILINE)
+    text = file.read_text(encoding="utf-8-sig", errors="replace")
+    return re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)

@@ -45,7 +45,7 @@ def examine(folder: Path) -> list[Check]:
 
 def _installation() -> list[Check]:
     files = (environment.REPO_ROOT / name for name in environment.REQUIREMENTS)
-    pins = environment.read_pins("\n".join(file.read_text() for file in files))
+    pins = environment.read_pins("\n".join(file.read_text("utf-8-sig") for file in files))
     installed, needs = environment.installed_version, environment.torch_that_torchvision_needs()
     facts, driver = environment.ask_torch(), environment.output_of(*environment.NVIDIA)
     return [

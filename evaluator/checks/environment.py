@@ -254,7 +254,7 @@ def usable_cpus(cgroup: Path = CGROUP) -> float:
 
 def _words(file: Path) -> list[str]:
     try:
-        return file.read_text().split()
+        return file.read_text(encoding="utf-8").split()
     except OSError:
         return []
 

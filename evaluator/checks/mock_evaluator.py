@@ -21,7 +21,7 @@ class PlainDataset:
     """`__len__` and `__getitem__`, nothing else to lean on."""
 
     def __init__(self, folder: Path, labelled: bool) -> None:
-        with (folder / "labels.csv").open(newline="") as file:
+        with (folder / "labels.csv").open(newline="", encoding="utf-8-sig") as file:
             header, *self.rows = list(csv.reader(file))
         self.folder, self.labelled, self.n_classes = folder, labelled, len(header) - 1
 

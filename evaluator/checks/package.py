@@ -162,7 +162,7 @@ def aicrowd_check(file: Path) -> Check:
     if not file.is_file():
         return Check(name, "fail", "it is not committed", f"git add {name} && git commit -m {name}")
     try:
-        about = json.loads(file.read_text())
+        about = json.loads(file.read_bytes())
     except ValueError as error:
         return Check(name, "fail", f"it is not JSON: {error}", f"fix it, and {COMMIT}")
     if not isinstance(about, dict):

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from evaluator.temp_dirs import private_folder
 from shared.errors import DatasetError
 from shared.images.decoding import BROKEN, decode, open_image, orientation
 from shared.images.layout import SplitFiles
@@ -35,18 +36,44 @@ logger = logging.getLogger(__name__)
 
 
 def cache_folder(root: Path) -> Path:
-    """Beside the data where that can be written, else in the user's cache folder."""
+    """Beside the data where that can be written, else in the user's cache, else a temporary one.
+
+    Raises DatasetError where none of them can be written to.
+    """
     beside = root / FOLDER
+    digest = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=8).hexdigest()
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    elsewhere = home / "zewdpc" / f"{root.resolve().name}-{digest}"
+    refusals = []
+    for folder in (beside, elsewhere):
+        if not (refusal := _refusal_to_write(folder)):
+            return folder
+        refusals.append(refusal)
     try:
-        beside.mkdir(exist_ok=True)
-        with tempfile.TemporaryFile(dir=beside):
-            return beside
-    except OSError:
-        digest = hashlib.blake2b(str(root.resolve()).encode(), digest_size=8).hexdigest()
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        elsewhere = home / "zewdpc" / f"{root.name}-{digest}"
-        elsewhere.mkdir(parents=True, exist_ok=True)
-        return elsewhere
+        temporary = private_folder("cache") / elsewhere.name
+        temporary.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DatasetError(
+            "no-cache-folder",
+            f"The decoded images of {root} cannot be kept anywhere ({'; '.join(refusals)}; "
+            f"{error}). Let XDG_CACHE_HOME name a folder that can be written to.",
+        ) from error
+    logger.warning(
+        "Decoded images are kept in %s, which may be cleared any time: %s. Let XDG_CACHE_HOME name "
+        "a folder that can be written to.",
+        *(temporary, "; ".join(refusals)),
+    )
+    return temporary
+
+
+def _refusal_to_write(folder: Path) -> str:
+    """What the system says where nothing can be written into `folder`; empty where it can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return str(error)
 
 
 def cached_images(
@@ -116,7 +143,8 @@ def _files_digest(split: SplitFiles, size: tuple[int, int] | None) -> str:
         status = path.stat()
         # A file that took another's place may keep its size and time, but not its time of change.
         times = f"{status.st_mtime_ns}\0{status.st_ctime_ns}"
-        digest.update(f"{str(path).removeprefix(folder)}\0{status.st_size}\0{times}\n".encode())
+        name = str(path).removeprefix(folder)
+        digest.update(os.fsencode(f"{name}\0{status.st_size}\0{times}\n"))
     return digest.hexdigest()
 
 

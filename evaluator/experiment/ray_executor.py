@@ -26,12 +26,12 @@ from evaluator.experiment.plan import Plan
 from evaluator.experiment.run_trial import Workspace, configurations
 from evaluator.experiment.scheduler import TrialExecutor
 from evaluator.experiment.submissions import Submission
+from evaluator.temp_dirs import private_folder
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.scoring import Scorer
 from evaluator.training.trainer import Steps
 from evaluator.worker.cpu_affinity import reserve_cores
 from evaluator.worker.runner import Runner
-from evaluator.worker.temp_dirs import private_folder
 from shared.errors import ConfigurationError
 from shared.images.layout import SPLITS
 

@@ -133,6 +133,7 @@ class Sandbox:
             **weights,
             **{"HOME": home, "TMPDIR": home, "USER": "submission", "LOGNAME": "submission"},
             "HF_HUB_OFFLINE": "1",
+            "PYTHONUTF8": "1",
             "PYTHONPATH": os.pathsep.join([str(REPO_ROOT), *packages]),
             "PYTHONUSERBASE": site.getuserbase(),
         }

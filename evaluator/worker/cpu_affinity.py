@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from evaluator.worker.temp_dirs import private_folder
+from evaluator.temp_dirs import private_folder
 
 CONTENTION_SHARE = 0.1  # of its cores' time that others may take before a warning
 MIN_SECONDS = 10.0  # the kernel counts in ticks: a shorter measurement means little
@@ -81,7 +81,7 @@ def _busy(cores: set[int]) -> float:
     """Seconds of work on those cores since the machine started; 0 where the kernel does not say."""
     ticks = 0
     with suppress(OSError):
-        for line in Path("/proc/stat").read_text().splitlines():
+        for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines():
             name, *counted = line.split()
             if name.removeprefix("cpu").isdigit() and int(name.removeprefix("cpu")) in cores:
                 # user, nice, system, (idle, waiting for a disk,) interrupts twice, steal: proc(5)

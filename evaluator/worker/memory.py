@@ -65,7 +65,7 @@ def existing() -> set[Shared]:
         with contextlib.suppress(OSError):  # removed in the meantime, or not to be seen
             found.add(Shared(path.stat().st_ino, path.relative_to(SHM_FOLDER).as_posix()))
     if SEGMENTS.is_file():
-        lines = SEGMENTS.read_text().splitlines()[1:]
+        lines = SEGMENTS.read_text(encoding="utf-8").splitlines()[1:]
         found |= {Shared(int(line.split()[1])) for line in lines}
     return found
 
@@ -75,7 +75,7 @@ def mapped_by(pids: Iterable[int]) -> set[Shared]:
     found = set()
     for pid in pids:
         try:
-            maps = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape")
+            maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="surrogateescape")
         except OSError:  # it has ended, or is somebody else's
             continue
         for number, kind, name in MAPPED.findall(maps):

@@ -19,6 +19,7 @@ import numpy as np
 
 from evaluator.data.dataset import Splits
 from evaluator.records.trial import Pair
+from evaluator.temp_dirs import scratch_folder
 from evaluator.worker.bubblewrap import Sandbox, home_of
 from evaluator.worker.capped_log import CappedLog
 from evaluator.worker.contract import ArgNames, Contract
@@ -37,7 +38,6 @@ from evaluator.worker.outcome import (
 from evaluator.worker.process_tree import ProcessTree, task_limit
 from evaluator.worker.protocol import Channel, ChannelClosedError, Message
 from evaluator.worker.supervisor import EXIT_SECONDS, Supervisor, how_it_ended
-from evaluator.worker.temp_dirs import scratch_folder
 from evaluator.worker.vault import LabelVault
 from shared.errors import ConfigurationError, ZEWDPCRuntimeError
 from shared.formatting import printable

@@ -12,7 +12,8 @@ from pathlib import Path
 if __name__ == "__main__":
     # Before numpy and torch are imported, because they size their thread pools by it.
     _allowed = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, _allowed[: json.loads(Path(sys.argv[2]).read_text())["cpus"]])
+    _job = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    os.sched_setaffinity(0, _allowed[: _job["cpus"]])
 
 import contextlib
 import importlib
@@ -311,7 +312,7 @@ def main() -> None:
     # A process that the submission spawns imports its parent's main module; not this one.
     sys.modules["__main__"] = ModuleType("__main__")
     client = EvaluatorClient(Channel(socket.socket(fileno=int(sys.argv[1]))))
-    job = json.loads(Path(sys.argv[2]).read_text())
+    job = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
     limit_tasks(job["most_tasks"])
     limit_gpu_memory(job["gpu_memory"], _print)
     if isinstance(sys.stdout, io.TextIOWrapper):
