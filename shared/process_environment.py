@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, see_also
 
 TERMINAL_ENCODING = "ZEWDPC_TERMINAL_ENCODING"  # handed to the process that this one becomes
 
@@ -34,7 +34,7 @@ def prepare_process() -> None:
     try:
         temporary = _temporary_folder()
     except ConfigurationError as error:
-        print(error.spoken, file=sys.stderr)
+        print(f"error: {error}\n{see_also(error.code)}", file=sys.stderr)
         sys.exit(2)
     settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "matplotlib"
     if not _can_be_written(settings):  # matplotlib would say so each time, and measure all fonts
