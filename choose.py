@@ -138,7 +138,7 @@ def _run(flags: argparse.Namespace) -> int:
     for words in look_alikes_among(labelled.class_names):
         say(f"notice: classes {words}")
     pool = read_pool(flags.pool, labelled, flags.exclude)
-    if flags.budget > len(pool):
+    if flags.budget > len(pool) + pool.n_left_out:
         raise ConfigurationError(
             "budget-past-pool",
             f"--budget {flags.budget}: {flags.budget} labels are more than the {len(pool)} "
@@ -146,7 +146,10 @@ def _run(flags: argparse.Namespace) -> int:
         )
     if config.strategy.looks and (words := config.learner.missing_weights()):
         say(f"notice: {words}")
-    choice = choose(config, labelled, pool, flags.budget, flags.minutes)
+    budget = min(flags.budget, len(pool))
+    if budget < flags.budget:  # who asked for the whole pool has no more to label
+        say(f"notice: --budget {flags.budget}: all {budget} images that need a label are chosen")
+    choice = choose(config, labelled, pool, budget, flags.minutes)
     export_batch(choice, pool, flags.pool, labelled.class_names, flags.out)
     show_result(summary(choice, labelled.class_names, len(pool), flags.out))
     return 0

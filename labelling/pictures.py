@@ -39,12 +39,14 @@ class Images:
     side : pixels at which either side is handed out, if it has more: photographs would fill the
         memory, and the learner makes a square of them anyway.
     fingerprints : of the files, with small images where these were read at that size and kept.
+    n_left_out : images of a pool that need no label: labelled already, excluded or duplicates.
     """
 
     files: tuple[Path, ...]
     labels: NDArray[np.uint8]  # (N, C); zeros where nobody knows
     side: int
     fingerprints: Mapping[Path, Fingerprint] = field(default_factory=dict)
+    n_left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.files)
@@ -218,7 +220,7 @@ def read_pool(folder: Path, labelled: Labelled, excluded: Sequence[Path] = ()) -
             "already, excluded or broken. Give the folder with the images to choose from.",
         )
     nobody_knows = np.zeros((len(chosen_from), len(labelled.class_names)), np.uint8)
-    return Images(chosen_from, nobody_knows, side, fingerprints)
+    return Images(chosen_from, nobody_knows, side, fingerprints, left_out.total())
 
 
 def _excluded_files(folder: Path) -> tuple[Path, ...]:

@@ -68,7 +68,7 @@ def divide(
 ) -> Division:
     """Draw at random what is training, what is held out, and what is the pool.
 
-    Images that are the same to the byte count once. Of those whose names (as the splits will have
+    Images with the same pixels count once. Of those whose names (as the splits will have
     them) match the regular expression `together` alike, in its first group if it has one, all go to
     one split, so that amounts are met as nearly as whole groups allow. `side` is the most pixels
     that either side of an image will have. Raises DatasetError or ConfigurationError where the

@@ -545,6 +545,17 @@ def test_labelled_images_are_recognised_with_another_header(
     )
 
 
+def test_budget_for_the_whole_pool_counts_images_that_are_labelled_already(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labelled = sorted((photos / "labelled" / "images").iterdir())[0]
+    shutil.copy(labelled, photos / "pool" / f"again{labelled.suffix}")
+    assert choose.main(flags(photos, "batch", 44, "--strategy", "random")) == 2
+    assert choose.main(flags(photos, "batch", 43, "--strategy", "random")) == 0
+    assert "all 40 images that need a label are chosen" in capsys.readouterr().err
+    assert len(table(photos / "batch" / "chosen.csv")) == 40
+
+
 def test_what_is_excluded_or_labelled_and_not_in_the_pool_is_told(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -610,7 +621,7 @@ def test_what_is_cut_short_is_no_candidate_and_what_has_more_behind_it_is(
     content = whole.read_bytes()
     (photos / "pool" / f"zu kurz für uns.{suffix}").write_bytes(content[: len(content) // 2])
     (photos / "pool" / f"longer.{suffix}").write_bytes(content + b"a camera's own")
-    assert choose.main(flags(photos, "batch", 41, "--strategy", "random")) == 0
+    assert choose.main(flags(photos, "batch", 43, "--strategy", "random")) == 0
     chosen = {row["filename"] for row in table(photos / "batch" / "labels.csv")}
     assert {name for name in chosen if name.endswith(f"er.{suffix}")} == {f"longer.{suffix}"}
     told = capsys.readouterr().err
@@ -659,12 +670,12 @@ def test_what_is_labelled_twice_counts_once(photos: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("spoil", "budget", "more", "said"),
     [
-        (spoil_nothing, 41, [], "41 labels are more than the 40 images to choose from"),
+        (spoil_nothing, 43, [], "43 labels are more than the 40 images to choose from"),
         (spoil_nothing, 0, [], "--budget 0"),
         (spoil_nothing, 6, ["--minutes", "nan"], "--minutes nan"),
         (spoil_nothing, 6, ["--strategy", "entrpy"], "Did you mean 'entropy'?"),
         (spoil_nothing, 6, ["--strategy", "entropy:rounds=3"], "wants its labels in 3 rounds"),
-        (spoil_an_image, 40, [], "40 labels are more than the 39 images"),
+        (spoil_an_image, 42, [], "42 labels are more than the 39 images"),
         (spoil_nothing, 6, ["--minutes", "0.0001"], "would have chosen by something else"),
         (spoil_nothing, 6, ["--exclude", "nowhere"], "nowhere is not a folder"),
         (contradict_a_label, 6, [], "are the same image, and have different labels"),
