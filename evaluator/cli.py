@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -20,36 +19,29 @@ from evaluator.analysis.rank_agreement import rank_agreement, render_rank_agreem
 from evaluator.analysis.results import Results
 from evaluator.analysis.variance_components import components, render_components
 from evaluator.data.dataset import Splits, open_splits
-from evaluator.data.doubts import doubts
 from evaluator.experiment.config import (
     DATA,
     OFFICIAL,
     RESULTS,
     RUNNER_CONDITIONS,
     EvaluationConfig,
-    parser,
 )
-from evaluator.experiment.estimate import estimate_seconds, measure_training, pipelines_of
+from evaluator.experiment.estimate import announce
 from evaluator.experiment.evaluation import Evaluation
+from evaluator.experiment.flags import parser
 from evaluator.experiment.plan import POOL, Plan, scaled_pairs
 from evaluator.experiment.scheduler import TrialExecutor, run
 from evaluator.experiment.submissions import Submission, find_submissions
 from evaluator.experiment.t4_scaling import read_calibration
 from evaluator.records.journal import COMMANDS, Journal, sole_writer
 from evaluator.synthetic import RECIPES, Recipe, generate
-from evaluator.training.augmentation import resize_images
-from evaluator.training.batches import Batches
 from evaluator.training.device import device_name, thread_limit
-from evaluator.training.networks import check_images
-from evaluator.training.pipelines import Pipeline
 from evaluator.training.scoring import Scorer
 from evaluator.worker.bubblewrap import require
 from shared.console import configure_logging, event, event_log, run_command, show_result
 from shared.errors import ConfigurationError
 from shared.formatting import format_duration
 from shared.images.class_coverage import absent_classes, macro_f1_bound
-
-LONG = 2 * 3600.0  # seconds from which a shorter command is offered
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +80,9 @@ def evaluate(config: EvaluationConfig, *, plan_only: bool = False) -> int:
         scorer = Scorer(splits, weights=config.weights, device=config.device, steps=config.steps)
         runner = config.make_runner(hidden=(splits.root, out))
         evaluation = Evaluation(plan, out, scorer, runner)
-        announcement = announce(evaluation, config, in_detail=plan_only)
+        announcement = announce(
+            evaluation, config.device, estimated=config.engine == "local", in_detail=plan_only
+        )
         if plan_only:
             show_result(announcement)
             return 0
@@ -277,69 +271,3 @@ def _is_list_of_strategies(described: object) -> TypeGuard[list[dict[str, str]]]
         isinstance(entry, dict) and all(isinstance(entry.get(word), str) for word in words)
         for entry in described
     )
-
-
-def check_pipelines(pipelines: Sequence[Pipeline], splits: Splits) -> None:
-    """Before hours are spent on purchases that cannot be scored."""
-    for pipeline in pipelines:
-        try:
-            few = resize_images(splits.training.images[:2], pipeline.size)
-            check_images(few, pipeline)
-            Batches(pipeline, 0, few, torch.zeros(len(few), 1), torch.device("cpu"))
-        except ValueError as error:
-            raise ConfigurationError(
-                "pipeline-data", f"--pipeline {pipeline.name}: {error}"
-            ) from error
-
-
-def announce(evaluation: Evaluation, config: EvaluationConfig, *, in_detail: bool) -> str:
-    """What will be done and how long it will take; where that is hours, what is shorter."""
-    plan, splits = evaluation.plan, evaluation.plan.splits
-    missing = list(evaluation.missing())
-    todo = f"{len(missing)} steps"
-    needed = pipelines_of(missing)
-    check_pipelines(needed, splits)
-    seconds, parts = 0.0, dict[str, float]()
-    if config.engine == "local":
-        costs = {p.name: measure_training(p, splits, config.device) for p in needed}
-        parts = estimate_seconds(evaluation, missing, costs)
-        seconds = sum(parts.values())
-        todo += f", estimated at most {format_duration(seconds)}"
-    names = ", ".join(pipeline.name for pipeline in plan.pipelines) or "own predictions"
-    first = f" (from {plan.first_seed})" if plan.first_seed else ""
-    height, width = splits.training.images.shape[1:3]
-    lines = [
-        f"data        {splits.name}: {len(splits.training):,} training, "
-        f"{len(splits.unlabelled):,} unlabelled, {len(splits.validation):,} held out; "
-        f"{len(splits.class_names)} classes, {width} x {height} px",
-        f"strategies  {', '.join(plan.labels())}",
-        f"pairs       {' '.join(map(str, plan.pairs))} (labels:minutes; {plan.conditions})",
-        f"seeds       {plan.seeds} purchase{first} x {plan.training_seeds} training",
-        f"pipelines   {names}",
-        f"to do       {todo}",
-    ]
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    threads = torch.get_num_threads() if config.engine == "local" else 1
-    if missing and load > cores and threads > 1:
-        lines.append(
-            f"            the machine is busy (load {load:.1f} on {cores} cores); consider "
-            "OMP_NUM_THREADS=1. Scores with another thread count are stored separately"
-        )
-    lines += [f"warning     {line}" for line in doubts(splits)]
-    if again := evaluation.outdated():
-        lines.append(
-            f"            {again} trainings of these were made before by other code, settings or "
-            f"threads (now: {device_name(config.device)})"
-        )
-    if in_detail and seconds:
-        lines += [
-            f"            {what}: {format_duration(part)} ({part / seconds:.0%})"
-            for what, part in parts.items()
-        ]
-    if seconds > LONG:
-        lines += [
-            "            that is long; for a first look in minutes:",
-            "            python local_evaluation.py --recipe demo --pipeline quick --pairs 200:1 "
-            "--strategy random entropy",
-        ]
-    return "\n".join(lines)

@@ -23,6 +23,7 @@ from evaluator.data.dataset import Splits, open_splits
 from evaluator.records.trial import Pair
 from evaluator.worker.bubblewrap import (
     KEPT_VARIABLES,
+    BubblewrapRunner,
     Sandbox,
     _mounts,
     _secrets,
@@ -32,7 +33,7 @@ from evaluator.worker.bubblewrap import (
 )
 from evaluator.worker.outcome import Limits, Outcome
 from evaluator.worker.process_tree import namespace_pid
-from evaluator.worker.runner import BubblewrapRunner, SubprocessRunner, TrialInputs
+from evaluator.worker.runner import SubprocessRunner, TrialInputs
 from evaluator.worker.vault import LabelVault
 from shared.errors import ConfigurationError
 from tests.conftest import SIZES, write_split

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from evaluator.data.dataset import open_splits
-from evaluator.experiment.config import EvaluationConfig, parser
+from evaluator.experiment.config import EvaluationConfig
+from evaluator.experiment.flags import parser
 from evaluator.records.trial import Pair
 from evaluator.worker.outcome import Limits
 from evaluator.worker.runner import SubprocessRunner, TrialInputs

@@ -24,9 +24,10 @@ from evaluator.experiment.submissions import name_submissions
 from evaluator.records.journal import Record, read_records
 from evaluator.records.trial import Pair
 from evaluator.training.scoring import Scorer
-from evaluator.worker.capped_log import FIRST, LAST
+from evaluator.worker.bubblewrap import BubblewrapRunner
+from evaluator.worker.capped_log import FIRST, LAST, last_lines
 from evaluator.worker.outcome import Limits
-from evaluator.worker.runner import BubblewrapRunner, SubprocessRunner, last_lines
+from evaluator.worker.runner import SubprocessRunner
 from tests.submissions import left_running, skip_without_bubblewrap, write_submission
 
 BUDGET = 5

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from evaluator.cli import main
-from evaluator.experiment.config import EvaluationConfig, parser
+from evaluator.experiment.config import EvaluationConfig
+from evaluator.experiment.flags import parser
 from evaluator.records.journal import Journal, read_records, sole_writer
 from shared.console import EVENTS
 

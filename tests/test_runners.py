@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from evaluator.data.dataset import Splits, open_splits
+from evaluator.experiment.flags import RUNNERS
 from evaluator.records.journal import read_records
 from evaluator.records.trial import Pair
-from evaluator.worker.in_process import RUNNERS, InProcessRunner, make_runner
-from evaluator.worker.outcome import Limits, Outcome
-from evaluator.worker.runner import TrialInputs, last_lines
+from evaluator.worker.bubblewrap import BubblewrapRunner
+from evaluator.worker.capped_log import last_lines
+from evaluator.worker.in_process import InProcessRunner
+from evaluator.worker.outcome import Outcome
+from evaluator.worker.runner import SubprocessRunner, TrialInputs
 from evaluator.worker.vault import LabelVault
 from shared.errors import ConfigurationError
 from tests.submissions import skip_without_bubblewrap, write_submission
@@ -42,7 +45,13 @@ def run(splits: Splits, tmp_path: Path) -> Run:
             splits, Pair(BUDGET, seconds / 60), vault, tmp_path / "trial.log", {"seed": 3}
         )
         submission = write_submission(tmp_path / folder, **places)
-        return make_runner(runner, Limits(), (splits.root,)).run(submission, trial), vault
+        runners = {
+            "subprocess": SubprocessRunner(),
+            "bubblewrap": BubblewrapRunner(hidden=(splits.root,)),
+            "local": InProcessRunner(),
+        }
+        assert set(runners) == set(RUNNERS)
+        return runners[runner].run(submission, trial), vault
 
     return go
 

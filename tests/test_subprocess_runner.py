@@ -14,6 +14,8 @@ import pytest
 
 from evaluator.data.dataset import Splits, open_splits
 from evaluator.records.trial import Pair
+from evaluator.worker.bubblewrap import BubblewrapRunner
+from evaluator.worker.capped_log import last_lines
 from evaluator.worker.cpu_affinity import reserve_cores
 from evaluator.worker.outcome import (
     Limits,
@@ -23,11 +25,9 @@ from evaluator.worker.outcome import (
     check_predictions,
 )
 from evaluator.worker.runner import (
-    BubblewrapRunner,
     Runner,
     SubprocessRunner,
     TrialInputs,
-    last_lines,
 )
 from evaluator.worker.vault import LabelVault
 from shared.errors import ConfigurationError

@@ -21,9 +21,10 @@ from evaluator.checks.contract_checks import (
 from evaluator.data.dataset import Splits, open_splits
 from evaluator.records.trial import Pair
 from evaluator.synthetic import RECIPES, generate
+from evaluator.worker.capped_log import last_lines
 from evaluator.worker.contract import NAMES_IN, ArgNames
 from evaluator.worker.outcome import Limits
-from evaluator.worker.runner import SubprocessRunner, TrialInputs, last_lines
+from evaluator.worker.runner import SubprocessRunner, TrialInputs
 from evaluator.worker.vault import LabelVault
 from shared.errors import ConfigurationError
 

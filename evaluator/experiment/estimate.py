@@ -1,9 +1,10 @@
-"""How long a plan will take on this machine, measured before it starts."""
+"""What a plan will do and how long it will take here, measured before it starts."""
 
 import math
+import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,13 +13,24 @@ import torch
 
 from core.precision import synchronise
 from evaluator.data.dataset import Splits
+from evaluator.data.doubts import doubts
 from evaluator.experiment.evaluation import Evaluation
 from evaluator.records.trial import REFERENCES, Trial
 from evaluator.training.augmentation import resize_images
-from evaluator.training.device import chosen_device, release_memory, too_little_memory
+from evaluator.training.batches import Batches
+from evaluator.training.device import (
+    chosen_device,
+    device_name,
+    release_memory,
+    too_little_memory,
+)
+from evaluator.training.networks import check_images
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.trainer import ZEWDPCTrainer
+from shared.errors import ConfigurationError
+from shared.formatting import format_duration
 
+LONG = 2 * 3600.0  # seconds from which a shorter command is offered
 BUYING = "buying"
 START_UP = 12.0  # seconds a submission's process takes to begin and end
 TRIAL_IMAGES = (32, 256)  # images of the measuring run; the larger where the smaller is too quick
@@ -123,3 +135,78 @@ def _step_seconds(
     cost = costs[pipeline.name]
     # Prediction costs about a third of a training step an image, once.
     return cost.start + cost.image * (n_images * epochs + len(splits.validation) / 3)
+
+
+def check_pipelines(pipelines: Sequence[Pipeline], splits: Splits) -> None:
+    """Before hours are spent on purchases that cannot be scored."""
+    for pipeline in pipelines:
+        try:
+            few = resize_images(splits.training.images[:2], pipeline.size)
+            check_images(few, pipeline)
+            Batches(pipeline, 0, few, torch.zeros(len(few), 1), torch.device("cpu"))
+        except ValueError as error:
+            raise ConfigurationError(
+                "pipeline-data", f"--pipeline {pipeline.name}: {error}"
+            ) from error
+
+
+def announce(
+    evaluation: Evaluation, device: str | None, *, estimated: bool, in_detail: bool
+) -> str:
+    """What will be done and how long it will take; where that is hours, what is shorter.
+
+    Parameters
+    ----------
+    device : where pipelines are trained.
+    estimated : whether trainings are measured, which makes sense on the machine that trains only.
+    in_detail : whether the estimate is shown by pipeline.
+    """
+    plan, splits = evaluation.plan, evaluation.plan.splits
+    missing = list(evaluation.missing())
+    todo = f"{len(missing)} steps"
+    needed = pipelines_of(missing)
+    check_pipelines(needed, splits)
+    seconds, parts = 0.0, dict[str, float]()
+    if estimated:
+        costs = {p.name: measure_training(p, splits, device) for p in needed}
+        parts = estimate_seconds(evaluation, missing, costs)
+        seconds = sum(parts.values())
+        todo += f", estimated at most {format_duration(seconds)}"
+    names = ", ".join(pipeline.name for pipeline in plan.pipelines) or "own predictions"
+    first = f" (from {plan.first_seed})" if plan.first_seed else ""
+    height, width = splits.training.images.shape[1:3]
+    lines = [
+        f"data        {splits.name}: {len(splits.training):,} training, "
+        f"{len(splits.unlabelled):,} unlabelled, {len(splits.validation):,} held out; "
+        f"{len(splits.class_names)} classes, {width} x {height} px",
+        f"strategies  {', '.join(plan.labels())}",
+        f"pairs       {' '.join(map(str, plan.pairs))} (labels:minutes; {plan.conditions})",
+        f"seeds       {plan.seeds} purchase{first} x {plan.training_seeds} training",
+        f"pipelines   {names}",
+        f"to do       {todo}",
+    ]
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    threads = torch.get_num_threads() if estimated else 1
+    if missing and load > cores and threads > 1:
+        lines.append(
+            f"            the machine is busy (load {load:.1f} on {cores} cores); consider "
+            "OMP_NUM_THREADS=1. Scores with another thread count are stored separately"
+        )
+    lines += [f"warning     {line}" for line in doubts(splits)]
+    if again := evaluation.outdated():
+        lines.append(
+            f"            {again} trainings of these were made before by other code, settings or "
+            f"threads (now: {device_name(device)})"
+        )
+    if in_detail and seconds:
+        lines += [
+            f"            {what}: {format_duration(part)} ({part / seconds:.0%})"
+            for what, part in parts.items()
+        ]
+    if seconds > LONG:
+        lines += [
+            "            that is long; for a first look in minutes:",
+            "            python local_evaluation.py --recipe demo --pipeline quick --pairs 200:1 "
+            "--strategy random entropy",
+        ]
+    return "\n".join(lines)

@@ -21,7 +21,8 @@ from evaluator.records.trial import (
 )
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.scoring import Scorer
-from evaluator.worker.runner import Runner, last_lines
+from evaluator.worker.capped_log import last_lines
+from evaluator.worker.runner import Runner
 from shared.console import event
 from shared.errors import see_also
 

@@ -13,10 +13,13 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
+from evaluator.worker.process_tree import ProcessTree
+from evaluator.worker.runner import JOB_FILE, REPO_ROOT, SubprocessRunner
 from shared.errors import ConfigurationError
 
-REPO_ROOT = Path(__file__).resolve().parents[2]
+IMAGES = ("training_images", "unlabelled_images", "test_images")  # files that the worker maps
 NAMESPACES = (
     *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
     *("--cap-drop", "ALL", "--die-with-parent", "--new-session"),
@@ -137,6 +140,38 @@ class Sandbox:
             "PYTHONPATH": os.pathsep.join([str(REPO_ROOT), *packages]),
             "PYTHONUSERBASE": site.getuserbase(),
         }
+
+
+@dataclass(frozen=True)
+class BubblewrapRunner(SubprocessRunner):
+    """Runs a submission in a sandbox, where it sees no labels, no network and no other process.
+
+    hidden : folders that it must not see even where they lie inside something that it sees: data
+        sets, journals.
+    """
+
+    hidden: tuple[Path, ...] = ()
+
+    name: ClassVar[str] = "bubblewrap"
+    trusted: ClassVar[bool] = False
+
+    def _start(
+        self,
+        command: list[str],
+        job: Mapping[str, Any],
+        scratch: Path,
+        **streams: Any,
+    ) -> ProcessTree:
+        sandbox = Sandbox(self.hidden)
+        needed = [scratch / JOB_FILE, *(Path(job[name]) for name in IMAGES if name in job)]
+        folder = Path(job["submission"]).parent
+        return ProcessTree(
+            sandbox.command(command, folder, needed, scratch),
+            cwd=home_of(scratch),
+            env={**sandbox.environment(scratch), "PYTHONUNBUFFERED": "1"},
+            sandboxed=True,
+            **streams,
+        )
 
 
 def home_of(scratch: Path) -> Path:

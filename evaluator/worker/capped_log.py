@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from shared.formatting import printable
+
 FIRST = 4 << 20  # bytes written to the log as they come
 LAST = 1 << 20  # bytes of the end kept for it
 CHUNK = 1 << 16
 STILL_IN_THE_PIPE = 16  # chunks read after the end; a pipe holds one, but for what kernels allow
+LOG_LINES = 20  # of a log that are shown with a failure
 LOOK = 100  # milliseconds between looks at whether the log is being closed
 
 
@@ -92,3 +95,11 @@ class CappedLog:
             dropped = self._kept.popleft()
             self._n_kept -= len(dropped)
             self._left_out += len(dropped)
+
+
+def last_lines(log: Path) -> str:
+    """The end of a log, indented, to be shown with a failure."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 16384))
+        lines = file.read().decode(errors="backslashreplace").splitlines()[-LOG_LINES:]
+    return "\n".join(f"    {printable(line)}" for line in lines) or "    (it printed nothing)"

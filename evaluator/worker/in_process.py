@@ -21,16 +21,18 @@ from typing import Any, ClassVar
 import torch
 
 from evaluator.worker.contract import Contract
-from evaluator.worker.outcome import Limits, Outcome, TrialFailedError, failure_of
+from evaluator.worker.outcome import (
+    Limits,
+    Outcome,
+    TrialFailedError,
+    failure_of,
+    readable_reason,
+)
 from evaluator.worker.protocol import Message
 from evaluator.worker.runner import (
     REPO_ROOT,
-    BubblewrapRunner,
-    Runner,
     SubmissionInfo,
-    SubprocessRunner,
     TrialInputs,
-    readable_reason,
     require_submission,
     run_phases,
     trial_job,
@@ -46,22 +48,12 @@ from shared.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
-RUNNERS = ("subprocess", "bubblewrap", "local")  # what --runner takes
-
-
-def make_runner(name: str, limits: Limits | None = None, hidden: tuple[Path, ...] = ()) -> Runner:
-    """The runner that --runner calls `name`; `hidden` as for BubblewrapRunner."""
-    limits = limits or Limits()
-    if name == "bubblewrap":
-        return BubblewrapRunner(limits, hidden)
-    return InProcessRunner(limits) if name == "local" else SubprocessRunner(limits)
-
 
 @dataclass(frozen=True)
 class InProcessRunner:
     """Runs a submission in this process: its output is the terminal's, and a debugger works."""
 
-    limits: Limits = field(default_factory=Limits)  # shown to the submission, not enforced
+    limits: Limits = field(default_factory=Limits)  # of the other runners; none is enforced here
 
     name: ClassVar[str] = "local"
     trusted: ClassVar[bool] = True

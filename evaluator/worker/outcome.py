@@ -9,10 +9,12 @@ import numpy as np
 from evaluator.records.trial import Status
 from evaluator.worker.gpu_memory import GB
 from evaluator.worker.protocol import Message
+from shared.formatting import printable
 
 Progress = Callable[[str, float], None]  # called with a phase and the share of it that is done
 Notes = dict[int, dict[str, Any]]  # idx -> {"round": int | None, "probabilities": [C] | None}
 
+MAX_REASON = 4096  # characters
 # Looked up by name: numpy's own parser of dtype strings accepts whole record layouts.
 DTYPES = frozenset(
     ["bool", "float16", "float32", "float64"]
@@ -82,6 +84,11 @@ def exception_names(message: Message) -> list[str]:
     """The names of the classes that an exception of the submission belongs to, where given."""
     kinds = message.get("kinds")
     return [kind for kind in kinds if isinstance(kind, str)] if isinstance(kinds, list) else []
+
+
+def readable_reason(reason: str) -> str:
+    """A reason as the submission gave it, safe to show and to keep."""
+    return printable(reason)[:MAX_REASON]
 
 
 def read_claim(claimed: Any) -> list[int] | None:

@@ -1,7 +1,7 @@
 """Runners: the ways to run one submission through one trial, behind one interface.
 
-`SubprocessRunner` is the default, `BubblewrapRunner` is `--isolate`, and `InProcessRunner` (in its
-own module) is for debugging. docs/isolation.md has a table of what each of them promises.
+`SubprocessRunner` is the default. `BubblewrapRunner`, for `--isolate`, and `InProcessRunner`, for
+debugging, are in modules of their own. docs/isolation.md has a table of what each promises.
 """
 
 import contextlib
@@ -20,8 +20,7 @@ import numpy as np
 from evaluator.data.dataset import Splits
 from evaluator.records.trial import Pair
 from evaluator.temp_dirs import scratch_folder
-from evaluator.worker.bubblewrap import Sandbox, home_of
-from evaluator.worker.capped_log import CappedLog
+from evaluator.worker.capped_log import CappedLog, last_lines
 from evaluator.worker.contract import ArgNames, Contract
 from evaluator.worker.cpu_affinity import reserve_cores, warn_on_contention
 from evaluator.worker.outcome import (
@@ -34,21 +33,18 @@ from evaluator.worker.outcome import (
     check_predictions,
     exception_names,
     read_claim,
+    readable_reason,
 )
 from evaluator.worker.process_tree import ProcessTree, task_limit
 from evaluator.worker.protocol import Channel, ChannelClosedError, Message
 from evaluator.worker.supervisor import EXIT_SECONDS, Supervisor, how_it_ended
 from evaluator.worker.vault import LabelVault
 from shared.errors import ConfigurationError, ZEWDPCRuntimeError
-from shared.formatting import printable
 
 REPO_ROOT = Path(__file__).resolve().parents[2]
 EXPOSED_MODULES = ("evaluator", "shared", "base_run.py")  # of this repository, to the worker
 JOB_FILE = "job.json"
-IMAGES = ("training_images", "unlabelled_images", "test_images")  # files that the worker maps
 TASKS_PER_PROCESS = 8  # threads that an allowed process may have, on average
-MAX_REASON = 4096  # characters
-LOG_LINES = 20  # of a log that are shown with a failure
 
 PhaseFunction = Callable[[str, float, dict[str, Any]], tuple[Message, bytes]]
 
@@ -229,38 +225,6 @@ class SubprocessRunner:
         )
 
 
-@dataclass(frozen=True)
-class BubblewrapRunner(SubprocessRunner):
-    """Runs a submission in a sandbox, where it sees no labels, no network and no other process.
-
-    hidden : folders that it must not see even where they lie inside something that it sees: data
-        sets, journals.
-    """
-
-    hidden: tuple[Path, ...] = ()
-
-    name: ClassVar[str] = "bubblewrap"
-    trusted: ClassVar[bool] = False
-
-    def _start(
-        self,
-        command: list[str],
-        job: Mapping[str, Any],
-        scratch: Path,
-        **streams: Any,
-    ) -> ProcessTree:
-        sandbox = Sandbox(self.hidden)
-        needed = [scratch / JOB_FILE, *(Path(job[name]) for name in IMAGES if name in job)]
-        folder = Path(job["submission"]).parent
-        return ProcessTree(
-            sandbox.command(command, folder, needed, scratch),
-            cwd=home_of(scratch),
-            env={**sandbox.environment(scratch), "PYTHONUNBUFFERED": "1"},
-            sandboxed=True,
-            **streams,
-        )
-
-
 def trial_job(submission: Path, trial: TrialInputs) -> dict[str, Any]:
     """What the worker is told of a trial: images and training labels, no other labels."""
     splits = trial.splits
@@ -302,19 +266,6 @@ def require_submission(submission: Path) -> None:
         raise ConfigurationError(
             "no-submission", f"There is no submission at {submission}. Give the path of a run.py."
         )
-
-
-def last_lines(log: Path) -> str:
-    """The end of a log, indented, to be shown with a failure."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 16384))
-        lines = file.read().decode(errors="backslashreplace").splitlines()[-LOG_LINES:]
-    return "\n".join(f"    {printable(line)}" for line in lines) or "    (it printed nothing)"
-
-
-def readable_reason(reason: str) -> str:
-    """A reason as the submission gave it, safe to show and to keep."""
-    return printable(reason)[:MAX_REASON]
 
 
 def _refusal(submission: Path, message: Message, log: Path) -> ConfigurationError:
