@@ -1,18 +1,21 @@
 """Settings of the learner, checked when they are made."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Interval
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from core.precision import half_precision
 from models.networks import SMALL, TIMM_DEFAULT, find_weights, how_to_fetch
+from models.validation import STRICT
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}  # None: no autocast
 
 
-@dataclass(frozen=True)
+@pydantic_dataclass(frozen=True, config=STRICT)
 class LearnerSettings:
     """How the buyer's learner is built and trained. Zero means "chosen for the device".
 
@@ -36,29 +39,15 @@ class LearnerSettings:
     device: str = "auto"
     backbone: str = "auto"
     pretrained: str = "auto"
-    image_size: int = 0
-    batch_size: int = 0
-    learning_rate: float = 0.0
-    weight_decay: float = 0.05
-    positive_weight: float = 3.0
-    members: int = 3
+    image_size: Annotated[int, Interval(ge=0)] = 0
+    batch_size: Annotated[int, Interval(ge=0)] = 0
+    learning_rate: Annotated[float, Interval(ge=0)] = 0.0
+    weight_decay: Annotated[float, Interval(ge=0)] = 0.05
+    positive_weight: Annotated[float, Interval(gt=0)] = 3.0
+    members: Annotated[int, Interval(ge=1)] = 3
     warm_start: bool = True
-    precision: str = "auto"
-    threads: int = 4
-
-    def __post_init__(self) -> None:
-        for name in ("image_size", "batch_size", "learning_rate", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"`{name}` must not be negative; got {getattr(self, name)}.")
-        for name in ("members", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1; got {getattr(self, name)}.")
-        if self.positive_weight <= 0:
-            raise ValueError(f"`positive_weight` must be positive; got {self.positive_weight}.")
-        if self.precision not in ("auto", "fp32", "bf16", "fp16"):
-            raise ValueError(
-                f"`precision` must be auto, fp32, bf16 or fp16; got {self.precision!r}."
-            )
+    precision: Literal["auto"] | Precision = "auto"
+    threads: Annotated[int, Interval(ge=1)] = 4
 
     def missing_weights(self) -> str:
         """What to say where a large network starts without the weights that it should start with.
@@ -118,11 +107,11 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _precision(asked: str, device: torch.device) -> Precision:
+def _precision(asked: Literal["auto"] | Precision, device: torch.device) -> Precision:
     if asked == "fp16" and device.type != "cuda":
         raise ValueError('`precision` "fp16" needs a GPU; use "auto", "bf16" or "fp32".')
-    if asked in ("fp32", "bf16", "fp16"):
-        return asked  # type: ignore[return-value]
+    if asked != "auto":
+        return asked
     if device.type == "cuda":
         return "bf16" if half_precision(device) is torch.bfloat16 else "fp16"
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()

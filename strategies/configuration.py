@@ -5,13 +5,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from models.configuration import settings_from_table
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
 from models.settings import LearnerSettings
+from models.validation import STRICT, settings_from_table
 from strategies.planner import PlannerSettings
 from strategies.registry import ConfiguredStrategy, parse_strategy
 
 
-@dataclass(frozen=True)
+@pydantic_dataclass(frozen=True, config=STRICT)
 class _Table:
     strategy: str = "winner"
     seed: int = 0

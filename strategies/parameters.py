@@ -1,108 +1,48 @@
-"""Reading a strategy's parameter from text by the type its function declares."""
+"""Reading a strategy's parameter, text or typed, by the type its function declares."""
 
-import math
-from dataclasses import dataclass
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
+from functools import cache
+from typing import Any
+
+from annotated_types import Interval
+from pydantic import TypeAdapter, ValidationError
+
+from models.validation import STRICT, canonical, describe
+
+__all__ = ["Parameter", "Range", "canonical", "describe", "parse_parameter"]
 
 Parameter = int | float | str | bool
 
 
-@dataclass(frozen=True)
-class Range:
+def Range(low: float | None = None, high: float | None = None) -> Interval:
     """Bounds of a number, both included: `Annotated[float, Range(0, 1)]`."""
-
-    low: float = -math.inf
-    high: float = math.inf
-
-
-class MismatchError(Exception):
-    """The text is no value of this type; another member of the union may take it."""
+    return Interval(ge=low, le=high)
 
 
 def parse_parameter(name: str, value: Parameter, hint: Any) -> Parameter:
-    """`value`, text or typed, as the type `hint`: int, float, bool, str, Literal, a union of
-    them, or Annotated with a Range.
+    """`value` as the type `hint`: int, float, bool, str, Literal, a union of them, or Annotated
+    with a Range. Text is read as `true`, `false` or a number where the type allows that.
 
     Raises ValueError, with what was expected, where it is none of these.
     """
-    text = canonical(value)
-    try:
-        return _read(text, hint)
-    except MismatchError:
-        raise ValueError(f"`{name}` must be {describe(hint)}; got {text!r}.") from None
+    for candidate in (_typed(value), value) if isinstance(value, str) else (value,):
+        try:
+            return _adapter(hint).validate_python(candidate)
+        except ValidationError:
+            continue
+    raise ValueError(f"`{name}` must be {describe(hint)}; got {canonical(value)!r}.")
 
 
-def understood(hint: Any) -> bool:
-    """Whether `parse_parameter` can read this type."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return len(args) == 2 and isinstance(args[1], Range) and understood(args[0])
-    if origin in (Union, UnionType):
-        return all(understood(member) for member in args)
-    if origin is Literal:
-        return all(isinstance(member, int | str) for member in args)
-    return hint in (int, float, bool, str)
+@cache
+def _adapter(hint: Any) -> TypeAdapter[Parameter]:
+    return TypeAdapter(hint, config=STRICT)
 
 
-def canonical(value: Parameter) -> str:
-    """The text that reads back as `value`."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def describe(hint: Any) -> str:
-    """A type in words: "a whole number from 1", "`auto` or a number"."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return describe(args[0]) + _describe_range(args[1])
-    if origin in (Union, UnionType):
-        return " or ".join(describe(member) for member in args)
-    if origin is Literal:
-        return " or ".join(f"`{canonical(member)}`" for member in args)
-    words = {int: "a whole number", float: "a number", bool: "`true` or `false`", str: "text"}
-    return words.get(hint, str(hint))
-
-
-def _read(text: str, hint: Any) -> Parameter:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        value = _read(text, args[0])
-        if not isinstance(value, str) and not args[1].low <= value <= args[1].high:
-            raise MismatchError
-        return value
-    if origin in (Union, UnionType):
-        for member in args:
-            try:
-                return _read(text, member)
-            except MismatchError:
-                continue
-        raise MismatchError
-    if origin is Literal:
-        for choice in args:
-            if text == canonical(choice):
-                return cast(Parameter, choice)
-        raise MismatchError
-    return _read_plain(text, hint)
-
-
-def _read_plain(text: str, hint: Any) -> Parameter:
-    if hint is bool:
-        if text not in ("true", "false"):
-            raise MismatchError
+def _typed(text: str) -> Parameter:
+    if text in ("true", "false"):
         return text == "true"
-    try:
-        if hint is int:
-            return int(text)
-        if hint is float:
-            number = float(text)
-            if not math.isfinite(number):
-                raise MismatchError
-            return number
-    except ValueError:
-        raise MismatchError from None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
     return text
-
-
-def _describe_range(bounds: Range) -> str:
-    low = f" from {bounds.low:g}" if bounds.low > -math.inf else ""
-    return low + (f" to {bounds.high:g}" if bounds.high < math.inf else "")

@@ -9,7 +9,12 @@ import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from models.validation import STRICT
 
 Kind = Literal["single-batch", "adaptive", "zew-winner"]
 
@@ -26,7 +31,7 @@ MOST_ROUNDS = 100  # a plan takes time with its square
 GUESSED = 0.005  # seconds to choose a label and to buy one, until the first were measured
 
 
-@dataclass(frozen=True)
+@pydantic_dataclass(frozen=True, config=STRICT)
 class PlannerSettings:
     """What the planner may do.
 
@@ -38,25 +43,13 @@ class PlannerSettings:
     final_fit : train on everything bought for the prediction phase, if time permits.
     """
 
-    epochs: int = 30
-    refit_epochs: int = 10
-    max_rounds: int = 4
-    pre_training_share: float = 0.4
-    reserve_share: float = 0.15
-    reserve_seconds: float = 120.0
+    epochs: Annotated[int, Interval(ge=1)] = 30
+    refit_epochs: Annotated[int, Interval(ge=1)] = 10
+    max_rounds: Annotated[int, Interval(ge=1, le=MOST_ROUNDS)] = 4
+    pre_training_share: Annotated[float, Interval(gt=0, lt=1)] = 0.4
+    reserve_share: Annotated[float, Interval(gt=0, lt=1)] = 0.15
+    reserve_seconds: Annotated[float, Interval(ge=0)] = 120.0
     final_fit: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "refit_epochs", "max_rounds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1; got {getattr(self, name)}.")
-        if self.max_rounds > MOST_ROUNDS:
-            raise ValueError(f"`max_rounds` must be at most {MOST_ROUNDS}; got {self.max_rounds}.")
-        for name in ("pre_training_share", "reserve_share"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must lie between 0 and 1; got {getattr(self, name)}.")
-        if self.reserve_seconds < 0:
-            raise ValueError(f"`reserve_seconds` must not be negative; got {self.reserve_seconds}.")
 
     def reserve(self, seconds: float) -> float:
         """Seconds of `seconds` that stay unplanned: for stalls, and for what was not foreseen."""

@@ -29,7 +29,6 @@ from strategies.parameters import (
     canonical,
     describe,
     parse_parameter,
-    understood,
 )
 from strategies.planner import MOST_ROUNDS, Kind
 from strategies.pool_view import PoolView
@@ -266,18 +265,20 @@ def _check_parameter(entry: Entry, parameter: str, default: Any) -> None:
     if parameter not in entry.types:
         raise ValueError(f"The {where} needs a type, as in `{parameter}: float = 1.0`.")
     hint = entry.types[parameter]
-    if not understood(hint):
+    try:
+        described = describe(hint)
+    except TypeError:
         raise ValueError(
             f"The {where} is of a type that cannot be read from text: "
             f"{inspect.formatannotation(hint)}. Use int, float, bool, str, Literal, a union of "
             "them, or Annotated with a Range."
-        )
+        ) from None
     try:
         fits = parse_parameter(parameter, default, hint) == default
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(f"The default of {where} must be {describe(hint)}; got {default!r}.")
+        raise ValueError(f"The default of {where} must be {described}; got {default!r}.")
 
 
 def _check_picks(picks: object, k: int, size: int, name: str) -> None:

@@ -54,7 +54,7 @@ def refused_or_configured(content: bytes, folder: Path) -> None:
         named = "submission.toml" in str(refusal) or "`" in str(refusal)
         assert named or b"strategy" in content
         return
-    for chosen in (submission.learner_settings, submission.planner_settings):
+    for chosen in (submission.config.learner, submission.config.planner):
         numbers = [value for value in vars(chosen).values() if isinstance(value, float)]
         assert np.isfinite(numbers).all()
 
