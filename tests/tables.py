@@ -26,6 +26,13 @@ def record(score: float) -> Record | None:
     return {"macro_f1": score, "status": "ok", "seconds": 50.0, "f1_per_class": {}}
 
 
+def failed(strategy: str, seed: int, pipeline: str) -> TrialResult:
+    """A purchase that went well, and a training of it that did not."""
+    record = {"macro_f1": None, "status": "crashed", "seconds": 1.0, "f1_per_class": {}}
+    purchase = {"trial": f"{strategy}-{seed}", "status": "ok", "seconds": SECONDS}
+    return TrialResult(strategy, Pair(5, 1), seed, purchase, {(pipeline, seed): record})
+
+
 def table(scores: Mapping[str, Mapping[Run, float]], pipeline: str = "quick") -> DataFrame:
     """Of strategies under one pipeline and one pair."""
     trials = []

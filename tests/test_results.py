@@ -11,10 +11,11 @@ import pytest
 from evaluator.analysis import load_results
 from evaluator.analysis.leaderboard import leaderboard
 from evaluator.analysis.loading import read_results
-from evaluator.analysis.results import COLUMNS, Results
+from evaluator.analysis.results import COLUMNS, Results, mean_over_pipelines, score_table
+from shared.errors import ConfigurationError
 from evaluator.records.journal import Journal, sole_writer
 from evaluator.records.trial import Pair
-from shared.errors import ConfigurationError
+from tests.tables import failed, trial
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
 Write = Callable[..., Path]
@@ -134,6 +135,37 @@ def test_load_results_without_any_score(write: Write) -> None:
     (row,) = load_results(write("a", "random", seeds=(0,), trained=False)).to_dict("records")
     assert row["status"] == "unfinished"
     assert math.isnan(row["pipeline"])
+
+
+MEANS = {
+    # scores by pipeline and training seed: macro-F1, status
+    "of two pipelines": ({("a", 0): 0.2, ("b", 0): 0.4}, 0.3, "ok"),
+    "trainings first": ({("a", 0): 0.2, ("b", 0): 0.4, ("b", 1): 0.8}, 0.4, "ok"),
+    "one is unfinished": ({("a", 0): 0.2, ("b", 0): math.nan}, math.nan, "unfinished"),
+    "one is not there": ({("a", 0): 0.2}, math.nan, "unfinished"),
+}
+
+
+@pytest.mark.parametrize("case", MEANS)
+def test_mean_over_pipelines(case: str) -> None:
+    scores, mean, status = MEANS[case]
+    other = trial("random", 1, {("a", 1): 0.5, ("b", 1): 0.7})
+    table = mean_over_pipelines(score_table([other, trial("entropy", 0, scores)]), "mean")
+    first, second = table.to_dict("records")
+    assert (first["macro_f1"], first["status"]) == (pytest.approx(0.6), "ok")
+    assert second["macro_f1"] == pytest.approx(mean, nan_ok=True)
+    assert (second["status"], second["pipeline"]) == (status, "mean")
+
+
+def test_mean_over_pipelines_keeps_what_failed() -> None:
+    whole = trial("random", 1, {("a", 1): 0.5, ("b", 1): 0.7})
+    table = mean_over_pipelines(score_table([whole, failed("entropy", 1, "b")]), "mean")
+    assert list(table.status) == ["ok", "training b crashed"]
+
+
+def test_score_table_of_nothing_has_its_columns() -> None:
+    assert list(score_table([])) == list(COLUMNS)
+    assert leaderboard(score_table([])) == []
 
 
 def test_read_results_joins_strategies_of_two_machines(write: Write) -> None:

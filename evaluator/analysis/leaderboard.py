@@ -9,7 +9,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from evaluator.analysis.comparison import Comparison, compare, render_comparisons, seed_means
-from evaluator.analysis.results import F1, METRICS, UNFINISHED, class_columns, pipelines_of
+from evaluator.analysis.results import (
+    F1,
+    METRICS,
+    UNFINISHED,
+    class_columns,
+    mean_over_pipelines,
+    pipelines_of,
+)
 from evaluator.analysis.statistics import Interval, area_under_budget_curve, mean_interval
 from evaluator.records.trial import REFERENCES, Pair
 from shared.formatting import (
@@ -132,6 +139,35 @@ class Row:
             "failures": self.failures,
             "against_baseline": self.against_baseline and self.against_baseline.as_json(),
         }
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The rows under one pipeline or under the mean over several, best first."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+    @property
+    def strategies(self) -> tuple[Row, ...]:
+        """Without the evaluator's own rows."""
+        return tuple(row for row in self.rows if row.strategy not in REFERENCES)
+
+    @property
+    def seeds(self) -> int:
+        """The most purchase seeds that any strategy has complete."""
+        return max((len(row.seeds) for row in self.strategies), default=0)
+
+
+def leaderboards(table: DataFrame, baseline: str | None = None) -> list[Leaderboard]:
+    """The one to read first, then the others: the mean over pipelines, then each of them."""
+    names = pipelines_of(table)
+    rows = leaderboard(table, baseline)
+    if len(names) > 1:
+        mean = f"the mean over {len(names)} pipelines"
+        rows += leaderboard(mean_over_pipelines(table, mean), baseline)
+        names = (mean, *names)
+    return [Leaderboard(name, tuple(row for row in rows if row.pipeline == name)) for name in names]
 
 
 def leaderboard(table: DataFrame, baseline: str | None = None) -> list[Row]:

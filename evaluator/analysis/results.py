@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from evaluator.records.journal import Record
@@ -77,7 +78,7 @@ class Results:
     def pairs(self) -> tuple[Pair, ...]:
         return tuple(sorted({trial.pair for trial in self.trials if trial.pair}))
 
-    @property
+    @cached_property
     def table(self) -> DataFrame:
         """One row per score that there is or should be: see COLUMNS."""
         return score_table(self.trials)

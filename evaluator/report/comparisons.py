@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from evaluator.analysis.comparison import comparison_cells, corrected
-from evaluator.analysis.leaderboard import Row, leaderboard, leaderboard_cells
+from evaluator.analysis.leaderboard import Leaderboard, Row, leaderboard_cells
 from evaluator.analysis.rank_agreement import least_agreement, rank_agreement, rank_cells
-from evaluator.analysis.results import Results, mean_over_pipelines, pipelines_of
 from evaluator.analysis.statistics import CONFIDENCE, POINT, POWER, mean_interval
 from evaluator.analysis.variance_components import caveat, component_cells, components
 from evaluator.records.trial import REFERENCES, Pair
@@ -42,68 +40,38 @@ NO_INTERVAL = "With one purchase seed there is no interval; --seeds 5 gives one.
 REFERENCE_ROWS = {"none": "nothing bought", "all": "every label of the pool bought"}
 
 
-@dataclass(frozen=True)
-class View:
-    """The leaderboard under one pipeline or under the mean over them; `rows` are best first."""
-
-    name: str
-    rows: tuple[Row, ...]
-
-    @property
-    def strategies(self) -> tuple[Row, ...]:
-        """Without the evaluator's own rows."""
-        return tuple(row for row in self.rows if row.strategy not in REFERENCES)
-
-    @property
-    def seeds(self) -> int:
-        """The most purchase seeds that any strategy has complete."""
-        return max((len(row.seeds) for row in self.strategies), default=0)
-
-
-def views(results: Results, baseline: str) -> list[View]:
-    """The one to read first, then the others: the mean over pipelines, then each of them."""
-    table = results.table
-    names = pipelines_of(table)
-    rows = leaderboard(table, baseline or None)
-    if len(names) > 1:
-        mean = f"the mean over {len(names)} pipelines"
-        rows += leaderboard(mean_over_pipelines(table, mean), baseline or None)
-        names = (mean, *names)
-    return [View(name, tuple(row for row in rows if row.pipeline == name)) for name in names]
-
-
 def leaderboard_section(
-    views: Sequence[View], pairs: Sequence[Pair], baseline: str, styles: Mapping[str, Style]
+    boards: Sequence[Leaderboard], pairs: Sequence[Pair], baseline: str, styles: Mapping[str, Style]
 ) -> Section:
-    """The first view as a figure and a table, the others as tables, and how far they agree."""
-    first, *others = views
+    """The first board as a figure and a table, the others as tables, and how far they agree."""
+    first, *others = boards
     shown = [row for row in first.rows if not math.isnan(row.mean)]
     parts: list[Part] = [_leaderboard_figure(first, shown, styles)] if shown else []
     parts += [_leaderboard_table(first, pairs), Text(_reading(first), "small")]
     if others:
         parts += _agreement(others)
-    for view in others:
-        tables: list[Part] = [_leaderboard_table(view, pairs), *_comparison_table(view, baseline)]
-        parts.append(Details(f"Under {view.name} alone", tuple(tables)))
+    for board in others:
+        tables: list[Part] = [_leaderboard_table(board, pairs), *_comparison_table(board, baseline)]
+        parts.append(Details(f"Under {board.name} alone", tuple(tables)))
     return Section("leaderboard", "Leaderboard", tuple(parts))
 
 
-def comparison_section(view: View, baseline: str, styles: Mapping[str, Style]) -> Section:
+def comparison_section(board: Leaderboard, baseline: str, styles: Mapping[str, Style]) -> Section:
     """Every strategy against the baseline under the same seeds, and where the noise comes from."""
-    compared = [row for row in view.strategies if row.against_baseline]
+    compared = [row for row in board.strategies if row.against_baseline]
     absent = [
         row.strategy
-        for row in view.strategies
+        for row in board.strategies
         if not row.against_baseline and row.strategy != baseline
     ]
     parts: list[Part] = []
     if not compared and not absent:
         parts.append(Text(f"Only {baseline} was evaluated: there is nothing to compare it with."))
-    elif table := _comparison_table(view, baseline):
-        parts += [_forest_plot(view, compared, baseline, styles), *table]
+    elif table := _comparison_table(board, baseline):
+        parts += [_forest_plot(board, compared, baseline, styles), *table]
         legend = Text(_comparison_legend(compared), "small")
         parts.append(Details("How to read this table", (legend,)))
-        parts += _variance_components(view, baseline)
+        parts += _variance_components(board, baseline)
     elif compared:
         parts.append(Text(ONE_SEED, "warning"))
     if absent:
@@ -118,15 +86,15 @@ def comparison_section(view: View, baseline: str, styles: Mapping[str, Style]) -
 
 
 def budget_section(
-    view: View, pairs: Sequence[Pair], styles: Mapping[str, Style]
+    board: Leaderboard, pairs: Sequence[Pair], styles: Mapping[str, Style]
 ) -> Section | None:
     """Score against budget; None where one budget in labels was evaluated."""
     if len({pair.budget for pair in pairs}) < 2:
         return None
-    scored = [row for row in view.rows if row.seeds and row.strategy not in REFERENCES]
+    scored = [row for row in board.rows if row.seeds and row.strategy not in REFERENCES]
     levels = {
         row.strategy: row.mean
-        for row in view.rows
+        for row in board.rows
         if row.strategy in REFERENCES and not math.isnan(row.mean)
     }
     if not scored:
@@ -136,8 +104,8 @@ def budget_section(
             curves_figure(
                 [_curve(row, styles[row.strategy]) for row in scored],
                 levels,
-                axes_titles=("labels bought", f"macro-F1, {view.name}"),
-                alt=f"Macro-F1 under {view.name} against labels bought; the leaderboard has the "
+                axes_titles=("labels bought", f"macro-F1, {board.name}"),
+                alt=f"Macro-F1 under {board.name} against labels bought; the leaderboard has the "
                 "numbers of each pair.",
                 caption="Mean over purchase seeds with its 95 % interval, cut at the edge. Pairs "
                 "with equal labels and other minutes are averaged to one point.",
@@ -146,9 +114,9 @@ def budget_section(
     return Section("budget", "Score against budget", parts)
 
 
-def class_section(view: View, styles: Mapping[str, Style]) -> Section:
+def class_section(board: Leaderboard, styles: Mapping[str, Style]) -> Section:
     """F1 per class: where a difference in macro-F1 comes from."""
-    scores = {row.strategy: row.by_class for row in view.rows if row.seeds}
+    scores = {row.strategy: row.by_class for row in board.rows if row.seeds}
     names = list(dict.fromkeys(name for own in scores.values() for name in own))
     if not names:
         return Section("classes", "F1 per class", (Text("No scores yet."),))
@@ -162,16 +130,16 @@ def class_section(view: View, styles: Mapping[str, Style]) -> Section:
             groups_figure(
                 names,
                 series,
-                axis=f"F1, {view.name}",
-                alt=f"F1 per class under {view.name}; the table below has the numbers.",
+                axis=f"F1, {board.name}",
+                alt=f"F1 per class under {board.name}; the table below has the numbers.",
                 caption="Mean over pairs and complete seeds; strategies in the leaderboard's "
                 "order.",
             )
         )
-    means = {row.strategy: row.mean for row in view.rows}
+    means = {row.strategy: row.mean for row in board.rows}
     parts.append(
         Table(
-            f"F1 per class under {view.name}, best macro-F1 first.",
+            f"F1 per class under {board.name}, best macro-F1 first.",
             ("strategy", *names, "macro-F1"),
             [
                 (name, *(format_score(own.get(one)) for one in names), format_score(means[name]))
@@ -179,55 +147,57 @@ def class_section(view: View, styles: Mapping[str, Style]) -> Section:
             ],
         )
     )
-    if absent := [row.strategy for row in view.strategies if row.strategy not in scores]:
+    if absent := [row.strategy for row in board.strategies if row.strategy not in scores]:
         parts.append(Text(f"Left out (failed or unfinished): {', '.join(absent)}.", "warning"))
     return Section("classes", "F1 per class", tuple(parts))
 
 
-def _leaderboard_figure(view: View, rows: Sequence[Row], styles: Mapping[str, Style]) -> Figure:
+def _leaderboard_figure(
+    board: Leaderboard, rows: Sequence[Row], styles: Mapping[str, Style]
+) -> Figure:
     return estimates_figure(
         [
             Estimate(row.strategy, row.mean, row.interval, list(row.seed_means), style)
             for row in rows
             for style in (styles[row.strategy],)
         ],
-        axis=f"macro-F1, {view.name}",
-        alt=f"Macro-F1 of each strategy under {view.name}; the table below has the numbers.",
+        axis=f"macro-F1, {board.name}",
+        alt=f"Macro-F1 of each strategy under {board.name}; the table below has the numbers.",
         caption=SEEDS
         if any(row.interval for row in rows)
         else "Each point is one purchase seed: there is no interval yet.",
     )
 
 
-def _leaderboard_table(view: View, pairs: Sequence[Pair]) -> Table:
+def _leaderboard_table(board: Leaderboard, pairs: Sequence[Pair]) -> Table:
     return strategy_table(
-        f"Leaderboard under {view.name}: macro-F1 as the mean over pairs, then for each pair "
+        f"Leaderboard under {board.name}: macro-F1 as the mean over pairs, then for each pair "
         "(labels:minutes).",
-        leaderboard_cells(view.rows, [str(pair) for pair in pairs]),
-        failed=frozenset(i for i, row in enumerate(view.rows) if row.failures),
+        leaderboard_cells(board.rows, [str(pair) for pair in pairs]),
+        failed=frozenset(i for i, row in enumerate(board.rows) if row.failures),
     )
 
 
-def _reading(view: View) -> str:
+def _reading(board: Leaderboard) -> str:
     """How to read the leaderboard's columns and rows."""
-    present = {row.strategy for row in view.rows}
+    present = {row.strategy for row in board.rows}
     references = [f"{name} ({what})" for name, what in REFERENCE_ROWS.items() if name in present]
     sentences = [f"Reference rows: {', '.join(references)}."] if references else []
     if {"none", "all"} <= present:
         sentences.append("Gap closed: share of the gap between none and all, where that is open.")
-    if any(row.area_under_budget_curve is not None for row in view.rows):
+    if any(row.area_under_budget_curve is not None for row in board.rows):
         sentences.append("AUBC: area under the budget curve, as its mean height.")
     sentences.append(
         "Accuracy: share of images with every class right (exact match). Hamming loss: share of "
         "single yes-or-no answers that are wrong. Neither affects the ranking."
     )
     sentences.append("Runs: scores behind each pair's number (purchase seeds × training seeds).")
-    sentences.append(INTERVALS if view.seeds > 1 else NO_INTERVAL)
+    sentences.append(INTERVALS if board.seeds > 1 else NO_INTERVAL)
     return " ".join(sentences)
 
 
-def _agreement(single: Sequence[View]) -> list[Part]:
-    found = rank_agreement([row for view in single for row in view.rows])
+def _agreement(single: Sequence[Leaderboard]) -> list[Part]:
+    found = rank_agreement([row for board in single for row in board.rows])
     if found is None:
         return [Text("Pipelines can be compared once two strategies are scored under all of them.")]
     table = strategy_table(
@@ -238,25 +208,25 @@ def _agreement(single: Sequence[View]) -> list[Part]:
     return [table, Text(f"{least[:1].upper()}{least[1:]}.", "small")] if least else [table]
 
 
-def _comparison_table(view: View, baseline: str) -> list[Part]:
+def _comparison_table(board: Leaderboard, baseline: str) -> list[Part]:
     """Empty below two purchase seeds."""
     compared = {
-        row.strategy: row.against_baseline for row in view.strategies if row.against_baseline
+        row.strategy: row.against_baseline for row in board.strategies if row.against_baseline
     }
     if not compared or max(one.test.n for one in compared.values()) < 2:
         return []
     return [
         strategy_table(
-            f"Each strategy compared with {baseline} under the same seeds, {view.name}.",
+            f"Each strategy compared with {baseline} under the same seeds, {board.name}.",
             comparison_cells(compared, baseline),
         )
     ]
 
 
 def _forest_plot(
-    view: View, compared: Sequence[Row], baseline: str, styles: Mapping[str, Style]
+    board: Leaderboard, compared: Sequence[Row], baseline: str, styles: Mapping[str, Style]
 ) -> Figure:
-    theirs = next(row.seed_means for row in view.rows if row.strategy == baseline)
+    theirs = next(row.seed_means for row in board.rows if row.strategy == baseline)
     estimates = [
         Estimate(
             row.strategy,
@@ -270,8 +240,8 @@ def _forest_plot(
     ]
     return estimates_figure(
         estimates,
-        axis=f"macro-F1 minus that of {baseline}, {view.name}",
-        alt=f"Difference in macro-F1 from {baseline} under {view.name}; the table below has the "
+        axis=f"macro-F1 minus that of {baseline}, {board.name}",
+        alt=f"Difference in macro-F1 from {baseline} under {board.name}; the table below has the "
         "numbers.",
         caption=f"Right of 0: better than {baseline}. {SEEDS}",
         zero=True,
@@ -297,11 +267,11 @@ def _comparison_legend(compared: Sequence[Row]) -> str:
     )
 
 
-def _variance_components(view: View, baseline: str) -> Iterator[Part]:
-    if found := components(view.rows, baseline):
+def _variance_components(board: Leaderboard, baseline: str) -> Iterator[Part]:
+    if found := components(board.rows, baseline):
         yield strategy_table(
             f"Variance components: standard deviation of the difference from {baseline} due to "
-            f"purchases and due to trainings, and seconds of each, {view.name}.",
+            f"purchases and due to trainings, and seconds of each, {board.name}.",
             component_cells(found, baseline),
         )
         meaning = "More purchase seeds reduce both components, more trainings only the second."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup, escape
 
+from evaluator.analysis.leaderboard import leaderboards
 from evaluator.analysis.results import Results, pipelines_of
 from evaluator.records.trial import REFERENCES
 from evaluator.report.acquisitions import acquisition_section
@@ -19,7 +20,6 @@ from evaluator.report.comparisons import (
     class_section,
     comparison_section,
     leaderboard_section,
-    views,
 )
 from evaluator.report.components import Section, Text
 from evaluator.report.figures import assign_styles
@@ -83,13 +83,13 @@ def _sections(
     results: Results, baseline: str, splits: Splits | None, folders: Sequence[Path]
 ) -> list[Section]:
     styles = assign_styles(results.strategies)
-    seen = views(results, baseline)
+    boards = leaderboards(results.table, baseline or None)
     sections: list[Section | None] = []
-    if seen:
-        first = seen[0]
+    if boards:
+        first = boards[0]
         sections = [
             summary(first, baseline),
-            leaderboard_section(seen, results.pairs, baseline, styles),
+            leaderboard_section(boards, results.pairs, baseline, styles),
             comparison_section(first, baseline, styles) if baseline else None,
             budget_section(first, results.pairs, styles),
             class_section(first, styles),

@@ -6,25 +6,25 @@ import math
 from collections.abc import Iterator, Sequence
 
 from evaluator.analysis.comparison import Comparison
-from evaluator.analysis.leaderboard import Row, uneven
+from evaluator.analysis.leaderboard import Leaderboard, Row, uneven
 from evaluator.analysis.statistics import CONFIDENCE, ROUNDING
-from evaluator.report.comparisons import ONE_SEED, View
-from evaluator.report.components import Section, Text
 from shared.formatting import format_interval, format_score, join_and, pluralise
+from evaluator.report.comparisons import ONE_SEED
+from evaluator.report.components import Section, Text
 
 ALPHA = 1 - CONFIDENCE
 FEW = 5  # seeds: with fewer, whether differences are distributed as the test supposes is a guess
 
 
-def summary(view: View, baseline: str) -> Section:
+def summary(board: Leaderboard, baseline: str) -> Section:
     """Which strategy ranks first, what differs from the baseline, and what failed."""
-    scored = [row for row in view.strategies if not math.isnan(row.mean)]
+    scored = [row for row in board.strategies if not math.isnan(row.mean)]
     parts = [
-        _ranking(scored, view.name),
-        *(_significance(view, baseline) if baseline else ()),
+        _ranking(scored, board.name),
+        *(_significance(board, baseline) if baseline else ()),
         *(
             Text(f"Failed: {row.strategy} ({'; '.join(row.failures)}).", "warning")
-            for row in view.strategies
+            for row in board.strategies
             if row.failures
         ),
     ]
@@ -53,8 +53,8 @@ def _ranking(scored: Sequence[Row], name: str) -> Text:
     )
 
 
-def _significance(view: View, baseline: str) -> Iterator[Text]:
-    compared = {row.strategy: row.against_baseline for row in view.strategies}
+def _significance(board: Leaderboard, baseline: str) -> Iterator[Text]:
+    compared = {row.strategy: row.against_baseline for row in board.strategies}
     known = {name: one for name, one in compared.items() if one}
     if not known:
         return

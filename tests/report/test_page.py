@@ -30,8 +30,8 @@ def test_write_page_reads_as_the_golden_text(tmp_path: Path, splits: Splits) -> 
     (out / "commands.jsonl").write_text(json.dumps(command) + "\n")
     text = "\n".join(report(out, splits=splits).lines) + "\n"
     if os.environ.get("UPDATE_GOLDEN"):
-        GOLDEN.write_text(text)
-    assert text == GOLDEN.read_text()
+        GOLDEN.write_text(text, encoding="utf-8")
+    assert text == GOLDEN.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
