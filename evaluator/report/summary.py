@@ -43,10 +43,9 @@ def _ranking(scored: Sequence[Row], name: str) -> Text:
         return Text(
             f"Tied under {name}: {join_and(tied)}, macro-F1 {format_score(first.mean)}.", "finding"
         )
+    claim = f"the highest macro-F1 of {len(scored)} strategies" if scored[1:] else "macro-F1"
     return Text(
-        f"{first.strategy} has the highest macro-F1 of "
-        f"{pluralise(len(scored), 'strategy', 'strategies')} under {name}: "
-        f"{format_score(first.mean)}"
+        f"{first.strategy} has {claim} under {name}: {format_score(first.mean)}"
         + (f", 95 % interval {format_interval(first.interval)}" if first.interval else "")
         + f", n = {pluralise(len(first.seeds), 'purchase seed')}.",
         "finding",

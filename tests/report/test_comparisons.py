@@ -45,6 +45,11 @@ def test_summary_ranks_equal_scores_alike(tmp_path: Path) -> None:
     assert "Tied under quick: random and entropy, macro-F1 0.410." in page.text
 
 
+def test_summary_of_one_strategy_claims_no_rank(tmp_path: Path) -> None:
+    page = report(write_journals(tmp_path, **CASES["one strategy"]))
+    assert "random has macro-F1 under quick: 0.410" in page.text
+
+
 def test_summary_of_no_significance(tmp_path: Path) -> None:
     page = report(
         write_journals(tmp_path, TWO, score=lambda base, _, seed: 0.5 + (base - 0.45) * (seed - 1))
