@@ -12,9 +12,9 @@ from evaluator.analysis import load_results
 from evaluator.analysis.leaderboard import leaderboard
 from evaluator.analysis.loading import read_results
 from evaluator.analysis.results import COLUMNS, Results, mean_over_pipelines, score_table
-from shared.errors import ConfigurationError
 from evaluator.records.journal import Journal, sole_writer
 from evaluator.records.trial import Pair
+from shared.errors import ConfigurationError
 from tests.tables import failed, trial
 
 REPO_ROOT = Path(__file__).resolve().parent.parent

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from evaluator.analysis.comparison import Comparison
 from evaluator.analysis.leaderboard import Leaderboard, Row, uneven
 from evaluator.analysis.statistics import CONFIDENCE, ROUNDING
-from shared.formatting import format_interval, format_score, join_and, pluralise
 from evaluator.report.comparisons import ONE_SEED
 from evaluator.report.components import Section, Text
+from shared.formatting import format_interval, format_score, join_and, pluralise
 
 ALPHA = 1 - CONFIDENCE
 FEW = 5  # seeds: with fewer, whether differences are distributed as the test supposes is a guess
