@@ -18,6 +18,7 @@ from PIL import Image
 from evaluator.__main__ import main
 from evaluator.data.archive import unpack
 from evaluator.data.dataset import open_splits
+from labelling.__main__ import main as labelling_main
 from shared.errors import DatasetError
 from tests.conftest import SIZES, write_split
 from tests.permissions import permissions
@@ -47,9 +48,10 @@ def test_the_debug_archive_becomes_a_data_set_as_the_page_says(
     with tarfile.open("debug-v0.2-rc4.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "made" / "debug", "debug")
     page = (HOUSE / "docs" / "challenge.md").read_text().partition("### The debug archive")[2]
-    commands = re.findall(r"^python -m evaluator (.+?)(?:  #.*)?$", page, re.MULTILINE)[:2]
-    for command in commands:
-        assert main(shlex.split(command)) == 0, command
+    commands = re.findall(r"^python -m (\w+) (.+?)(?:  #.*)?$", page, re.MULTILINE)[:2]
+    mains = {"evaluator": main, "labelling": labelling_main}
+    for package, command in commands:
+        assert mains[package](shlex.split(command)) == 0, command
     splits = open_splits(tmp_path / "data" / "debug", progress=False)
     sizes = [len(split) for split in (splits.training, splits.unlabelled, splits.validation)]
     assert (len(commands), sizes) == (2, [40, 40, 20])

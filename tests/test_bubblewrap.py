@@ -43,6 +43,7 @@ from tests.test_process_tree import gone, wait_for
 REPO_ROOT = Path(__file__).resolve().parent.parent
 BUDGET = 3
 GIVEN = {
+    "PYTHONUTF8",  # files are read as UTF-8 whatever the locale
     *("HOME", "TMPDIR", "PWD", "USER", "LOGNAME", "PYTHONPATH", "PYTHONUSERBASE"),
     *("PYTHONUNBUFFERED", "HF_HUB_OFFLINE", "TORCH_HOME", "HF_HUB_CACHE"),
 }
