@@ -118,7 +118,7 @@ def test_warn_on_contention_threshold(
 
 
 def test_busy_seconds_where_the_kernel_counts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(_path: Path) -> str:
+    def closed(_path: Path, **_how: str) -> str:
         raise PermissionError("/proc/stat")
 
     assert cpu_affinity._busy(os.sched_getaffinity(0)) > 0
