@@ -1,7 +1,6 @@
 """The submission: buys the labels that are worth their price.
 
-The platform imports this file and calls the three phases of `ZEWDPCBaseRun`. Everything here runs
-without the evaluator, on any data set that yields `{"idx", "image", "label"}`.
+The platform calls the three phases of `ZEWDPCBaseRun`; nothing here needs the evaluator.
 """
 
 import time
@@ -49,9 +48,7 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         complete_environment()
         print_log_unless_configured()
         self.config = SubmissionConfig.read(Path(config or CONFIG), strategy, seed)
-        self.clock = clock
-        self.on_event = on_event
-        self.new_learner = new_learner
+        self.clock, self.on_event, self.new_learner = clock, on_event, new_learner
         self._session: Session  # made in `_prepare`
         self._training_source: Any = None  # what it was trained on
         self._purchased = False  # with it
