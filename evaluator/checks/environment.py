@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.checks.check import Check
-from evaluator.worker.bubblewrap import PROBE
+from evaluator.worker.namespaces import PROBE
 
 REPO_ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ("requirements.txt", "requirements-evaluator.txt")

@@ -15,15 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from evaluator.worker.namespaces import NAMESPACES, PROBE, SYSTEM
 from evaluator.worker.process_tree import ProcessTree
 from evaluator.worker.runner import JOB_FILE, REPO_ROOT, SubprocessRunner
 from shared.errors import ConfigurationError
 
 IMAGES = ("training_images", "unlabelled_images", "test_images")  # files that the worker maps
-NAMESPACES = (
-    *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
-    *("--cap-drop", "ALL", "--die-with-parent", "--new-session"),
-)
 # The kernel's session keyring is in no namespace and goes from parent to child: labels that one
 # trial puts there, the next could read. So each begins with an empty one (keyctl_join_session).
 OWN_KEYRING = """
@@ -33,11 +30,6 @@ if keyctl:
     ctypes.CDLL(None).syscall(keyctl, 1, None)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
-PROBE = ("bwrap", *NAMESPACES, *("--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"), "true")
-SYSTEM = (
-    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/opt/rocm"),
-    *("/sys/devices/system/cpu", "/sys/devices/system/node"),
-)
 ETC = (
     *("alternatives", "fonts", "group", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d"),
     *("localtime", "mime.types", "nsswitch.conf", "os-release", "passwd", "timezone", "OpenCL"),
