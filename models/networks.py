@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from core.max_pool_mil import N_FEATURES, MaxPoolMIL, NetworkOutput, small_features
+from core.pretrained.imagenet_weights import cached_timm_file
 
 SMALL = "small"
 TIMM_DEFAULT = "efficientnet_b0"
@@ -86,7 +87,7 @@ def find_weights(backbone: str, asked: str) -> Path | None:
                 f'`pretrained` must be "auto", "yes", "no" or a file; {asked!r} is no file.'
             )
         return Path(asked)
-    found = cached_weights(backbone)
+    found = cached_timm_file(backbone)
     if found is None and asked == "yes":
         raise ValueError(
             f"There are no ImageNet weights of {backbone} on this machine. "
@@ -97,30 +98,9 @@ def find_weights(backbone: str, asked: str) -> Path | None:
 
 
 def how_to_fetch(backbone: str) -> str:
-    """How to put the backbone's ImageNet weights where `cached_weights` finds them."""
+    """How to put the backbone's ImageNet weights where `cached_timm_file` finds them."""
     code = f"import timm; timm.create_model('{backbone}', pretrained=True)"
     return f'Put them there with `python -c "{code}"`'
-
-
-def cached_weights(backbone: str) -> Path | None:
-    """The backbone's ImageNet weights where this machine already has them; never downloads."""
-    if backbone == SMALL:
-        return None
-    import timm
-    from huggingface_hub import try_to_load_from_cache
-
-    cfg = timm.get_pretrained_cfg(backbone)
-    if cfg is None:
-        return None
-    if cfg.hf_hub_id:
-        for name in ("model.safetensors", "pytorch_model.bin"):
-            found = try_to_load_from_cache(cfg.hf_hub_id, name)
-            if isinstance(found, str):
-                return Path(found)
-    if cfg.url:
-        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(str(cfg.url)).name
-        return path if path.exists() else None
-    return None
 
 
 class _TimmBody(nn.Module):
