@@ -33,7 +33,7 @@ def test_submission_runs_without_our_evaluator(squares: Path, tmp_path: Path) ->
     shutil.copy(MOCK_EVALUATOR, tmp_path / "evaluator" / "__main__.py")
     command = [sys.executable, "-m", "evaluator", str(squares), "--budget", "7"]
     done = subprocess.run(
-        [*command, "--seconds", "40", "--spelling", "kit"],
+        [*command, "--seconds", "40", "--arg_names", "kit"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

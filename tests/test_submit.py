@@ -40,7 +40,8 @@ def sides(tmp_path: Path) -> Sides:
     ours.mkdir()
     shutil.copy(HOUSE / "submit.sh", ours)
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(HOUSE / "evaluator", ours / "evaluator", ignore=ignore)
+    for package in ("core", "evaluator", "shared"):
+        shutil.copytree(HOUSE / package, ours / package, ignore=ignore)
     make_repository(ours, {".gitignore": "__pycache__/\n"})
     git(tmp_path, "init", "--quiet", "--bare", str(theirs))
     git(ours, "remote", "add", "aicrowd", str(theirs))

@@ -363,7 +363,8 @@ def test_run_memory_is_checked_after_a_short_phase(run: Go) -> None:
     result = run(limits=Limits(memory=300 * 2**20), pre_training="self.kept = b'1' * (400 * 2**20)")
     assert result.outcome.status == "out_of_memory"
     assert result.outcome.reason.startswith("pre_training: ")
-    assert 400 * 2**20 < result.outcome.peak_memory < 700 * 2**20
+    # The last poll may fall into the middle of the allocation.
+    assert 300 * 2**20 < result.outcome.peak_memory < 700 * 2**20
 
 
 def test_run_mapped_files_do_not_count_as_memory(run: Go, tmp_path: Path) -> None:
