@@ -14,7 +14,7 @@ RegisterProgress = Callable[[float], Any]
 
 
 def ignore_progress(progress: float) -> None:
-    """The default `register_progress`: a share of the phase done, in [0, 1], told to nobody."""
+    """The default `register_progress`: the share of the phase done, in [0, 1], is ignored."""
 
 
 class ZEWDPCBaseRun:

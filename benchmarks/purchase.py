@@ -15,7 +15,7 @@ selection        the strategy's choice
 retraining       every later fit
 rest             planning, buying, copying
 
-and the epochs of every fit, by which the plan that was made can be told.
+and the epochs of every fit, which show the plan that was made.
 """
 
 import argparse

@@ -23,7 +23,7 @@ from shared.images.soundness import in_words
 logger = logging.getLogger(__name__)
 
 SMALLEST = 8  # pixels of an image's longer side, below which a learner has nothing to look at
-NAMED = 3  # images of a kind that are told by name
+NAMED = 3  # images of a kind that are listed by name
 REASONS = LABELLED, PENDING, EXCLUDED, DUPLICATE = (
     "labelled",
     "waiting for labels",

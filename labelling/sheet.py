@@ -39,7 +39,9 @@ def contact_sheet(
         }
         for name, probabilities in zip(names, expected, strict=True)
     ]
-    return templates.get_template(TEMPLATE).render(title=title, told=any(expected), cards=cards)
+    return templates.get_template(TEMPLATE).render(
+        title=title, has_probabilities=any(expected), cards=cards
+    )
 
 
 def _clean(value: object) -> object:

@@ -1,4 +1,4 @@
-"""What a person at the terminal is told about a batch, and about the images it comes from."""
+"""The terminal's summary of a batch, and of the images it comes from."""
 
 from collections.abc import Sequence
 from pathlib import Path

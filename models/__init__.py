@@ -1,1 +1,1 @@
-"""The buyer's eyes: image bank, backbones and the learner the buyer trains."""
+"""The buyer's model: image bank, backbones and the learner that the buyer trains."""

@@ -52,7 +52,7 @@ class LearnerSettings:
     def missing_weights(self) -> str:
         """What to say where a large network starts without the weights that it should start with.
 
-        Nothing, where it has them, or was told to do without.
+        Nothing, where it has them, or is set to do without.
         """
         backbone = self.resolved().backbone
         if self.pretrained != "auto" or backbone == SMALL or find_weights(backbone, "auto"):

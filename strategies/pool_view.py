@@ -23,7 +23,7 @@ LARGEST = 1e15  # of an embedding's numbers
 
 
 class PoolView:
-    """Unlabelled images through the learner's eyes, each view computed once, when first asked.
+    """Unlabelled images as the learner represents them, each view computed once, when first asked.
 
     Rows are positions 0..N-1 in this pool (images bought earlier are not in it); a strategy
     answers with such positions.

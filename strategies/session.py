@@ -67,7 +67,7 @@ class Session:
     learner : fits and infers; see `models.learner.Learner`.
     seed : choices draw from its streams `selection/<round>`.
     clock : what deadlines are read on, in seconds.
-    on_event : is told what was done, in how many seconds; logs, if not given.
+    on_event : called with what was done, in how many seconds; logs, if not given.
 
     Attributes
     ----------

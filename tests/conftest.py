@@ -11,6 +11,7 @@ from PIL import Image
 from shared.console import configure_logging
 
 CLASSES = ("dark", "bright", "striped")
+REPO_ROOT = Path(__file__).resolve().parent.parent
 SIZES = {"training": 24, "unlabelled": 40, "validation": 16}
 
 
@@ -18,15 +19,15 @@ def write_split(
     folder: Path, n: int, seed: int, *, size: int = 16, classes: tuple[str, ...] = CLASSES
 ) -> Path:
     """A split of n grey squares whose labels can be seen in them; returns its folder."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
-    labels = dice.integers(0, 2, (n, len(classes)))
+    labels = rng.integers(0, 2, (n, len(classes)))
     labels[: len(classes)] = np.eye(len(classes), dtype=int)[:n]
     with (folder / "labels.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["filename", *classes])
         for row, label in enumerate(labels):
-            pixels = dice.normal(128, 10, (size, size, 3))
+            pixels = rng.normal(128, 10, (size, size, 3))
             pixels[: size // 2] -= 80 * label[0]
             pixels[size // 2 :] += 80 * label[1]
             pixels[:, ::4] += 60 * label[2]

@@ -5,7 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-HOUSE = Path(__file__).resolve().parent.parent
+from tests.conftest import REPO_ROOT
+
 RUN = """
 import numpy as np
 from base_run import ZEWDPCBaseRun as Contract
@@ -67,7 +68,7 @@ def make_repository(folder: Path, files: dict[str, str | bytes] | None = None) -
     """A repository with a small submission that works, and `files` besides, committed."""
     folder.mkdir(parents=True, exist_ok=True)
     git(folder, "init", "--quiet", "--initial-branch", "main")
-    shutil.copy(HOUSE / "base_run.py", folder)
+    shutil.copy(REPO_ROOT / "base_run.py", folder)
     basic = {
         "run.py": RUN,
         "aicrowd.json": AICROWD,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from evaluator.training.scoring import scoring_modules
+from tests.conftest import REPO_ROOT
 
-REPO_ROOT = Path(__file__).resolve().parent.parent
 ENTRY_POINTS = {"run", "choose", "label", "local_evaluation"}
 FORBIDDEN = {
     "shared": {"evaluator", "strategies", "models", "labelling", "core", *ENTRY_POINTS},

@@ -20,9 +20,8 @@ from evaluator.data.archive import unpack
 from evaluator.data.dataset import open_splits
 from labelling.__main__ import main as labelling_main
 from shared.errors import DatasetError
-from tests.conftest import SIZES, write_split
+from tests.conftest import REPO_ROOT, SIZES, write_split
 from tests.permissions import permissions
-from tests.repositories import HOUSE
 
 
 @pytest.mark.parametrize("prefix", ["", "training-v0.2-rc4/", "./deep/down/", "data/training/"])
@@ -47,7 +46,7 @@ def test_the_debug_archive_becomes_a_data_set_as_the_page_says(
     write_split(tmp_path / "made" / "debug", 100, seed=0)
     with tarfile.open("debug-v0.2-rc4.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "made" / "debug", "debug")
-    page = (HOUSE / "docs" / "challenge.md").read_text().partition("### The debug archive")[2]
+    page = (REPO_ROOT / "docs" / "challenge.md").read_text().partition("### The debug archive")[2]
     commands = re.findall(r"^python -m (\w+) (.+?)(?:  #.*)?$", page, re.MULTILINE)[:2]
     mains = {"evaluator": main, "labelling": labelling_main}
     for package, command in commands:

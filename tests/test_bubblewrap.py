@@ -36,11 +36,10 @@ from evaluator.worker.process_tree import namespace_pid
 from evaluator.worker.runner import SubprocessRunner, TrialInputs
 from evaluator.worker.vault import LabelVault
 from shared.errors import ConfigurationError
-from tests.conftest import SIZES, write_split
+from tests.conftest import REPO_ROOT, SIZES, write_split
 from tests.submissions import left_running, write_submission
 from tests.test_process_tree import gone, wait_for
 
-REPO_ROOT = Path(__file__).resolve().parent.parent
 BUDGET = 3
 GIVEN = {
     "PYTHONUTF8",  # files are read as UTF-8 whatever the locale
@@ -109,7 +108,7 @@ if isolated:
 source = os.path.dirname(os.path.abspath(__file__))
 places = {
     "home": ".", "tmp": "/tmp", "submission": source, "root": "/", "usr": "/usr", "etc": "/etc",
-    "house": REPO_ROOT, "results": os.path.join(source, "results"), "python": sys.prefix,
+    "repository": REPO_ROOT, "results": os.path.join(source, "results"), "python": sys.prefix,
     "images": os.path.dirname(unlabelled_dataset.images.filename),
 }
 for name, folder in places.items() if isolated else ():
@@ -217,7 +216,7 @@ def test_sandbox_hides_labels_network_and_evaluator(
         "labels": [],
         "journals": [],
         # A repository below /tmp is seen in a folder of the sandbox's own /tmp.
-        "written": ["home", "tmp", *(["house"] if REPO_ROOT.is_relative_to("/tmp") else [])],
+        "written": ["home", "tmp", *(["repository"] if REPO_ROOT.is_relative_to("/tmp") else [])],
         "kernel settings": False,
         "its own process": False,
         "network": False,
@@ -371,9 +370,9 @@ time.sleep(600)
 
 def test_sandbox_ends_with_a_killed_evaluator(permitted: None, tmp_path: Path) -> None:
     (tmp_path / "submission").mkdir()
-    house = str(Path(__file__).resolve().parent.parent)
     evaluator = subprocess.Popen(
-        [sys.executable, "-c", EVALUATOR, str(tmp_path)], env={**os.environ, "PYTHONPATH": house}
+        [sys.executable, "-c", EVALUATOR, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
     )
     wait_for((tmp_path / "home" / "ready").exists)
     family = psutil.Process(evaluator.pid).children(recursive=True)

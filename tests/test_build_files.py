@@ -9,7 +9,8 @@ import pytest
 from evaluator.checks.build_files import build_checks, has_build_files
 from evaluator.checks.check import Check
 from evaluator.checks.package import foreign_imports
-from tests.repositories import HOUSE, write
+from tests.conftest import REPO_ROOT
+from tests.repositories import write
 
 NEEDS = '[project]\nrequires-python = ">=3.11"\n'
 CONDA = "dependencies:\n  - python=3.11\n  - pip:\n      - -r requirements.txt\n"
@@ -124,7 +125,7 @@ def test_has_build_files_where_one_of_its_files_is_there(tmp_path: Path) -> None
 
 
 def test_the_files_of_this_submission_agree() -> None:
-    checks = build_checks(HOUSE)
+    checks = build_checks(REPO_ROOT)
     assert {check.status for check in checks} == {"ok"}, checks
     assert "Dockerfile asks for 3.11; environment.yml asks for 3.11" in checks[0].detail
     assert "by Dockerfile and environment.yml" in checks[1].detail
@@ -132,7 +133,7 @@ def test_the_files_of_this_submission_agree() -> None:
 
 def listed(file: str) -> set[str]:
     """The distributions that a requirements file of this repository names, and those of its -r."""
-    text = (HOUSE / file).read_text()
+    text = (REPO_ROOT / file).read_text()
     names = set(re.findall(r"^([A-Za-z][\w.-]*)", text, re.MULTILINE))
     return names.union(*(listed(other) for other in re.findall(r"^-r\s+(\S+)", text, re.MULTILINE)))
 
@@ -140,7 +141,7 @@ def listed(file: str) -> set[str]:
 def distributions(*modules: str) -> set[str]:
     """What is imported below `modules`, as distributions in the spelling of requirements files."""
     providers = metadata.packages_distributions()
-    imported = foreign_imports(HOUSE, modules)
+    imported = foreign_imports(REPO_ROOT, modules)
     return {providers.get(each, [each])[0].lower() for each in imported}
 
 
@@ -161,4 +162,4 @@ def test_requirements_of_the_evaluator_name_all_that_it_imports() -> None:
 
 def test_apt_txt_holds_plain_names() -> None:
     """The Dockerfile hands its words to apt-get; a comment there would be packages, too."""
-    assert re.fullmatch(r"([a-z0-9][a-z0-9.+-]+\n)+", (HOUSE / "apt.txt").read_text())
+    assert re.fullmatch(r"([a-z0-9][a-z0-9.+-]+\n)+", (REPO_ROOT / "apt.txt").read_text())

@@ -1,4 +1,4 @@
-"""A purchase runs on cores that no other runs on, where there are so many; else it is told."""
+"""A purchase runs on cores that no other runs on, where there are so many; else it is warned."""
 
 import os
 import subprocess
@@ -70,7 +70,7 @@ def test_reserve_cores_ignores_a_foreign_lock_folder(
     assert victim.read_text() == "kept"
 
 
-def burner() -> subprocess.Popen[bytes]:
+def busy_process() -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", "while True: pass"])
 
 
@@ -78,7 +78,7 @@ def test_warn_on_contention_names_the_share(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(cpu_affinity, "MIN_SECONDS", 1.0)
     warnings: list[str] = []
     with reserve_cores(1):
-        other = burner()  # on the same core; not waited for, so not one of its own
+        other = busy_process()  # on the same core; not waited for, so not one of its own
         with warn_on_contention(warnings):
             time.sleep(2)
         other.kill()

@@ -27,20 +27,22 @@ from evaluator.__main__ import COMMANDS
 from evaluator.cli import main
 from evaluator.records.trial import PurchaseRecord, ScoreRecord
 from evaluator.training.pipelines import PIPELINES
+from tests.conftest import REPO_ROOT
 
-HOUSE = Path(__file__).resolve().parent.parent
 NOT_OURS = ("data", "results", ".*")  # made here; what begins with a dot holds no page
 PAGES = sorted(
     path
-    for path in HOUSE.rglob("*.md")
-    if not any(fnmatch(part, made) for part in path.relative_to(HOUSE).parts for made in NOT_OURS)
+    for path in REPO_ROOT.rglob("*.md")
+    if not any(
+        fnmatch(part, made) for part in path.relative_to(REPO_ROOT).parts for made in NOT_OURS
+    )
 )
 FENCE = re.compile(r"(?:^<!-- (?P<mark>.+?) -->\n)?^```\w*\n(?P<text>.*?)^```$", re.M | re.S)
 MARKS = {"bash-test", "python-test", "file-test", "append-test", "insert-test"}
 
 
 def name_of(page: Path) -> str:
-    return str(page.relative_to(HOUSE))
+    return str(page.relative_to(REPO_ROOT))
 
 
 # Links
@@ -109,21 +111,21 @@ def test_every_mark_is_known_and_has_its_block() -> None:
 TESTED = [page for page in PAGES if blocks(page)]
 
 
-def copy_of_the_house(folder: Path) -> Path:
+def copy_repository(folder: Path) -> Path:
     """Every file but what was made here: environments, caches, data, results."""
 
     def left_out(directory: str, names: list[str]) -> set[str]:
-        made_here = NOT_OURS if Path(directory) == HOUSE else ()  # evaluator/data is code
+        made_here = NOT_OURS if Path(directory) == REPO_ROOT else ()  # evaluator/data is code
         return {
             name
             for name in names
             if name == "__pycache__" or any(fnmatch(name, made) for made in made_here)
         }
 
-    return shutil.copytree(HOUSE, folder / "house", ignore=left_out)
+    return shutil.copytree(REPO_ROOT, folder / "repository", ignore=left_out)
 
 
-def carry_out(block: Block, house: Path) -> None:
+def carry_out(block: Block, repository: Path) -> None:
     """Run a block or write it; AssertionError with what it printed where it fails."""
     if block.kind in ("bash-test", "python-test"):
         shell = ["bash", "-euo", "pipefail", "-c"]
@@ -135,8 +137,8 @@ def carry_out(block: Block, house: Path) -> None:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         done = subprocess.run(
             command,
-            cwd=house,
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(house)},
+            cwd=repository,
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(repository)},
             capture_output=True,
             text=True,
             check=False,
@@ -144,7 +146,7 @@ def carry_out(block: Block, house: Path) -> None:
         assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
         return
     path_word, _, line = block.argument.partition(" ")
-    target = house / path_word
+    target = repository / path_word
     if block.kind == "file-test":
         target.write_text(block.text)
     elif block.kind == "append-test":
@@ -157,10 +159,10 @@ def carry_out(block: Block, house: Path) -> None:
 
 @pytest.mark.parametrize("page", TESTED, ids=name_of)
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
-    house = copy_of_the_house(tmp_path)
+    repository = copy_repository(tmp_path)
     for block in blocks(page):
         if not block.slow:
-            carry_out(block, house)
+            carry_out(block, repository)
 
 
 @pytest.mark.slow
@@ -168,10 +170,10 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     "page", [page for page in TESTED if any(block.slow for block in blocks(page))], ids=name_of
 )
 def test_the_slow_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
-    house = copy_of_the_house(tmp_path)
+    repository = copy_repository(tmp_path)
     for block in blocks(page):
         if block.slow or block.kind.startswith(("file", "append", "insert")):
-            carry_out(block, house)
+            carry_out(block, repository)
 
 
 def test_a_block_that_fails_fails_the_test(tmp_path: Path) -> None:
@@ -195,7 +197,7 @@ def test_a_block_that_fails_fails_the_test(tmp_path: Path) -> None:
 def test_the_contract_names_every_field_of_a_record(
     record: type, file: str, besides: set[str]
 ) -> None:
-    page = (HOUSE / "docs" / "contract.md").read_text()
+    page = (REPO_ROOT / "docs" / "contract.md").read_text()
     table = page.partition(f"`{file}`, one line per")[2].partition("| field |")[2]
     rows = re.findall(r"^\| (`.+?`) \|", table.partition("\n\n")[0], flags=re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
@@ -224,13 +226,13 @@ def test_a_page_names_only_commands_that_exist(page: Path) -> None:
 
 
 def test_the_demo_is_one_command_wherever_it_stands() -> None:
-    made = (HOUSE / "Makefile").read_text().replace("\\\n\t", "")
+    made = (REPO_ROOT / "Makefile").read_text().replace("\\\n\t", "")
     demo = made.partition("DEMO := ")[2].splitlines()[0]
-    typed = (HOUSE / "README.md").read_text().replace("\\\n    ", "")
+    typed = (REPO_ROOT / "README.md").read_text().replace("\\\n    ", "")
     commands = re.findall(r"^python local_evaluation.py (.+)$", typed, flags=re.MULTILINE)
     assert sorted(commands[0].split()) == sorted(demo.split())
 
 
 def test_the_readme_names_every_pipeline() -> None:
-    section = (HOUSE / "README.md").read_text().partition("## How a submission is scored")[2]
+    section = (REPO_ROOT / "README.md").read_text().partition("## How a submission is scored")[2]
     assert {name for name in PIPELINES if f"`{name}`" not in section} == set()

@@ -21,8 +21,8 @@ from evaluator.checks.environment import TorchFacts
 from evaluator.training.pipelines import PIPELINES
 from evaluator.worker.outcome import Limits
 from shared.errors import missing_requirement
+from tests.conftest import REPO_ROOT
 
-HOUSE = Path(__file__).resolve().parent.parent
 GIB = 2**30
 PINS = {"torch": "2.10.0", "torchvision": "0.25.0", "numpy": "2.4.6", "tqdm": "4.70.1"}
 T4 = {"name": "Tesla T4, 15.0 GiB, compute capability 7.5", "error": ""}
@@ -310,7 +310,7 @@ def test_table_breaks_no_fix(monkeypatch: pytest.MonkeyPatch) -> None:
 def doctor(*flags: str, python: tuple[str, ...] = (), **environment: str) -> Any:
     return subprocess.run(
         [sys.executable, *python, "-m", "evaluator", *flags],
-        cwd=HOUSE,
+        cwd=REPO_ROOT,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -373,7 +373,7 @@ def test_how_to_install_outside_an_environment(tmp_path: Path) -> None:
 def test_commands_outside_the_environment(script: str) -> None:
     done = subprocess.run(
         [sys.executable, "-S", script, "--help"],
-        cwd=HOUSE,
+        cwd=REPO_ROOT,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         capture_output=True,
         text=True,

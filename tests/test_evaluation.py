@@ -1,4 +1,4 @@
-"""What is bought and trained once is not paid for twice, and a failed training is told."""
+"""What is bought and trained once is not paid for twice, and a failed training is reported."""
 
 import json
 import os
@@ -297,7 +297,7 @@ def test_run_killed_fifty_times_loses_the_running_step_only(
     assert isinstance(evaluation.scorer, CountingScorer)
     evaluation.scorer.takes = 0.01
     steps = len(list(evaluation.missing()))
-    dice = random.Random(0)
+    rng = random.Random(0)
     kills, known = 0, 0
     while known < steps:
         child = os.fork()
@@ -308,7 +308,7 @@ def test_run_killed_fifty_times_loses_the_running_step_only(
             run(again)
             os._exit(0)
         if kills < 50:
-            time.sleep(dice.uniform(0.0, 0.03))
+            time.sleep(rng.uniform(0.0, 0.03))
             os.kill(child, signal.SIGKILL)
             kills += 1
         os.waitpid(child, 0)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-REPO_ROOT = Path(__file__).resolve().parent.parent
+from tests.conftest import REPO_ROOT
+
 EXAMPLES = REPO_ROOT / "examples"
 SUBMISSIONS = sorted(path.name for path in EXAMPLES.glob("*.py"))
 

@@ -17,10 +17,10 @@ from tests.permissions import permissions
 
 def picture(seed: int = 0, width: int = 90, height: int = 60) -> Image.Image:
     """Noise on a smooth ground."""
-    dice = np.random.default_rng(seed)
-    ground = Image.fromarray(dice.integers(40, 200, (3, 4, 3), np.uint8))
+    rng = np.random.default_rng(seed)
+    ground = Image.fromarray(rng.integers(40, 200, (3, 4, 3), np.uint8))
     pixels = np.asarray(ground.resize((width, height), Image.Resampling.BICUBIC), np.float32)
-    pixels = pixels + dice.normal(0, 6, (height, width, 3))
+    pixels = pixels + rng.normal(0, 6, (height, width, 3))
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 

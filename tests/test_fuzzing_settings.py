@@ -19,7 +19,7 @@ SETTINGS = {
     "learner": [
         *("device", "backbone", "pretrained", "image_size", "batch_size", "learning_rate"),
         *("weight_decay", "positive_weight", "members", "warm_start", "precision", "threads"),
-        "eyes",
+        "network",
     ],
     "planner": [
         *("epochs", "refit_epochs", "max_rounds", "pre_training_share", "reserve_share"),

@@ -318,7 +318,7 @@ ROWS: dict[str, Row] = {
         "crashed",
         "^prediction: ",
     ),
-    "an error that cannot be told": Row(
+    "an error that cannot be printed": Row(
         {
             "purchase": r"""
                 class Mute(Exception):

@@ -1,4 +1,4 @@
-"""The learner learns, checks itself honestly, stops when told, and draws from its own streams."""
+"""The learner learns, measures itself, keeps its deadline, and draws from its own streams."""
 
 import itertools
 import re

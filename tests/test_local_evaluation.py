@@ -15,8 +15,8 @@ from evaluator.experiment.config import EvaluationConfig
 from evaluator.experiment.flags import parser
 from evaluator.records.journal import Journal, read_records, sole_writer
 from shared.console import EVENTS
+from tests.conftest import REPO_ROOT
 
-REPO_ROOT = Path(__file__).resolve().parent.parent
 SUBMISSION = """
 import time
 import numpy as np
@@ -95,9 +95,9 @@ def test_main_leaderboard_and_journals(
     content = [file.read_bytes() for file in files]
     assert main(flags(squares, submission, out, *more)) == 0
     assert content == [file.read_bytes() for file in files]
-    (judged_by,) = Journal(out / "commands.jsonl").records
-    assert {purchase["code"] for purchase in purchases} == {judged_by["code"], ""}
-    assert {score["configuration"] for score in scores} == {*judged_by["configurations"].values()}
+    (command,) = Journal(out / "commands.jsonl").records
+    assert {purchase["code"] for purchase in purchases} == {command["code"], ""}
+    assert {score["configuration"] for score in scores} == {*command["configurations"].values()}
     assert "warning" not in capsys.readouterr().err
 
     last = next(purchase for purchase in purchases if purchase["strategy"] == "last")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-HOUSE = Path(__file__).resolve().parent.parent
-SCRIPT = HOUSE / "benchmarks" / "on_a_gpu.sh"
+from tests.conftest import REPO_ROOT
+
+SCRIPT = REPO_ROOT / "benchmarks" / "on_a_gpu.sh"
 
 
 def run(out: Path, *steps: str, python: str) -> subprocess.CompletedProcess[str]:
@@ -25,7 +26,7 @@ def test_every_step_calls_what_is_there_and_keeps_what_it_says(tmp_path: Path) -
         "tests", "calibrate", "training", "profile", "purchase", "scores", "steps", "leaderboard"
     }  # fmt: skip
     for words in said.values():
-        assert words[0] == "-m" or (HOUSE / words[0]).is_file()
+        assert words[0] == "-m" or (REPO_ROOT / words[0]).is_file()
     assert "--quick" in said["training"]
 
 

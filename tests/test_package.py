@@ -25,7 +25,8 @@ from evaluator.checks.package import (
     unlisted_packages,
 )
 from shared.errors import ConfigurationError
-from tests.repositories import AICROWD, HOUSE, RUN, commit, git, make_repository, write
+from tests.conftest import REPO_ROOT
+from tests.repositories import AICROWD, RUN, commit, git, make_repository, write
 
 FILES: dict[str, tuple[dict[str, str | bytes], str, str]] = {
     # case: (files, the check that fails, words of its detail)
@@ -86,8 +87,8 @@ def test_committed_check_and_check_out_head_of_uncommitted_files(tmp_path: Path)
 
 
 def test_replace_evaluator_leaves_nothing_of_ours(tmp_path: Path) -> None:
-    judge = {"evaluator/__init__.py": "", "evaluator/worker/vault.py": "LABELS = 1"}
-    repository = make_repository(tmp_path / "repository", judge)
+    evaluator_files = {"evaluator/__init__.py": "", "evaluator/worker/vault.py": "LABELS = 1"}
+    repository = make_repository(tmp_path / "repository", evaluator_files)
     (repository / "submit.sh").write_text("#!/bin/sh\n")
     (repository / "submit.sh").chmod(0o755)
     commit(repository)
@@ -130,7 +131,7 @@ def test_aicrowd_check(case: str, tmp_path: Path) -> None:
 
 
 def test_aicrowd_placeholder_is_the_one_of_this_repository() -> None:
-    shipped = json.loads((HOUSE / "aicrowd.json").read_text())
+    shipped = json.loads((REPO_ROOT / "aicrowd.json").read_text())
     assert set(packaging.FIELDS) <= set(shipped)
     right = {name for name, (is_right, _) in packaging.FIELDS.items() if is_right(shipped[name])}
     assert right == set(packaging.FIELDS) - (
@@ -206,7 +207,7 @@ def test_unlisted_packages_byte_order_mark(tmp_path: Path) -> None:
 def test_replace_evaluator_refuses_what_is_no_folder(link: bool, tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "repository")
     if link:
-        (repository / "evaluator").symlink_to(HOUSE / "evaluator")
+        (repository / "evaluator").symlink_to(REPO_ROOT / "evaluator")
     else:
         (repository / "evaluator").touch()
     commit(repository)
@@ -218,7 +219,7 @@ def test_replace_evaluator_refuses_what_is_no_folder(link: bool, tmp_path: Path)
 def test_run_check_finds_success_before_output_at_exit(tmp_path: Path) -> None:
     goodbye = "import atexit\natexit.register(print, 'bye\\n' * 30)\nprint('bought ', end='')\n"
     write(tmp_path, {"run.py": goodbye + RUN})
-    shutil.copy(HOUSE / "base_run.py", tmp_path)
+    shutil.copy(REPO_ROOT / "base_run.py", tmp_path)
     write(tmp_path, {"evaluator/__main__.py": packaging.MOCK_EVALUATOR.read_bytes()})
     found = run_check(tmp_path)
     assert found.status == "ok", found
@@ -298,7 +299,7 @@ def test_package_command_exit_code(tmp_path: Path) -> None:
         return subprocess.run(
             [sys.executable, "-m", "evaluator", "package", "--json"],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(HOUSE)},
+            env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
             capture_output=True,
             text=True,
             check=False,
@@ -316,9 +317,9 @@ def test_package_command_exit_code(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_package_of_this_submission(tmp_path: Path) -> None:
-    if not (HOUSE / ".git").exists():
+    if not (REPO_ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    git(tmp_path, "clone", "--quiet", str(HOUSE), "repository")
+    git(tmp_path, "clone", "--quiet", str(REPO_ROOT), "repository")
     repository = tmp_path / "repository"
     about = json.loads((repository / "aicrowd.json").read_text())
     commit(repository, {"aicrowd.json": json.dumps({**about, "authors": ["somebody"]})})

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import REPO_ROOT
 from tests.test_architecture import imported
 
-HOUSE = Path(__file__).resolve().parent.parent
-MOCK_EVALUATOR = HOUSE / "evaluator" / "checks" / "mock_evaluator.py"
+MOCK_EVALUATOR = REPO_ROOT / "evaluator" / "checks" / "mock_evaluator.py"
 SHIPPED = ("run.py", "base_run.py", "submission.toml", "core", "strategies", "models")
 
 
@@ -22,7 +22,7 @@ def test_mock_evaluator_imports_nothing_of_ours() -> None:
 @pytest.mark.slow
 def test_submission_runs_without_our_evaluator(squares: Path, tmp_path: Path) -> None:
     for name in SHIPPED:
-        source = HOUSE / name
+        source = REPO_ROOT / name
         if source.is_dir():
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(source, tmp_path / name, ignore=ignore)

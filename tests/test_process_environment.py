@@ -9,8 +9,8 @@ import pytest
 
 from evaluator.data.dataset import open_splits
 from shared.errors import DatasetError
+from tests.conftest import REPO_ROOT
 
-HOUSE = Path(__file__).resolve().parent.parent
 BEGIN = (
     "from core.process_environment import complete_environment; complete_environment(); "
     "from shared.process_environment import prepare_process; prepare_process(); "
@@ -22,7 +22,7 @@ NO_USER = "import os, pwd; pwd.getpwuid = {}.__getitem__; os.environ.clear(); "
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-c", code],
-        cwd=HOUSE,
+        cwd=REPO_ROOT,
         env={"PATH": "/usr/bin:/bin", **environment},
         capture_output=True,
         check=False,

@@ -16,9 +16,9 @@ from evaluator.worker import memory
 from evaluator.worker.memory import Shared, existing, private_memory, resident_memory
 from evaluator.worker.orphan_killer import members
 from evaluator.worker.process_tree import ProcessTree, namespace_pid, task_limit
+from tests.conftest import REPO_ROOT
 from tests.submissions import left_running
 
-REPO_ROOT = Path(__file__).resolve().parent.parent
 EVALUATOR = """
 import os, subprocess, sys, time
 from pathlib import Path

@@ -32,11 +32,11 @@ from evaluator.training.pipelines import PIPELINES
 from evaluator.training.scoring import Scorer
 from evaluator.worker.runner import SubprocessRunner
 from shared.errors import ConfigurationError
+from tests.conftest import REPO_ROOT
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (requirements-cluster.txt)")
 pytestmark = pytest.mark.slow
 
-REPO_ROOT = Path(__file__).resolve().parent.parent
 SHORT = replace(PIPELINES["quick"], epochs=2, minimum_steps=0)
 SUBMISSION = """
 import time

@@ -15,9 +15,9 @@ from evaluator.analysis.results import COLUMNS, Results, mean_over_pipelines, sc
 from evaluator.records.journal import Journal, sole_writer
 from evaluator.records.trial import Pair
 from shared.errors import ConfigurationError
+from tests.conftest import REPO_ROOT
 from tests.tables import failed, trial
 
-REPO_ROOT = Path(__file__).resolve().parent.parent
 Write = Callable[..., Path]
 
 

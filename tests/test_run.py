@@ -1,4 +1,4 @@
-"""The submission against stand-ins of the organisers' evaluator: no judge of ours in sight."""
+"""The submission against stand-ins of the organisers' evaluator: without our evaluator."""
 
 import random
 import time
@@ -272,13 +272,13 @@ def test_pre_training_phase_fits_again_where_most_of_its_time_is_left(
 ) -> None:
     """As where a stall was taken for the machine's speed."""
 
-    class Misjudged(Learner):
+    class Miscalibrated(Learner):
         def measure_speed(self, images: torch.Tensor, labels: torch.Tensor) -> Speed:
             return Speed(fit=believed, look=0.001)
 
     events: list[Event] = []
     submission = run.ZEWDPCRun(
-        "entropy", config=config(tmp_path), on_event=events.append, new_learner=Misjudged
+        "entropy", config=config(tmp_path), on_event=events.append, new_learner=Miscalibrated
     )
     submission.pre_training_phase(train(), 60)
     assert [event.facts["epochs"] for event in events if event.name == "fit"] == epochs

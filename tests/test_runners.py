@@ -20,9 +20,9 @@ from evaluator.worker.outcome import Outcome
 from evaluator.worker.runner import SubprocessRunner, TrialInputs
 from evaluator.worker.vault import LabelVault
 from shared.errors import ConfigurationError
+from tests.conftest import REPO_ROOT
 from tests.submissions import skip_without_bubblewrap, write_submission
 
-REPO_ROOT = Path(__file__).resolve().parent.parent
 BUDGET = 5
 
 Run = Callable[..., tuple[Outcome, LabelVault]]

@@ -35,27 +35,27 @@ def coverage(scores: np.ndarray, truth: float = 0.0) -> float:
     return float(np.mean(np.abs(scores.mean(axis=-1) - truth) <= half_width(scores)))
 
 
-def percentile_bootstrap_coverage(scores: np.ndarray, dice: np.random.Generator) -> float:
+def percentile_bootstrap_coverage(scores: np.ndarray, rng: np.random.Generator) -> float:
     n = scores.shape[1]
-    weights = dice.multinomial(n, np.ones(n) / n, size=1000) / n  # (resamples, seeds)
+    weights = rng.multinomial(n, np.ones(n) / n, size=1000) / n  # (resamples, seeds)
     low, high = np.quantile(weights @ scores.T, [0.025, 0.975], axis=0)
     return float(np.mean((low <= 0) & (high >= 0)))
 
 
 @pytest.mark.parametrize("n", SEEDS)
 def test_half_width_covers_the_mean_of_normal_scores_95_times_in_100(n: int) -> None:
-    dice = np.random.default_rng(n)
-    assert 0.93 <= coverage(dice.normal(size=(DRAWS, n))) <= 0.97
+    rng = np.random.default_rng(n)
+    assert 0.93 <= coverage(rng.normal(size=(DRAWS, n))) <= 0.97
 
 
 # What half_width's docstring says of seeds that are not normal.
 SHAPES = {
-    "heavy tails": (lambda dice, size: dice.standard_t(5, size), 0.94, 0.97),
-    "skewed": (lambda dice, size: dice.lognormal(0, 0.25, size) - math.exp(0.03125), 0.93, 0.96),
-    "uniform": (lambda dice, size: dice.uniform(-1, 1, size), 0.91, 0.96),
-    "very skewed": (lambda dice, size: dice.lognormal(0, 0.5, size) - math.exp(0.125), 0.91, 0.95),
+    "heavy tails": (lambda rng, size: rng.standard_t(5, size), 0.94, 0.97),
+    "skewed": (lambda rng, size: rng.lognormal(0, 0.25, size) - math.exp(0.03125), 0.93, 0.96),
+    "uniform": (lambda rng, size: rng.uniform(-1, 1, size), 0.91, 0.96),
+    "very skewed": (lambda rng, size: rng.lognormal(0, 0.5, size) - math.exp(0.125), 0.91, 0.95),
     "10 % fail": (
-        lambda dice, size: dice.normal(0.8, 1, size) - 8 * (dice.random(size) < 0.1),
+        lambda rng, size: rng.normal(0.8, 1, size) - 8 * (rng.random(size) < 0.1),
         0.76,
         0.91,
     ),
@@ -71,29 +71,29 @@ def test_half_width_covers_other_shapes_as_documented(shape: str, n: int) -> Non
 
 @pytest.mark.parametrize(("n", "expected"), [(2, 0.51), (3, 0.74), (5, 0.85), (10, 0.90)])
 def test_documentation_percentile_bootstrap_covers_less(n: int, expected: float) -> None:
-    dice = np.random.default_rng(n)
-    scores = dice.normal(size=(4000, n))
-    assert percentile_bootstrap_coverage(scores, dice) == pytest.approx(expected, abs=0.025)
+    rng = np.random.default_rng(n)
+    scores = rng.normal(size=(4000, n))
+    assert percentile_bootstrap_coverage(scores, rng) == pytest.approx(expected, abs=0.025)
 
 
 @pytest.mark.parametrize("n", [3, 5])
 def test_half_width_over_runs_of_one_purchase_covers_too_little(n: int) -> None:
     """Runs of one purchase share it; as observations of their own they cover far too little."""
-    dice = np.random.default_rng(n)
+    rng = np.random.default_rng(n)
     pairs, trainings = 2, 3
-    seed = dice.normal(0, 1, (DRAWS, n, 1, 1))
-    purchase = dice.normal(0, 1, (DRAWS, n, pairs, 1))
-    training = dice.normal(0, 1, (DRAWS, n, pairs, trainings))
+    seed = rng.normal(0, 1, (DRAWS, n, 1, 1))
+    purchase = rng.normal(0, 1, (DRAWS, n, pairs, 1))
+    training = rng.normal(0, 1, (DRAWS, n, pairs, trainings))
     runs = seed + purchase + training
     assert 0.93 <= coverage(runs.mean(axis=(2, 3))) <= 0.97
     assert coverage(runs.reshape(DRAWS, -1)) < 0.80
 
 
 def test_holm_keeps_false_alarms_of_a_table_at_five_in_100() -> None:
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     draws, n, strategies = 4000, 5, 4
-    baseline = dice.normal(size=(draws, n, 1))
-    differences = dice.normal(size=(draws, n, strategies)) - baseline
+    baseline = rng.normal(size=(draws, n, 1))
+    differences = rng.normal(size=(draws, n, strategies)) - baseline
     p = stats.ttest_1samp(differences, 0, axis=1).pvalue  # (draws, strategies)
     corrected = np.array([holm(list(row)) for row in p])
     assert np.mean((p < 0.05).any(axis=1)) > 0.10
@@ -231,10 +231,10 @@ def test_seeds_needed_grows_with_noise() -> None:
 
 @pytest.mark.parametrize("sd", [0.01, 0.03])
 def test_seeds_needed_find_the_difference_four_times_in_five(sd: float) -> None:
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     power = []
     for n in (seeds_needed(sd) - 1, seeds_needed(sd)):
-        differences = dice.normal(0.01, sd, (DRAWS, n))
+        differences = rng.normal(0.01, sd, (DRAWS, n))
         power.append(np.mean(np.abs(differences.mean(axis=1)) > half_width(differences)))
     assert 0.70 <= power[0] < 0.805
     assert 0.79 <= power[1] <= 0.83
@@ -249,8 +249,8 @@ def test_seeds_needed_interval_narrows_with_seeds() -> None:
 
 
 def test_seeds_needed_interval_covers_the_truth() -> None:
-    dice = np.random.default_rng(0)
-    sds = dice.normal(0, 0.02, (150, 5)).std(axis=1, ddof=1)
+    rng = np.random.default_rng(0)
+    sds = rng.normal(0, 0.02, (150, 5)).std(axis=1, ddof=1)
     truth = seeds_needed(0.02)
     intervals = [seeds_needed_interval(float(sd), 5) for sd in sds]
     assert 0.91 <= np.mean([low <= truth <= high for low, high in intervals]) <= 0.99

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.repositories import ENVIRONMENT, HOUSE, commit, git, make_repository
+from tests.conftest import REPO_ROOT
+from tests.repositories import ENVIRONMENT, commit, git, make_repository
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ class Sides:
 def sides(tmp_path: Path) -> Sides:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs.git"
     ours.mkdir()
-    shutil.copy(HOUSE / "submit.sh", ours)
+    shutil.copy(REPO_ROOT / "submit.sh", ours)
     ignore = shutil.ignore_patterns("__pycache__")
     for package in ("core", "evaluator", "shared"):
-        shutil.copytree(HOUSE / package, ours / package, ignore=ignore)
+        shutil.copytree(REPO_ROOT / package, ours / package, ignore=ignore)
     make_repository(ours, {".gitignore": "__pycache__/\n"})
     git(tmp_path, "init", "--quiet", "--bare", str(theirs))
     git(ours, "remote", "add", "aicrowd", str(theirs))

@@ -31,9 +31,9 @@ from evaluator.worker.runner import (
 )
 from evaluator.worker.vault import LabelVault
 from shared.errors import ConfigurationError
+from tests.conftest import REPO_ROOT
 from tests.submissions import left_running, skip_without_bubblewrap, write_submission
 
-REPO_ROOT = Path(__file__).resolve().parent.parent
 BUDGET = 5
 
 

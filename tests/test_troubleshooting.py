@@ -21,22 +21,22 @@ from shared import errors
 from shared.errors import ConfigurationError, DatasetError
 from strategies.pool_view import PoolView
 from strategies.registry import REGISTRY, parse_strategy, register
+from tests.conftest import REPO_ROOT
 
-HOUSE = Path(__file__).resolve().parent.parent
-PAGE = HOUSE / errors.PAGE
+PAGE = REPO_ROOT / errors.PAGE
 EXPLAINED = {"ConfigurationError", "DatasetError"}
 GAP = "…"  # stands in a message, and on the page, for what differs from case to case
 FAILURES = set(get_args(Status)) - {"ok"}
 
 
 def explained_errors() -> Iterator[tuple[str, ast.Call]]:
-    """Where the judge, or `choose.py`, makes an error for a person to read."""
+    """Where the evaluator, or `choose.py`, makes an error for a person to read."""
     packages = ("evaluator", "labelling", "shared")
-    modules = [path for name in packages for path in sorted((HOUSE / name).rglob("*.py"))]
-    for path in [*modules, HOUSE / "choose.py"]:
+    modules = [path for name in packages for path in sorted((REPO_ROOT / name).rglob("*.py"))]
+    for path in [*modules, REPO_ROOT / "choose.py"]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in EXPLAINED:
-                yield f"{path.relative_to(HOUSE)}:{node.lineno}", node
+                yield f"{path.relative_to(REPO_ROOT)}:{node.lineno}", node
 
 
 @cache
@@ -106,7 +106,7 @@ def test_an_entry_is_complete(heading: str):
 
 
 @pytest.mark.parametrize("code", codes())
-def test_a_symptom_is_what_the_judge_says(code: str):
+def test_symptom_is_what_the_evaluator_says(code: str):
     shown = symptoms(entries()[code])
     assert shown
     # "such as" introduces an example, whose words are a lower layer's.

@@ -32,8 +32,8 @@ from evaluator.worker.outcome import Outcome
 from evaluator.worker.runner import SubprocessRunner
 from evaluator.worker.worker import import_run
 from shared.errors import ConfigurationError
+from tests.conftest import REPO_ROOT
 
-HOUSE = Path(__file__).resolve().parent.parent
 SUBMISSION = """
 import numpy as np
 from base_run import ZEWDPCBaseRun as Contract
@@ -295,9 +295,9 @@ def test_contract_checks_warn_of_the_kits_spelling_alone() -> None:
 
 
 HINTED = {
-    # words of the judge's reasons, as tests/test_subprocess_runner.py has them: words of the hint
+    # words of the evaluator's reasons (see tests/test_subprocess_runner.py): words of the hint
     "ModuleNotFoundError: No module named 'timm.models'": "put timm into",
-    "pre_training: TypeError: f requires a parameter 'x'; the judge offers budget": "name the",
+    "pre_training: TypeError: f requires a parameter 'x'; the evaluator offers budget": "name the",
     "purchase: Index 40 is outside the pool of 40 images (0 to 39).": "the sample's own index",
     "purchase: purchase_label takes a whole number; got 1.5.": "int(idx)",
     "prediction: Labels are sold in the purchase phase only.": "buy inside purchase_phase",
@@ -322,7 +322,7 @@ def test_failure_has_a_fix_for_a_known_reason(reason: str) -> None:
 
 
 def test_validate_mistyped_strategy_is_no_crash() -> None:
-    (check,) = validate(HOUSE / "run.py", "entrpy")
+    (check,) = validate(REPO_ROOT / "run.py", "entrpy")
     assert (check.status, check.fix) == ("fail", "give what it asks for")
     assert "refuses: Unknown strategy: 'entrpy'. Did you mean 'entropy'?" in check.detail
 
@@ -369,7 +369,7 @@ def test_describe_names_missing_phases_and_spellings() -> None:
 
 def test_preflight_contract_of_this_submission() -> None:
     variants = [{"strategy": "random", "seed": 0}]
-    contract = SubprocessRunner().preflight(HOUSE / "run.py", variants).contract
+    contract = SubprocessRunner().preflight(REPO_ROOT / "run.py", variants).contract
     assert contract == Contract("ZEWDPCRun", (), ("page", "kit"))
 
 
@@ -378,7 +378,7 @@ def test_validate_command_exit_code(tmp_path: Path) -> None:
         return subprocess.run(
             [sys.executable, "-m", "evaluator", "validate", *flags],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(HOUSE)},
+            env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
             capture_output=True,
             text=True,
             check=False,
@@ -396,6 +396,6 @@ def test_validate_command_exit_code(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_validate_this_submission() -> None:
-    checks = checks_of(HOUSE / "run.py", minutes=2)  # time enough on a busy machine as well
+    checks = checks_of(REPO_ROOT / "run.py", minutes=2)  # time enough on a busy machine as well
     assert checks.pop("same seed").status != "fail"  # it plans by the clock
     assert {check.status for check in checks.values()} == {"ok"}, checks

@@ -62,7 +62,7 @@ def components(rows: Sequence[Row], baseline: str) -> dict[str, Components]:
     """Per strategy of one pipeline, against the baseline, over the seeds that both have finished.
 
     Only where both have two purchase seeds and two trainings of each: with fewer the two parts
-    cannot be told apart.
+    cannot be separated.
     """
     known = {
         row.strategy: row.scores

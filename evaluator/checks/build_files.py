@@ -53,20 +53,20 @@ def python_version_check(folder: Path, present: Mapping[str, str]) -> Check:
         for file, text in present.items()
         if (found := PYTHON_ASKED[file].search(text))
     }
-    told = "; ".join(f"{file} asks for {version}" for file, version in asked.items())
+    stated = "; ".join(f"{file} asks for {version}" for file, version in asked.items())
     code = f"pyproject.toml needs {needed}" if needed else "no pyproject.toml says what is needed"
     if not asked:
         detail = f"no file asks for a Python; the platform's own may be 3.7 or 3.8; {code}"
         return Check(name, "warn", detail, f"echo python-3.11 > runtime.txt; {COMMIT}")
     if silent := [file for file in present if file not in asked]:
-        detail = f"{told}; {' and '.join(silent)} asks for none; {code}"
+        detail = f"{stated}; {' and '.join(silent)} asks for none; {code}"
         return Check(name, "warn", detail, f"name the version there too, and {COMMIT}")
     if len(set(asked.values())) > 1:
-        return Check(name, "fail", told, f"let them ask for the same version, and {COMMIT}")
+        return Check(name, "fail", stated, f"let them ask for the same version, and {COMMIT}")
     (version,) = set(asked.values())
     if needed is not None and not needed.contains(version):
-        return Check(name, "fail", f"{told}; {code}", f"ask for a Python {needed}, and {COMMIT}")
-    return Check(name, "ok", f"{told}; {code}")
+        return Check(name, "fail", f"{stated}; {code}", f"ask for a Python {needed}, and {COMMIT}")
+    return Check(name, "ok", f"{stated}; {code}")
 
 
 def install_check(folder: Path, present: Mapping[str, str]) -> Check:

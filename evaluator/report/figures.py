@@ -50,7 +50,7 @@ SETTINGS: dict[Any, Any] = {  # Matplotlib spells every key out in its type
 }
 
 # Okabe and Ito (2008), the darker ones first; yellow cannot be read on white. With a marker each,
-# the first 77 strategies can be told apart.
+# the first 77 strategies are distinguishable.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h")
 

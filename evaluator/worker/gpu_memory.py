@@ -20,7 +20,7 @@ GB = 1e9  # as cards are sold: a T4 of 16 GB has 14.6 to 14.8 GiB left, and 16e9
 def limit_gpu_memory(most: float, say: Callable[[str], None]) -> None:
     """Let this process have `most` bytes of each GPU, once it has imported torch and uses one.
 
-    say : is told about each GPU at its first use.
+    say : called with one line about each GPU at its first use.
     """
     sys.meta_path.insert(0, _AfterImport(TORCH_CUDA, lambda cuda: _limit_lazily(cuda, most, say)))
 

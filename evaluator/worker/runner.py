@@ -226,7 +226,7 @@ class SubprocessRunner:
 
 
 def trial_job(submission: Path, trial: TrialInputs) -> dict[str, Any]:
-    """What the worker is told of a trial: images and training labels, no other labels."""
+    """What the worker receives of a trial: images and training labels, no other labels."""
     splits = trial.splits
     return {
         "kind": "trial",

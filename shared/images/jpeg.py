@@ -20,7 +20,7 @@ FORMATS = {"JPEG", "MPO"}  # as Pillow calls them; the second has several pictur
 MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 START_OF_IMAGE, END_OF_IMAGE, START_OF_SCAN, HUFFMAN_TABLES = 0xD8, 0xD9, 0xDA, 0xC4
 RESTARTS = range(0xD0, 0xD8)
-STANDING_ALONE = {0x01, START_OF_IMAGE, *RESTARTS}  # markers without a length and a segment
+STANDALONE = {0x01, START_OF_IMAGE, *RESTARTS}  # markers without a length and a segment
 FRAMES = {*range(0xC0, 0xD0)} - {HUFFMAN_TABLES, 0xC8, 0xCC}
 HUFFMAN_CODED = {0xC0, 0xC1, 0xC2}  # frames: baseline, extended and progressive
 # Tables, number of lines, restart interval, applications' data, comments, and the next scan.
@@ -97,7 +97,7 @@ def _scans(content: bytes) -> Iterator[_Scan]:
         position = marker.end()
         if code == END_OF_IMAGE:
             return
-        if code in STANDING_ALONE and not started:
+        if code in STANDALONE and not started:
             continue
         if started and code not in BETWEEN_SCANS:
             raise _MisplacedError("a stretch of its data is overwritten")

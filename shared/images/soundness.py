@@ -1,4 +1,4 @@
-"""Whether an image file is sound, told before it is needed."""
+"""Whether an image file is sound, known before it is needed."""
 
 import zlib
 from collections.abc import Iterator

@@ -35,7 +35,7 @@ def given() -> dict[str, Tensor]:
 
 
 def activeml(strategy: str, given: dict[str, Tensor], k: int = PICKS, **settings: Any) -> list[int]:
-    """Picks of scikit-activeml, labelled images standing before the pool."""
+    """Picks of scikit-activeml, labelled images placed before the pool."""
     pool = peer("skactiveml.pool")
     X = torch.cat([given["labelled_embeddings"], given["embeddings"]]).double().numpy()
     y = np.full(len(X), np.nan)
