@@ -22,13 +22,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.process_environment import complete_environment
+from core.user_account import ensure_user_and_home
 from shared.console import run_command, show_result
 from shared.errors import ConfigurationError, missing_requirement
 from shared.process_environment import prepare_process
 
 if __name__ == "__main__":
-    complete_environment()
+    ensure_user_and_home()
     prepare_process()  # torch cannot be imported everywhere
 try:
     import torch

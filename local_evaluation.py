@@ -2,7 +2,7 @@
 
 import sys
 
-from core.process_environment import complete_environment
+from core.user_account import ensure_user_and_home
 from shared.process_environment import prepare_process
 
 
@@ -17,7 +17,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    complete_environment()
+    ensure_user_and_home()
     prepare_process()
     # Imported here, because worker processes import this file again and need none of it.
     from shared.console import run_command

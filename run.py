@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from base_run import RegisterProgress, ZEWDPCBaseRun, ignore_progress
-from core.process_environment import complete_environment
+from core.user_account import ensure_user_and_home
 from models.image_bank import Clock, ImageBank
 from models.learner import Learner
 from strategies.acquisition_loop import AcquisitionLoop
@@ -45,7 +45,7 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         on_event: OnEvent = log_event,
         new_learner: NewLearner = Learner,
     ) -> None:
-        complete_environment()
+        ensure_user_and_home()
         print_log_unless_configured()
         self.config = SubmissionConfig.read(Path(config or CONFIG), strategy, seed)
         self.clock, self.on_event, self.new_learner = clock, on_event, new_learner

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from core.process_environment import complete_environment
+from core.user_account import ensure_user_and_home
 from shared.console import add_verbosity_flags, configure_logging, run_command
 from shared.errors import missing_requirement
 from shared.process_environment import prepare_process
@@ -86,6 +86,6 @@ def _import(command: str, module: str) -> Any:
 
 
 if __name__ == "__main__":
-    complete_environment()
+    ensure_user_and_home()
     prepare_process()
     sys.exit(main())

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-import jinja2
-
 from shared.formatting import printable
+from shared.html import load_template
 
-TEMPLATE = "sheet.html.jinja"
+TEMPLATE = Path(__file__).with_name("sheet.html.jinja")
 
 
 def contact_sheet(
@@ -23,14 +22,6 @@ def contact_sheet(
     names : the images' paths below `images/`, in the order of choice.
     expected : for each of them one probability per class, or none.
     """
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_clean,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     cards = [
         {
             "name": name,
@@ -39,10 +30,9 @@ def contact_sheet(
         }
         for name, probabilities in zip(names, expected, strict=True)
     ]
-    return templates.get_template(TEMPLATE).render(
-        title=title, has_probabilities=any(expected), cards=cards
-    )
+    template = load_template(TEMPLATE, _shown)
+    return template.render(title=title, has_probabilities=any(expected), cards=cards)
 
 
-def _clean(value: object) -> object:
+def _shown(value: object) -> object:
     return printable(value) if isinstance(value, str) else value

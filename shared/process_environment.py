@@ -21,7 +21,7 @@ def prepare_process() -> None:
     File names and files are UTF-8 in it, whatever the locale says: where that says otherwise the
     process begins again, in Python's UTF-8 mode. What a terminal cannot show is escaped. Ends the
     process where there is no temporary folder, without which torch cannot be imported. There must
-    be a home (core.process_environment).
+    be a home (core.user_account).
     """
     shown = os.environ.pop(TERMINAL_ENCODING, None)
     if not shown and codecs.lookup(sys.getfilesystemencoding()).name != "utf-8":

@@ -12,7 +12,7 @@ from shared.errors import DatasetError
 from tests.conftest import REPO_ROOT
 
 BEGIN = (
-    "from core.process_environment import complete_environment; complete_environment(); "
+    "from core.user_account import ensure_user_and_home; ensure_user_and_home(); "
     "from shared.process_environment import prepare_process; prepare_process(); "
 )
 SHOW = BEGIN + r'import sys; print("Gr\xf6\xdfe \u88c2", sys.getfilesystemencoding())'
@@ -51,10 +51,10 @@ def test_prepare_process_shows_any_text_and_reads_any_file_name(
     assert (done.stdout.strip(), done.returncode) == (shown, 0), done.stderr
 
 
-def test_complete_environment_names_a_user_without_an_entry() -> None:
+def test_ensure_user_and_home_names_a_user_without_an_entry() -> None:
     done = run(
-        f"{NO_USER}from core.process_environment import complete_environment\n"
-        "complete_environment(); import getpass, pathlib\n"
+        f"{NO_USER}from core.user_account import ensure_user_and_home\n"
+        "ensure_user_and_home(); import getpass, pathlib\n"
         "print(getpass.getuser() == f'uid-{os.getuid()}', pathlib.Path.home())"
     )
     assert done.stdout.split() == [b"True", b"/"], done.stderr

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
 from markupsafe import Markup, escape
 
 from evaluator.analysis.leaderboard import leaderboards
@@ -28,11 +27,12 @@ from evaluator.report.summary import summary
 from shared.atomic_io import write_file
 from shared.errors import ConfigurationError
 from shared.formatting import printable
+from shared.html import load_template
 
 if TYPE_CHECKING:
     from evaluator.data.dataset import Splits
 
-TEMPLATE = "page.html.jinja"
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
 
 def write_page(
@@ -63,16 +63,7 @@ def render_page(
     results: Results, *, baseline: str, splits: Splits | None, folders: Sequence[Path]
 ) -> str:
     """The page as text."""
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_clean,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters["breakable"] = _breakable
-    return templates.get_template(TEMPLATE).render(
+    return load_template(TEMPLATE, _shown, {"breakable": _breakable}).render(
         title=f"Data purchasing report: {results.dataset}",
         facts=_facts(results),
         sections=_sections(results, baseline, splits, folders),
@@ -143,11 +134,11 @@ def _kept_together(text: str) -> str:
 
 def _breakable(name: str) -> Markup:
     """A long name that may be broken after its punctuation: `margin:rounds=4,temperature=1.5`."""
-    shown = str(escape(_clean(name)))
+    shown = str(escape(_shown(name)))
     return Markup(re.sub(r"([:,=/_])", r"\1<wbr>", shown) if len(name) > 16 else shown)
 
 
-def _clean(value: object) -> object:
+def _shown(value: object) -> object:
     """Text without control characters; what the template itself wrote stays as it is."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return _kept_together(printable(value))

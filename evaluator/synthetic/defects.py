@@ -1,13 +1,12 @@
 """The six defects, drawn so that a person can name them."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
 from evaluator.synthetic.background import uniform
 from evaluator.synthetic.raster import Canvas, Stroke, along_stroke, ellipse, soft, window
-from evaluator.synthetic.recipes import CLASS_NAMES, Range, Recipe
+from evaluator.synthetic.recipes import Range, Recipe
 
 _SIZES: dict[str, tuple[float, float, float]] = {
     # smallest, border between small and large, largest: scratch length and dent radius
@@ -28,9 +27,18 @@ def size_range(recipe: Recipe, class_name: str) -> Range:
 
 def draw_defect(canvas: Canvas, recipe: Recipe, class_name: str, rng: np.random.Generator) -> None:
     """Draw the marks of one defect; the draws from `rng` do not depend on the canvas's size."""
-    low, high = recipe.strength[recipe.class_names.index(class_name)]
+    strengths = recipe.strength[recipe.class_names.index(class_name)]
     for _ in range(1 + int(rng.random() ** 2 * _MOST_MARKS.get(class_name, 1))):
-        _DRAW[class_name](canvas, recipe, class_name, uniform(rng, (low, high)), rng)
+        strength = uniform(rng, strengths)
+        match class_name.split("_"):
+            case "scratch", size:
+                _scratch(canvas, size_range(recipe, class_name), size == "large", strength, rng)
+            case "dent", _:
+                _dent(canvas, size_range(recipe, class_name), strength, rng)
+            case "stray", "particle":
+                _particle(canvas, strength, rng)
+            case ["discoloration"]:
+                _discoloration(canvas, strength, rng)
 
 
 def _place(rng: np.random.Generator, margin: float) -> tuple[float, float]:
@@ -39,11 +47,10 @@ def _place(rng: np.random.Generator, margin: float) -> tuple[float, float]:
 
 
 def _scratch(
-    canvas: Canvas, recipe: Recipe, class_name: str, strength: float, rng: np.random.Generator
+    canvas: Canvas, lengths: Range, large: bool, strength: float, rng: np.random.Generator
 ) -> None:
     """A dark core where the tool went, a bright edge where the torn paint catches the light."""
-    length = uniform(rng, size_range(recipe, class_name))
-    large = class_name.endswith("large")
+    length = uniform(rng, lengths)
     stroke = Stroke(
         centre=_place(rng, 0.12 + 0.25 * length),
         angle=uniform(rng, (0.0, math.pi)),
@@ -69,11 +76,9 @@ def _scratch(
     canvas.gloss[part.where] += f(0.45 * strength * (0.6 + 0.4 * abs(lit))) * edge
 
 
-def _dent(
-    canvas: Canvas, recipe: Recipe, class_name: str, strength: float, rng: np.random.Generator
-) -> None:
+def _dent(canvas: Canvas, radii: Range, strength: float, rng: np.random.Generator) -> None:
     """A hollow: dark on the side towards the light, bright on the far side."""
-    radius = uniform(rng, size_range(recipe, class_name))
+    radius = uniform(rng, radii)
     stretch = uniform(rng, (0.75, 1.0))
     angle = uniform(rng, (0.0, math.pi))
     centre = _place(rng, 0.06 + 0.5 * radius)
@@ -108,13 +113,7 @@ def _bump(
     canvas.gloss[part.where] += f(shine) * np.maximum(slope, 0) ** 4
 
 
-def _particle(
-    canvas: Canvas,
-    recipe: Recipe,  # noqa: ARG001 - one signature for all six
-    class_name: str,  # noqa: ARG001
-    strength: float,
-    rng: np.random.Generator,
-) -> None:
+def _particle(canvas: Canvas, strength: float, rng: np.random.Generator) -> None:
     """A grain under the paint: a small raised speck, lit on its near side, with a shadow."""
     radius = uniform(rng, (0.018, 0.03))
     centre = _place(rng, 0.06)
@@ -129,13 +128,7 @@ def _particle(
     _bump(canvas, centre, (radius, radius), 0.0, 0.55 * strength, 0.5 * strength)
 
 
-def _discoloration(
-    canvas: Canvas,
-    recipe: Recipe,  # noqa: ARG001 - one signature for all six
-    class_name: str,  # noqa: ARG001
-    strength: float,
-    rng: np.random.Generator,
-) -> None:
+def _discoloration(canvas: Canvas, strength: float, rng: np.random.Generator) -> None:
     """A soft-edged patch of another hue, or of paint that has lost its gloss."""
     radius = uniform(rng, (0.10, 0.24))
     radii = (radius, radius * uniform(rng, (0.6, 1.0)))
@@ -161,8 +154,3 @@ def _discoloration(
     for channel in range(3):
         change = 0.40 * math.cos(hue + channel * math.tau / 3)
         tint[channel][part.where] *= 1 + f(change) * mask
-
-
-_DRAW: dict[str, Callable[[Canvas, Recipe, str, float, np.random.Generator], None]] = dict(
-    zip(CLASS_NAMES, (_scratch, _scratch, _dent, _dent, _particle, _discoloration), strict=True)
-)

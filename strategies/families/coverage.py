@@ -57,8 +57,7 @@ def select_maxherding(
     points, labelled = _unit_points(pool)
     where = _anchors(pool.size, anchors, rng, points)
     weights = torch.ones(where.numel(), device=points.device)
-    coverage = GreedyCoverage(points, points.take(where), weights, gaussian(radius))
-    coverage.cover(labelled)
+    coverage = _greedy_coverage(points, labelled, where, weights, gaussian(radius))
     return fill_up(coverage.pick(k, rng), k, pool.size, rng)
 
 
@@ -89,8 +88,7 @@ def select_uherding(
         radius = closest_pair(labelled)
     weights = tempered_uncertainty(pool.probabilities, temperature).to(points.device)  # (N,)
     where = _uncertain_anchors(weights, anchors, rng)
-    coverage = GreedyCoverage(points, points.take(where), weights[where], gaussian(radius))
-    coverage.cover(labelled)
+    coverage = _greedy_coverage(points, labelled, where, weights[where], gaussian(radius))
     return fill_up(coverage.pick(k, rng), k, pool.size, rng)
 
 
@@ -117,8 +115,7 @@ def select_probcover(
         vectors = torch.unique(pool.labelled_labels > 0.5, dim=0).shape[0]
         radius = pure_radius(points, max(2, vectors), purity, rng)
     weights = torch.ones(where.numel(), device=points.device)
-    coverage = GreedyCoverage(points, points.take(where), weights, ball(radius))
-    coverage.cover(labelled)
+    coverage = _greedy_coverage(points, labelled, where, weights, ball(radius))
     picks = coverage.pick(k, rng, shuffle=True)
     if picks.numel() == k:
         return picks
@@ -150,6 +147,19 @@ def _uncertain_anchors(weights: Tensor, anchors: int, rng: torch.Generator) -> T
     if weights.numel() <= anchors:
         return torch.arange(weights.numel(), device=weights.device)
     return fill_up(weights.topk((anchors + 1) // 2).indices, anchors, weights.numel(), rng)
+
+
+def _greedy_coverage(
+    points: EmbeddingPoints,
+    labelled: EmbeddingPoints,
+    anchors: Tensor,
+    weights: Tensor,
+    kernel: Kernel,
+) -> "GreedyCoverage":
+    """Coverage of the points at `anchors` (A,), as far as the labelled images leave it open."""
+    coverage = GreedyCoverage(points, points.take(anchors), weights, kernel)
+    coverage.cover(labelled)
+    return coverage
 
 
 def gaussian(radius: float) -> Kernel:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 
-def complete_environment() -> None:
+def ensure_user_and_home() -> None:
     """Give this process, and those that it starts, the user's name and home where they have none.
 
     A user id without an entry in /etc/passwd is usual in containers. torch calls a folder after the
