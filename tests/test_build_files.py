@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.checks.build_files import build_checks, has_build_files
+from evaluator.checks.build_files import (
+    build_checks,
+    foreign_imports,
+    has_build_files,
+    requirements_check,
+    unlisted_packages,
+)
 from evaluator.checks.check import Check
-from evaluator.checks.package import foreign_imports
 from tests.conftest import REPO_ROOT
 from tests.repositories import write
 
@@ -122,6 +127,70 @@ def test_has_build_files_where_one_of_its_files_is_there(tmp_path: Path) -> None
     assert not has_build_files(tmp_path)
     write(tmp_path, {"runtime.txt": "python-3.11"})
     assert has_build_files(tmp_path)
+
+
+IMPORTS: dict[str, tuple[dict[str, str | bytes], list[str]]] = {
+    # case: (files, what is imported and not listed)
+    "listed": ({"run.py": "import numpy.linalg, json", "requirements.txt": "numpy==2\n"}, []),
+    "under another name": (
+        {
+            "run.py": "from PIL import Image\nimport sklearn",
+            "requirements.txt": "Pillow\nscikit_learn>1",
+        },
+        [],
+    ),
+    "not listed": ({"run.py": "import numpy", "requirements.txt": "# numpy\n"}, ["numpy"]),
+    "only what is listed brings it": (
+        {"run.py": "import numpy", "requirements.txt": "scipy"},
+        ["numpy"],
+    ),
+    "no requirements": ({"run.py": "def f():\n    import numpy"}, ["numpy"]),
+    "two modules away": (
+        {"run.py": "import a", "a.py": "from b.c import d", "b/c.py": "import nowhere_to_be_had"},
+        ["nowhere_to_be_had"],
+    ),
+    "not imported by the submission": ({"run.py": "", "tests/t.py": "import numpy"}, []),
+    "only tried": ({"run.py": "try:\n    import numpy\nexcept ImportError:\n    pass"}, []),
+    "relative": ({"run.py": "import a", "a/__init__.py": "from . import b", "a/b.py": ""}, []),
+}
+
+
+@pytest.mark.parametrize("case", IMPORTS)
+def test_unlisted_packages(case: str, tmp_path: Path) -> None:
+    files, unlisted = IMPORTS[case]
+    write(tmp_path, files)
+    assert unlisted_packages(tmp_path) == unlisted
+
+
+UNREADABLE: dict[str, tuple[dict[str, str | bytes], str]] = {
+    # case: (files, words of what is wrong)
+    "UTF-16": ({"requirements.txt": "numpy".encode("utf-16")}, "requirements.txt is not UTF-8"),
+    "a Latin-1 comment": (
+        {"requirements.txt": b"numpy  # f\xfcr alle"},
+        "requirements.txt is not UTF-8",
+    ),
+    "a Latin-1 module": ({"a/b.py": b"x = 'f\xfcr'"}, "a/b.py cannot be read as Python"),
+    "a UTF-16 module": ({"a/b.py": "x".encode("utf-16")}, "a/b.py cannot be read as Python"),
+    "no Python": ({"a/b.py": "def f(:"}, "a/b.py cannot be read as Python: invalid syntax"),
+    "a link that leads nowhere": ({}, "a/b.py cannot be read as Python: [Errno 2] No such file"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_requirements_check_names_an_unreadable_file(case: str, tmp_path: Path) -> None:
+    files, words = UNREADABLE[case]
+    write(tmp_path, {"run.py": "import a", "a/__init__.py": "", **files})
+    if not files:
+        (tmp_path / "a" / "b.py").symlink_to("/nowhere/b.py")
+    found = requirements_check(tmp_path)
+    assert found.status == "fail"
+    assert found.detail.startswith(words)
+    assert "save it as UTF-8" in found.fix
+
+
+def test_unlisted_packages_byte_order_mark(tmp_path: Path) -> None:
+    write(tmp_path, {"run.py": "import numpy", "requirements.txt": b"\xef\xbb\xbfnumpy"})
+    assert unlisted_packages(tmp_path) == []
 
 
 def test_the_files_of_this_submission_agree() -> None:

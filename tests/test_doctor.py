@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from core.pretrained.imagenet_weights import PACKAGES
-from evaluator.checks import environment
+from evaluator.checks import doctor, installation
 from evaluator.checks.check import Check, table
 from evaluator.checks.doctor import data_checks, examine
-from evaluator.checks.environment import TorchFacts
+from evaluator.checks.installation import TorchFacts
 from evaluator.training.pipelines import PIPELINES
 from evaluator.worker.outcome import Limits
 from shared.errors import missing_requirement
@@ -38,18 +38,18 @@ def torch_with(
     torch: str | None, needs: str | None = "2.10.0", facts: TorchFacts = NO_GPU
 ) -> Check:
     installed = {**PINS, "torch": torch}.get
-    return environment.torch_check(facts, PINS, installed, needs)
+    return installation.torch_check(facts, PINS, installed, needs)
 
 
 def requirements(**installed: str | None) -> Check:
-    return environment.requirements_check(PINS, {**PINS, **installed}.get)
+    return installation.requirements_check(PINS, {**PINS, **installed}.get)
 
 
 Case = tuple[Callable[[], Check], str, str, str]
 CASES: dict[str, Case] = {
     # case: (the check, its status, words of the detail, words of the fix)
-    "old python": (lambda: environment.python_check((3, 10, 4)), "fail", "3.10.4; 3.11", "make"),
-    "new python": (lambda: environment.python_check((3, 14, 0, "final")), "ok", "3.14.0", ""),
+    "old python": (lambda: installation.python_check((3, 10, 4)), "fail", "3.10.4; 3.11", "make"),
+    "new python": (lambda: installation.python_check((3, 14, 0, "final")), "ok", "3.14.0", ""),
     "no torch": (lambda: torch_with(None), "fail", "not installed: torch", "pip install"),
     "torch that torchvision was not built for": (
         lambda: torch_with("2.9.0"),
@@ -84,75 +84,75 @@ CASES: dict[str, Case] = {
     ),
     "all at their pins": (requirements, "ok", "2 at their pins", ""),
     "no gpu": (
-        lambda: environment.gpu_check(NO_GPU, None),
+        lambda: installation.gpu_check(NO_GPU, None),
         "warn",
         "no GPU: quick pipeline",
         "--pipeline quick",
     ),
     "a gpu": (
-        lambda: environment.gpu_check(with_gpu(), "Tesla T4, 570.86"),
+        lambda: installation.gpu_check(with_gpu(), "Tesla T4, 570.86"),
         "ok",
         "Tesla T4, 15.0 GiB, compute capability 7.5; nvidia-smi: Tesla T4, 570.86",
         "",
     ),
     "a gpu without kernels": (
-        lambda: environment.gpu_check(with_gpu(error="no kernel image"), None),
+        lambda: installation.gpu_check(with_gpu(error="no kernel image"), None),
         "fail",
         "failed a test matrix multiplication: no kernel image",
         "--device cpu",
     ),
     "a gpu that torch does not use": (
-        lambda: environment.gpu_check(NO_GPU, "Tesla T4, 450.80\nTesla T4, 450.80"),
+        lambda: installation.gpu_check(NO_GPU, "Tesla T4, 450.80\nTesla T4, 450.80"),
         "warn",
         "Tesla T4, 450.80; Tesla T4, 450.80 is there, but torch does not use it: Found no",
         "update the driver",
     ),
     "a gpu without torch": (
-        lambda: environment.gpu_check(DEAD, "Tesla T4, 570.86"),
+        lambda: installation.gpu_check(DEAD, "Tesla T4, 570.86"),
         "warn",
         "not looked at, for torch does not import (nvidia-smi: Tesla T4",
         "fix torch",
     ),
     "hardly any memory": (
-        lambda: environment.memory_check(GIB),
+        lambda: doctor.memory_check(GIB),
         "fail",
         "1.0 GiB; at least 2",
         "2 GiB",
     ),
     "half the node's memory": (
-        lambda: environment.memory_check(8 * GIB),
+        lambda: doctor.memory_check(8 * GIB),
         "warn",
         "8.0 GiB; the platform's node has 16 GiB",
         "--memory 6 ",
     ),
-    "the node's memory": (lambda: environment.memory_check(int(15.5 * GIB)), "ok", "15.5 GiB", ""),
+    "the node's memory": (lambda: doctor.memory_check(int(15.5 * GIB)), "ok", "15.5 GiB", ""),
     "half a processor": (
-        lambda: environment.cpu_check(0.5),
+        lambda: doctor.cpu_check(0.5),
         "warn",
         "0.5 usable; the platform's",
         "--pairs",
     ),
-    "four processors": (lambda: environment.cpu_check(4), "ok", "4 usable", ""),
+    "four processors": (lambda: doctor.cpu_check(4), "ok", "4 usable", ""),
     "a full disk": (
-        lambda: environment.disk_check(GIB // 2, Path("r")),
+        lambda: doctor.disk_check(GIB // 2, Path("r")),
         "fail",
         "0.5 GiB free in r",
         "room",
     ),
     "a small disk": (
-        lambda: environment.disk_check(5 * GIB, Path("r")),
+        lambda: doctor.disk_check(5 * GIB, Path("r")),
         "warn",
         "about 4 GiB",
         "room",
     ),
     "a large disk": (
-        lambda: environment.disk_check(50 * GIB, Path("r")),
+        lambda: doctor.disk_check(50 * GIB, Path("r")),
         "ok",
         "50.0 GiB free",
         "",
     ),
     "nowhere to write": (
-        lambda: environment.write_check("results", [Path("/proc/results")], "--out elsewhere"),
+        lambda: doctor.write_check("results", [Path("/proc/results")], "--out elsewhere"),
         "fail",
         "/proc/results cannot be written",
         "--out elsewhere",
@@ -171,34 +171,34 @@ def test_check_status_detail_and_fix(case: str) -> None:
 
 def test_write_check_takes_the_second_folder(tmp_path: Path) -> None:
     folders = [Path("/proc/data"), tmp_path / "not" / "yet" / "there"]
-    found = environment.write_check("cache", folders, "a fix")
+    found = doctor.write_check("cache", folders, "a fix")
     assert (found.status, found.detail) == ("ok", f"{folders[1]} can be written")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_node_is_what_trials_are_limited_to() -> None:
-    assert (Limits().memory, Limits().cpus) == (environment.NODE_MEMORY, environment.NODE_CPUS)
+    assert (Limits().memory, Limits().cpus) == (doctor.NODE_MEMORY, doctor.NODE_CPUS)
 
 
 def test_total_memory_and_usable_cpus_of_a_container(tmp_path: Path) -> None:
-    memory, cpus = environment.total_memory(tmp_path), environment.usable_cpus(tmp_path)
+    memory, cpus = doctor.total_memory(tmp_path), doctor.usable_cpus(tmp_path)
     (tmp_path / "memory.max").write_text("1073741824\n")
     (tmp_path / "cpu.max").write_text("50000 100000\n")
-    assert (environment.total_memory(tmp_path), environment.usable_cpus(tmp_path)) == (GIB, 0.5)
+    assert (doctor.total_memory(tmp_path), doctor.usable_cpus(tmp_path)) == (GIB, 0.5)
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert (environment.total_memory(tmp_path), environment.usable_cpus(tmp_path)) == (memory, cpus)
+    assert (doctor.total_memory(tmp_path), doctor.usable_cpus(tmp_path)) == (memory, cpus)
 
 
 def test_read_pins_ignores_comments_and_markers() -> None:
     text = "# torch==1.0 is old\ntorch==2.10.0  # newest\nscikit-learn==1.9.1; python_version>'3'\n"
-    assert environment.read_pins(text) == {"torch": "2.10.0", "scikit-learn": "1.9.1"}
+    assert installation.read_pins(text) == {"torch": "2.10.0", "scikit-learn": "1.9.1"}
 
 
 def test_weights_looked_for_are_those_that_are_downloaded() -> None:
     pretrained = {p.architecture for p in PIPELINES.values() if p.pretrained}
     downloaded = {name for name in pretrained if name not in PACKAGES}  # of installed packages
-    assert downloaded == set(environment.TORCHVISION_NETWORKS)
+    assert downloaded == set(installation.TORCHVISION_NETWORKS)
 
 
 def test_weights_check_absent_damaged_intact(tmp_path: Path) -> None:
@@ -206,26 +206,26 @@ def test_weights_check_absent_damaged_intact(tmp_path: Path) -> None:
     path = tmp_path / f"net-{digest}.pth"
     entry = {"architecture": "net", "path": str(path), "url": "https://example.org/net.pth"}
     facts = {**NO_GPU, "weights": [entry]}
-    absent = environment.weights_check(facts)
+    absent = installation.weights_check(facts)
     assert (absent.status, absent.fix) == (
         "warn",
         f"curl -L --create-dirs -o {path} https://example.org/net.pth",
     )
     path.write_bytes(b"weig")
-    damaged = environment.weights_check(facts)
+    damaged = installation.weights_check(facts)
     assert (damaged.status, damaged.fix) == ("fail", f"rm {path}")
     path.write_bytes(b"weights")
-    assert environment.weights_check(facts).status == "ok"
-    assert environment.weights_check(DEAD).status == "warn"
+    assert installation.weights_check(facts).status == "ok"
+    assert installation.weights_check(DEAD).status == "warn"
 
 
 PROGRAMS: dict[str, tuple[dict[str, int], Callable[[], Check], str]] = {
     # case: (programs on the path and what they exit with, the check, its status)
-    "no bubblewrap": ({}, environment.bubblewrap_check, "warn"),
-    "bubblewrap that the kernel refuses": ({"bwrap": 1}, environment.bubblewrap_check, "warn"),
-    "bubblewrap": ({"bwrap": 0}, environment.bubblewrap_check, "ok"),
-    "no git": ({}, environment.git_check, "warn"),
-    "git": ({"git": 0}, environment.git_check, "ok"),
+    "no bubblewrap": ({}, doctor.bubblewrap_check, "warn"),
+    "bubblewrap that the kernel refuses": ({"bwrap": 1}, doctor.bubblewrap_check, "warn"),
+    "bubblewrap": ({"bwrap": 0}, doctor.bubblewrap_check, "ok"),
+    "no git": ({}, doctor.git_check, "warn"),
+    "git": ({"git": 0}, doctor.git_check, "ok"),
 }
 
 
@@ -307,7 +307,7 @@ def test_table_breaks_no_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown.endswith("1 ok, 1 FAIL")
 
 
-def doctor(*flags: str, python: tuple[str, ...] = (), **environment: str) -> Any:
+def run_doctor(*flags: str, python: tuple[str, ...] = (), **environment: str) -> Any:
     return subprocess.run(
         [sys.executable, *python, "-m", "evaluator", *flags],
         cwd=REPO_ROOT,
@@ -335,7 +335,7 @@ def test_doctor_reports_a_torch_that_breaks(case: str, tmp_path: Path) -> None:
     source, words = BROKEN_TORCH[case]
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text(source)
-    done = doctor("doctor", "--json", PYTHONPATH=str(tmp_path))
+    done = run_doctor("doctor", "--json", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1, done.stderr
     found = json.loads(done.stdout)
     checks = {check["name"]: check for check in found["checks"]}
@@ -346,13 +346,13 @@ def test_doctor_reports_a_torch_that_breaks(case: str, tmp_path: Path) -> None:
 
 
 def test_doctor_runs_where_nothing_is_installed() -> None:
-    done = doctor("doctor", python=("-S",))  # no site-packages
+    done = run_doctor("doctor", python=("-S",))  # no site-packages
     assert done.returncode == 1, done.stderr
     assert "not installed: torch and torchvision" in done.stdout
-    fixes = {environment.how_to_install(prefix=p) for p in (sys.prefix, sys.base_prefix)}
+    fixes = {installation.how_to_install(prefix=p) for p in (sys.prefix, sys.base_prefix)}
     assert any(f"fix: {fix}" in done.stdout for fix in fixes)  # by whether -S knows where it is
-    assert doctor("--help", python=("-S",)).returncode == 0
-    other = doctor("validate", python=("-S",))
+    assert run_doctor("--help", python=("-S",)).returncode == 0
+    other = run_doctor("validate", python=("-S",))
     assert other.returncode == 2
     assert "`python3 -m evaluator doctor` says what is missing" in other.stderr
 
@@ -360,13 +360,13 @@ def test_doctor_runs_where_nothing_is_installed() -> None:
 def test_how_to_install_outside_an_environment(tmp_path: Path) -> None:
     step_in = ". .venv/bin/activate"
     outside = sys.base_prefix
-    assert environment.how_to_install(tmp_path, outside).endswith(
-        f"-m venv .venv && {step_in} && {environment.INSTALL}"
+    assert installation.how_to_install(tmp_path, outside).endswith(
+        f"-m venv .venv && {step_in} && {installation.INSTALL}"
     )
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "activate").touch()
-    assert environment.how_to_install(tmp_path, outside) == step_in
-    assert environment.how_to_install(tmp_path, str(tmp_path / ".venv")) == environment.INSTALL
+    assert installation.how_to_install(tmp_path, outside) == step_in
+    assert installation.how_to_install(tmp_path, str(tmp_path / ".venv")) == installation.INSTALL
 
 
 @pytest.mark.parametrize("script", ["local_evaluation.py", "choose.py"])

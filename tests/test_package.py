@@ -20,9 +20,7 @@ from evaluator.checks.package import (
     files_checks,
     package,
     replace_evaluator,
-    requirements_check,
     run_check,
-    unlisted_packages,
 )
 from shared.errors import ConfigurationError
 from tests.conftest import REPO_ROOT
@@ -137,70 +135,6 @@ def test_aicrowd_placeholder_is_the_one_of_this_repository() -> None:
     assert right == set(packaging.FIELDS) - (
         {"authors"} if shipped["authors"] == [packaging.PLACEHOLDER] else set()
     )
-
-
-IMPORTS: dict[str, tuple[dict[str, str | bytes], list[str]]] = {
-    # case: (files, what is imported and not listed)
-    "listed": ({"run.py": "import numpy.linalg, json", "requirements.txt": "numpy==2\n"}, []),
-    "under another name": (
-        {
-            "run.py": "from PIL import Image\nimport sklearn",
-            "requirements.txt": "Pillow\nscikit_learn>1",
-        },
-        [],
-    ),
-    "not listed": ({"run.py": "import numpy", "requirements.txt": "# numpy\n"}, ["numpy"]),
-    "only what is listed brings it": (
-        {"run.py": "import numpy", "requirements.txt": "scipy"},
-        ["numpy"],
-    ),
-    "no requirements": ({"run.py": "def f():\n    import numpy"}, ["numpy"]),
-    "two modules away": (
-        {"run.py": "import a", "a.py": "from b.c import d", "b/c.py": "import nowhere_to_be_had"},
-        ["nowhere_to_be_had"],
-    ),
-    "not imported by the submission": ({"run.py": "", "tests/t.py": "import numpy"}, []),
-    "only tried": ({"run.py": "try:\n    import numpy\nexcept ImportError:\n    pass"}, []),
-    "relative": ({"run.py": "import a", "a/__init__.py": "from . import b", "a/b.py": ""}, []),
-}
-
-
-@pytest.mark.parametrize("case", IMPORTS)
-def test_unlisted_packages(case: str, tmp_path: Path) -> None:
-    files, unlisted = IMPORTS[case]
-    write(tmp_path, files)
-    assert unlisted_packages(tmp_path) == unlisted
-
-
-UNREADABLE: dict[str, tuple[dict[str, str | bytes], str]] = {
-    # case: (files, words of what is wrong)
-    "UTF-16": ({"requirements.txt": "numpy".encode("utf-16")}, "requirements.txt is not UTF-8"),
-    "a Latin-1 comment": (
-        {"requirements.txt": b"numpy  # f\xfcr alle"},
-        "requirements.txt is not UTF-8",
-    ),
-    "a Latin-1 module": ({"a/b.py": b"x = 'f\xfcr'"}, "a/b.py cannot be read as Python"),
-    "a UTF-16 module": ({"a/b.py": "x".encode("utf-16")}, "a/b.py cannot be read as Python"),
-    "no Python": ({"a/b.py": "def f(:"}, "a/b.py cannot be read as Python: invalid syntax"),
-    "a link that leads nowhere": ({}, "a/b.py cannot be read as Python: [Errno 2] No such file"),
-}
-
-
-@pytest.mark.parametrize("case", UNREADABLE)
-def test_requirements_check_names_an_unreadable_file(case: str, tmp_path: Path) -> None:
-    files, words = UNREADABLE[case]
-    write(tmp_path, {"run.py": "import a", "a/__init__.py": "", **files})
-    if not files:
-        (tmp_path / "a" / "b.py").symlink_to("/nowhere/b.py")
-    found = requirements_check(tmp_path)
-    assert found.status == "fail"
-    assert found.detail.startswith(words)
-    assert "save it as UTF-8" in found.fix
-
-
-def test_unlisted_packages_byte_order_mark(tmp_path: Path) -> None:
-    write(tmp_path, {"run.py": "import numpy", "requirements.txt": b"\xef\xbb\xbfnumpy"})
-    assert unlisted_packages(tmp_path) == []
 
 
 @pytest.mark.parametrize("link", [True, False])

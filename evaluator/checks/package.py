@@ -5,21 +5,18 @@ takes the place of `evaluator/` there, and the submission runs end to end on a f
 """
 
 import argparse
-import ast
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evaluator.checks.build_files import build_checks
+from evaluator.checks.build_files import build_checks, requirements_check
 from evaluator.checks.check import Check, add_json_flag, show
 from evaluator.synthetic import RECIPES, generate
 from evaluator.worker.process_tree import ProcessTree
@@ -197,75 +194,6 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # of aicrowd.json: (ri
     "description": (_is_text, "expected a text"),
     "gpu": (lambda value: isinstance(value, bool), "expected true or false"),
 }
-
-
-def requirements_check(folder: Path) -> Check:
-    """Whether requirements.txt names what run.py, and what it imports from `folder`, import."""
-    name = "requirements"
-    try:
-        unlisted = unlisted_packages(folder)
-    except ValueError as error:
-        return Check(name, "fail", str(error), f"fix it, save it as UTF-8, and {COMMIT}")
-    if unlisted:
-        detail = f"imported, but not in requirements.txt: {', '.join(unlisted)}"
-        return Check(name, "warn", detail, f"a line each in requirements.txt, and {COMMIT}")
-    return Check(name, "ok", "requirements.txt names every package that is imported")
-
-
-def unlisted_packages(folder: Path) -> list[str]:
-    """Top-level names imported below run.py that nothing in requirements.txt provides.
-
-    Raises ValueError where a file cannot be read.
-    """
-    requirements = folder / "requirements.txt"
-    try:
-        text = requirements.read_text("utf-8-sig") if requirements.is_file() else ""
-    except UnicodeDecodeError as error:
-        raise ValueError(f"requirements.txt is not UTF-8 text: {error}") from error
-    listed = {_normal(name) for name in re.findall(r"^\s*([A-Za-z][\w.-]*)", text, re.MULTILINE)}
-    providers = metadata.packages_distributions()
-    return [
-        name
-        for name in sorted(foreign_imports(folder, ["run"]))
-        if listed.isdisjoint(map(_normal, providers.get(name, [name])))
-    ]
-
-
-def foreign_imports(folder: Path, modules: Sequence[str]) -> set[str]:
-    """Top-level names that `modules` of `folder` and what they import there need from outside it.
-
-    Python's own are left out. Raises ValueError where a file cannot be read.
-    """
-    seen, waiting, foreign = set(sys.stdlib_module_names), list(modules), set()
-    while waiting:
-        if (name := waiting.pop()) in seen:
-            continue
-        seen.add(name)
-        sources = [*folder.glob(f"{name}.py"), *(folder / name).rglob("*.py")]
-        if not sources:
-            foreign.add(name)
-        for source in sources:
-            where = source.relative_to(folder)
-            try:
-                waiting += _imported(ast.parse(source.read_bytes(), str(where)))
-            except (SyntaxError, ValueError, OSError) as error:
-                raise ValueError(f"{where} cannot be read as Python: {error}") from error
-    return foreign
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _imported(node: ast.AST) -> Iterator[str]:
-    """Top-level names that a module imports; what it tries to import, it can do without."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in child.names)
-        elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
-            yield child.module.partition(".")[0]
-        elif not isinstance(child, ast.Try):
-            yield from _imported(child)
 
 
 def run_check(folder: Path) -> Check:
