@@ -37,7 +37,7 @@ $(VENV)/.runs: requirements.txt requirements-evaluator.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-evaluator.txt
 	touch $@
 
-$(VENV)/.tests: $(VENV)/.runs requirements-dev.txt
+$(VENV)/.tests: $(VENV)/.runs requirements-dev.txt requirements-label.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 

@@ -47,8 +47,18 @@ class ConfigurationError(ExplainedError):
     """A flag, a setting or a file given to the evaluator cannot be used as it stands."""
 
 
-def missing_requirement(command: str, error: ImportError) -> ConfigurationError:
-    """What to say where `command` cannot import what it needs."""
+def missing_requirement(
+    command: str, error: ImportError, extra: dict[str, str] | None = None
+) -> ConfigurationError:
+    """What to say where `command` cannot import what it needs.
+
+    extra : package -> the file of requirements that it stands in, beside the evaluator's own.
+    """
+    if file := (extra or {}).get((error.name or "").partition(".")[0]):
+        return ConfigurationError(
+            "missing-requirement",
+            f"`{command}` cannot start: {error}. Install it with `pip install -r {file}`.",
+        )
     outside = sys.prefix == sys.base_prefix
     step = "Step into the environment that `make` has made: `. .venv/bin/activate`. "
     return ConfigurationError(
