@@ -12,13 +12,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from core.process_environment import complete_environment
+from core.user_account import ensure_user_and_home
 from shared.console import run_command, show_result
 from shared.errors import missing_requirement
 from shared.process_environment import prepare_process
 
 if __name__ == "__main__":
-    complete_environment()
+    ensure_user_and_home()
     prepare_process()  # torch cannot be imported everywhere
 try:
     from labelling.page import command_line
