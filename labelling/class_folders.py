@@ -6,7 +6,6 @@ be is said.
 """
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -20,14 +19,8 @@ from labelling.pictures import say
 from shared.errors import DatasetError
 from shared.images.listing import Listing, folders_below, is_folder, is_visible, list_images
 from shared.images.names import canonical, forms_in_words
+from shared.images.split_names import plain, split_called
 
-SPLIT = re.compile(  # with what may stand beside: train2017, seg_train, testing_set, trainA
-    r"(?:(?P<training>train(?:ing)?(?:val)?|trn)|(?P<validation>(?:mini)?val(?:id(?:ation)?)?|dev)"
-    r"|(?P<test>test(?:ing)?|tst|eval(?:uation)?|holdout)|(?P<pool>unlabell?ed)"
-    r"|(?P<fold>fold|split|subset))"
-    r"(?:set|data|images|imgs|[ab])?"
-)
-BESIDE_A_SPLIT = frozenset({"set", "data", "dataset", "images", "image", "imgs", "seg", "split"})
 # Where data sets keep the images and the masks of all classes.
 IMAGES = frozenset({"images", "image", "imgs", "img", "jpegimages"})
 MASKS = frozenset({"ground truth", "groundtruth", "segmentationclass", "segmentationobject"})
@@ -138,7 +131,7 @@ def _labels(
 
 def _refuse_splits(root: Path, homes: Sequence[Path]) -> None:
     """Raise DatasetError where folders are called like splits: all, or two of different kinds."""
-    splits = {home.name: split for home in homes if (split := _split_of(home.name))}
+    splits = {home.name: split for home in homes if (split := split_called(home.name))}
     if homes and (len(set(splits.values())) > 1 or len(splits) == len(homes)):
         first = next((name for name in splits if splits[name] == "training"), min(splits))
         raise DatasetError(
@@ -160,16 +153,16 @@ def _refuse_folders_below(root: Path) -> None:
                 f"{root}, or give it to --labelled as it is.",
             )
         for name in names:
-            if folder != root and _plain(name) in NOT_IN_A_CLASS and is_folder(folder / name):
+            if folder != root and plain(name) in NOT_IN_A_CLASS and is_folder(folder / name):
                 raise _no_class(folder / name)
 
 
 def _refuse_folders_of_all_classes(homes: Sequence[Path]) -> None:
     """Raise DatasetError for folders that hold images, masks or labels of several classes."""
-    classes = {_plain(home.name) for home in homes}
+    classes = {plain(home.name) for home in homes}
     for home in homes:
-        of, _, last = _plain(home.name).rpartition(" ")
-        if _plain(home.name) in NO_CLASSES or (last in PERHAPS_MASKS and of in classes):
+        of, _, last = plain(home.name).rpartition(" ")
+        if plain(home.name) in NO_CLASSES or (last in PERHAPS_MASKS and of in classes):
             raise _no_class(home)
 
 
@@ -211,28 +204,14 @@ def _doubt_the_level(root: Path, listings: Mapping[Path, Listing], *, alone: boo
         if all(file.parent != home for file in listing.images)
     ]
     alike = len(inner) == len(listings) > 1 and all(folders == inner[0] for folders in inner)
-    if alike and not IMAGES.issuperset(map(_plain, inner[0])):
+    if alike and not IMAGES.issuperset(map(plain, inner[0])):
         say(
             f"notice: each of {', '.join(home.name for home in listings)} holds the folders "
             f"{', '.join(sorted(inner[0]))}. If these are the classes, give one of those above."
         )
     for home in listings:
-        if _split_of(home.name) or _plain(home.name) in PERHAPS_MASKS:
+        if split_called(home.name) or plain(home.name) in PERHAPS_MASKS:
             say(
                 f"notice: {home.name} is read as a class. If it is a split, or holds masks, move "
                 "it away."
             )
-
-
-def _split_of(name: str) -> str:
-    """Which split a folder is called like; empty where none."""
-    words = _plain(name).split()
-    found = [match for word in words if (match := SPLIT.fullmatch(word))]
-    if len(found) != 1 or not BESIDE_A_SPLIT.issuperset({*words} - {found[0][0]}):
-        return ""
-    return str(found[0].lastgroup)
-
-
-def _plain(name: str) -> str:
-    """In lower case, without numbers and signs: `Train_2017` is `train`."""
-    return " ".join(re.sub(r"[\W\d_]+", " ", name.casefold()).split())

@@ -629,6 +629,21 @@ def test_what_is_cut_short_is_no_candidate_and_what_has_more_behind_it_is(
     assert f"zu kurz für uns.{suffix}': " in told
 
 
+def test_what_is_damaged_in_the_middle_is_left_out_of_the_pool_and_named(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    labelled = choose.read_labelled([photos / "labelled"], 80)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    bad = photos / "pool" / "damaged.jpg"
+    Image.fromarray(noise).save(bad, quality=95)
+    content = bad.read_bytes()
+    middle = len(content) // 2
+    bad.write_bytes(content[:middle] + bytes(500) + content[middle + 500 :])
+    assert len(choose.read_pool(photos / "pool", labelled).files) == 40
+    told = capsys.readouterr().err
+    assert f"1 of 43 images cannot be used and are left out ({str(bad)!r}: " in told
+
+
 def test_a_batch_may_be_half_filled_in(photos: Path, capsys: pytest.CaptureFixture[str]):
     assert choose.main(flags(photos, "first", 12, "--strategy", "random")) == 0
     labels = photos / "first" / "labels.csv"

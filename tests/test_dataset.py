@@ -26,7 +26,7 @@ from evaluator.data.dataset import (
 from evaluator.worker.vault import LabelVault
 from shared.errors import DatasetError, OutOfBudgetError, ZEWDPCRuntimeError
 from shared.images.decoding import orientation, to_rgb
-from shared.images.layout import find_splits, read_split
+from shared.images.layout import SPLITS, find_splits, read_split
 from tests.conftest import CLASSES, SIZES, write_split
 
 Spoil = Callable[[Path], object]
@@ -247,6 +247,30 @@ def test_layout_is_read_tolerantly(tmp_path: Path) -> None:
     assert splits.class_names == CLASSES
     # The first images show one class each, named by the split's own header.
     assert splits.unlabelled.labels[0].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("folders", "read"),
+    [
+        (("train", "unlabelled", "valid", "test"), "valid"),  # as Roboflow exports
+        (("train", "pool", "test"), "test"),
+        (("trn", "unlabeled", "dev"), "dev"),
+        (("training_set", "unlabelled_set", "validation_set", "testing_set"), "validation_set"),
+        (("seg_train", "unlabelled", "seg_test"), "seg_test"),
+        (("train2017", "unlabeled2017", "val2017"), "val2017"),
+        (("01_Train", "02_Pool", "03_Val"), "03_Val"),
+    ],
+)
+def test_find_splits_knows_the_names_that_tools_give_them(
+    folders: tuple[str, ...], read: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in folders:
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "labels.csv").touch()
+    found = {split: path.parent.name for split, path in find_splits(tmp_path).items()}
+    assert found == dict(zip(SPLITS, [*folders[:2], read], strict=True))
+    unread = f"notice: {tmp_path / folders[-1]} is not read; held out is {tmp_path / read}"
+    assert (unread in capsys.readouterr().err) == (len(folders) > len(SPLITS))
 
 
 AS_SAVED: dict[str, Callable[[str], bytes]] = {

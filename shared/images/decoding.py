@@ -31,14 +31,8 @@ TURNS = {  # what makes an image upright, by its orientation tag; from 5 on it l
     8: Image.Transpose.ROTATE_90,
 }
 ON_THEIR_SIDE = range(5, 9)  # orientation tags that swap width and height
-LOSSLESS = {
-    "PNG",
-    "BMP",
-    "DIB",
-    "GIF",
-    "PPM",
-    "TIFF",
-}  # formats that keep the pixels they are given
+# Formats that keep the pixels they are given.
+LOSSLESS = {"PNG", "BMP", "DIB", "GIF", "PPM", "TIFF"}
 MOST_PIXELS = 178_956_970  # of one image, as in Pillow: half a gigabyte as RGB
 DARK = 64  # of 255: no pixel of 14 bits in 16 is brighter
 STRAY = 0.001  # of a deep image's pixels may be brighter: defects of the sensor, a date printed in
@@ -54,6 +48,7 @@ WHITE_IS_ZERO = 0  # which Pillow heeds in 8 bits alone
 HEIC = "HEIC, which Pillow does not read: docs/your-pictures.md#heic says what makes JPEG of it"
 KINDS = {  # what a file is that is no image to Pillow, by how it begins
     rb".{4}ftyp(hei|hev|mif1|msf1)": HEIC,
+    rb".{4}ftypavi[fs]": "an AVIF image that is damaged, or of a kind that Pillow does not read",
     rb".{4}ftyp|\x1aE\xdf\xa3|RIFF.{4}AVI ": "a film: save its frames as PNG or JPEG",
     rb"\xff\x0a|\0\0\0\x0cJXL ": "JPEG XL, which Pillow does not read: convert it to PNG",
     rb".{128}DICM": "DICOM: convert it to PNG",
@@ -61,7 +56,7 @@ KINDS = {  # what a file is that is no image to Pillow, by how it begins
     rb"(\xef\xbb\xbf)?\s*<(\?xml[^>]*>\s*(<!--.*?-->\s*)*<)?svg": "a drawing (SVG): save it as PNG",
     rb"(\xef\xbb\xbf)?\s*<": "a web page: its download has failed",
     rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf": "an archive: unpack it",
-    rb"II[*+]\0|MM\0[*+]": "a TIFF of a kind that Pillow does not read: save it as grey or RGB",
+    rb"II[*+]\0|MM\0[*+]": "a TIFF, damaged or of a kind that Pillow does not read: save it as RGB",
     rb"\xff\xd8|\x89PNG|RIFF.{4}WEBP|BM|GIF8": "damaged in its header, or of a rare kind",
     rb"\0+\Z": "nothing but zeros: it has not been copied to its end",
     rb"\Z": "empty",

@@ -4,6 +4,7 @@ The challenge's archives are read tolerantly: `labels.csv` at any depth, columns
 class name. What is written in them is read strictly: every refusal names the file and line.
 """
 
+import logging
 import os
 import unicodedata
 from collections.abc import Sequence
@@ -31,13 +32,12 @@ from shared.images.listing import (
     why_absent,
 )
 from shared.images.names import canonical, forms_in_words
+from shared.images.split_names import plain, split_called
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("training", "unlabelled", "validation")
-SPELLINGS = {
-    "training": ("training", "train"),
-    "unlabelled": ("unlabelled", "unlabeled", "pool"),
-    "validation": ("validation", "valid", "val", "test"),
-}
+TEST = "test"
 ZERO_ONE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 
 
@@ -57,20 +57,29 @@ class SplitFiles:
 def find_splits(root: Path) -> dict[str, Path]:
     """The `labels.csv` of each split below `root`, by split name.
 
+    A test split counts as the validation split where there is no other, as in many exports.
     Raises DatasetError where a split is missing or stands there twice.
     """
     if not is_folder(root):
         raise DatasetError(
             "missing-split", f"{root} is not a folder. Give the folder that holds {_wanted()}."
         )
-    found: dict[str, list[Path]] = {split: [] for split in SPLITS}
+    found: dict[str, list[Path]] = {split: [] for split in (*SPLITS, TEST)}
     tables = (
         folder / "labels.csv" for folder, names in folders_below(root) if "labels.csv" in names
     )
     for labels_csv in sorted(tables):
         split = _split_of(labels_csv.relative_to(root))
-        if split:
+        if split in found:
             found[split].append(labels_csv)
+    tests = found.pop(TEST)
+    if not found["validation"]:
+        found["validation"] = tests
+    elif tests:
+        logger.info(
+            "notice: %s is not read; held out is %s",
+            *(paths[0].parent for paths in (tests, found["validation"])),
+        )
     for split, paths in found.items():
         if not paths:
             raise DatasetError(
@@ -123,14 +132,15 @@ def _wanted() -> str:
     return ", ".join(f"{split}/" for split in SPLITS)
 
 
-def _split_of(path: Path) -> str | None:
-    """The split whose name the folders of `path` carry, the innermost first."""
+def _split_of(path: Path) -> str:
+    """The split whose name the folders of `path` carry, the innermost first; empty where none."""
     for part in reversed(path.parts[:-1]):
-        word = part.lower().replace("_", "-").split("-")[0].split(".")[0]
-        for split, spellings in SPELLINGS.items():
-            if word in spellings:
-                return split
-    return None
+        first = plain(part).split()[:1]  # archives have a version behind it: training-v0.2-rc4
+        if first == ["pool"]:
+            return "unlabelled"
+        if split := split_called(part) or split_called("".join(first)):
+            return split
+    return ""
 
 
 def _images_folder(labels_csv: Path) -> Path:
