@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
+# Side by side, with one thread each: two that compute on the same cores wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n logical --maxprocesses 4 --dist worksteal
 DEMO := --recipe demo --pipeline quick --strategy random entropy --pairs 200:1 \
 	--references none all --out results/demo
 
@@ -20,10 +22,10 @@ demo: $(VENV)/.runs
 	$(RUN) local_evaluation.py $(DEMO)
 
 test: lint
-	$(RUN) -m pytest
+	$(PYTEST)
 
 fast-test: $(VENV)/.tests
-	$(RUN) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.tests
 	$(RUN) -m ruff check .

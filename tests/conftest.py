@@ -1,7 +1,8 @@
 """Small real data sets on disk, made once for all tests."""
 
 import csv
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,20 @@ def write_split(
 def console() -> None:
     """Every test sees the log on standard error, as a person does."""
     configure_logging()
+
+
+@pytest.fixture(autouse=True)
+def torch_threads() -> Iterator[None]:
+    """A test leaves torch's threads as they were: more than there are cores stall later tests."""
+    before = torch_threads_now()
+    yield
+    after = torch_threads_now()
+    assert before in (None, after), f"torch had {before} threads before the test and {after} after"
+
+
+def torch_threads_now() -> int | None:
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else None
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 `pip install -r requirements-dev.txt` brings them; without one, its tests are skipped and say so.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,14 @@ PICKS, LABELLED = 25, 10
 
 def peer(module: str) -> Any:
     return pytest.importorskip(module, reason=f"{module} is not installed")
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """torch's threads as they were: numba, below apricot, gives all of OpenMP one per core."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +73,7 @@ def test_maxherding_equals_scikit_activeml(given: dict[str, Tensor]):
     assert reached[0] == pytest.approx(reached[1], rel=1e-3)
 
 
+@pytest.mark.usefixtures("threads")
 def test_maxherding_covers_as_much_as_apricot_facility_location(given: dict[str, Tensor]):
     apricot = peer("apricot")
     X = given["embeddings"]
