@@ -1,4 +1,13 @@
-"""How fast synthetic images are made, at 64 and 256 px, and what file formats cost."""
+"""How fast synthetic images are made, what file formats cost, and how hard the images are.
+
+    python benchmarks/sheets.py                                     # speed and file formats
+    python benchmarks/sheets.py --score round2 --pipeline lite      # macro-F1 by what is bought
+
+Scores are the evaluator's own, of three purchases: nothing, the first 500 images of the pool (the
+purchase whose five seeds the challenge's forum published) and all of it. Each seed is another
+training. With frozen features, `--purchases all` needs five views of the whole pool;
+`--pipeline lite:flips=false` trains on one of them and needs two.
+"""
 
 import argparse
 import io
@@ -17,20 +26,66 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.tables import hardware, print_table
+from evaluator.data.dataset import open_splits
 from evaluator.synthetic import RECIPES, generate, render
+from evaluator.training.pipelines import parse_pipeline
+from evaluator.training.scoring import Scorer
+
+FORUM_PURCHASE = 500
 
 
 def main() -> None:
-    """Parse the flags and print two tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Parse the flags and print what they ask for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sheets", type=int, default=14_000, help="sheets to time")
     parser.add_argument("--data", type=Path, help="keep the sheets here")
+    parser.add_argument("--score", choices=RECIPES, metavar="RECIPE", help="scores, and no times")
+    parser.add_argument("--pipeline", nargs="+", default=["lite"], help="for --score (lite)")
+    parser.add_argument(
+        "--purchases", nargs="+", choices=("none", "first", "all"), default=["none", "first"]
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="trainings of each purchase (5)")
     flags = parser.parse_args()
+    if flags.score:
+        folder = flags.data or Path("data") / f"sheets-{flags.score}"
+        score(flags.score, folder, flags.pipeline, flags.purchases, flags.seeds)
+        return
     print(f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = flags.data or Path(scratch)
         time_formats()
         time_generation(folder, flags.sheets)
+
+
+def score(
+    recipe: str, folder: Path, pipelines: list[str], purchases: list[str], seeds: int
+) -> None:
+    """Macro-F1, and F1 of each class, by pipeline and purchase; means over `seeds` trainings."""
+    splits = open_splits(generate(RECIPES[recipe], folder))
+    scorer, n_pool = Scorer(splits, weights="imagenet"), len(splits.unlabelled)
+    n_bought = {"none": 0, "first": min(FORUM_PURCHASE, n_pool), "all": n_pool}
+    print(f"{hardware('cpu')}; {recipe}, {len(splits.validation):,} images scored", flush=True)
+    rows = []
+    for pipeline in map(parse_pipeline, pipelines):
+        for purchase in purchases:
+            records = [
+                scorer.score("", range(n_bought[purchase]), pipeline, seed) for seed in range(seeds)
+            ]
+            crashed = [record.reason for record in records if record.status != "ok"]
+            if crashed:
+                raise SystemExit(f"{pipeline.name}, {purchase}: {crashed[0]}")
+            macro = np.array([record.macro_f1 for record in records], float)
+            spread = f"{macro.std(ddof=1):.3f}" if seeds > 1 else "-"
+            by_class = [
+                f"{np.mean([record.f1_per_class[name] for record in records]):.2f}"
+                for name in splits.class_names
+            ]
+            bought = f"{n_bought[purchase]:,}"
+            row = [pipeline.name, bought, str(seeds), f"{macro.mean():.3f}", spread, *by_class]
+            rows.append(row)
+            print(" ".join(row), file=sys.stderr, flush=True)
+    print_table(("pipeline", "bought", "n", "macro-F1", "sd", *splits.class_names), rows)
 
 
 def time_formats() -> None:

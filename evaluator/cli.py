@@ -141,7 +141,16 @@ def open_data(config: EvaluationConfig) -> Splits:
     folder = DATA / f"sheets-{recipe}"
     if not folder.is_dir():
         logger.info("Generating %s into %s (once).", _amount(RECIPES[recipe]), folder)
+    try:
         generate(RECIPES[recipe], folder, workers=config.workers, progress=config.progress)
+    except ConfigurationError as error:
+        if error.code != "folder-taken":
+            raise
+        raise ConfigurationError(
+            "folder-taken",
+            f"{folder} holds other images than --recipe {recipe} draws today (another version, "
+            f"seed or size); remove it, or evaluate what it holds with --data {folder}",
+        ) from error
     return open_splits(folder, workers=config.workers, progress=config.progress)
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from evaluator.cli import main
 from evaluator.experiment.config import EvaluationConfig
 from evaluator.experiment.flags import parser
 from evaluator.records.journal import Journal, read_records, sole_writer
+from evaluator.synthetic import RECIPES, generate
 from shared.console import EVENTS
 from tests.conftest import REPO_ROOT
 
@@ -266,6 +268,21 @@ def test_main_generates_nothing_for_a_submission_that_cannot_run(
     assert main([*flags, "--strategy", "first", "--pairs", "10:1", "--pipeline", "quick"]) == 0
     assert (tmp_path / "data" / "sheets-debug").is_dir()
     assert not (tmp_path / "results").exists()  # planning writes nothing there
+
+
+def test_main_refuses_images_of_another_version_of_the_recipe(
+    submission: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    earlier = replace(RECIPES["debug"], noise=(0.0, 0.0))
+    generate(earlier, tmp_path / "data" / "sheets-debug", workers=1, progress=False)
+    words = ["--submission", str(submission), "--pairs", "10:1", "--pipeline", "quick", "--plan"]
+    assert main(["--recipe", "debug", *words]) == 2
+    assert "remove it, or evaluate what it holds with --data" in capsys.readouterr().err
+    assert main(["--data", "data/sheets-debug", *words]) == 0
 
 
 def test_plan_is_refused_while_another_evaluation_writes(

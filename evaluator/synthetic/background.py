@@ -1,124 +1,79 @@
-"""The sheet without defects: paint, light, lens and sensor, and harmless distractors.
-
-Distractors look a little like defects: seams, reflections, dust and lint.
-"""
+"""The sheet without anything on it, and the camera: paint, light, lens and sensor."""
 
 import colorsys
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from evaluator.synthetic.raster import (
-    Canvas,
-    Field,
-    Stroke,
-    along_stroke,
-    ellipse,
-    soft,
-    upsample,
-    window,
-)
-from evaluator.synthetic.recipes import Range, Recipe
+from evaluator.synthetic.raster import Canvas, Field, uniform, upsample
+from evaluator.synthetic.recipes import Recipe
 
 _LIGHT_CELLS, _PEEL_CELLS = 2, 44  # waves of lighting and of orange peel across a sheet
 
 
 @dataclass(frozen=True)
-class Surface:
-    """What one sheet has before any damage.
+class Camera:
+    """blur: of the lens, share of the side. noise: of the sensor, grey levels of 255."""
 
-    paint: the colour under even light, float32 (3,), 0 to 1.
-    blur: of the lens, share of the side. noise: of the sensor, grey levels of 255.
-    """
-
-    paint: Field
     blur: float
     noise: float
 
 
-def draw_background(recipe: Recipe, rng: np.random.Generator, size: int) -> tuple[Canvas, Surface]:
-    """A bare painted sheet of `size` pixels. The draws do not depend on `size`."""
-    angle = np.deg2rad(uniform(rng, recipe.light_angle))
+@dataclass(frozen=True)
+class Viewpoint:
+    """How one photograph of a sheet differs from another one.
+
+    light_turn: degrees that the light has moved. exposure: factor on the paint's brightness.
+    shift: how far the sheet has moved, right and down, in waves of orange peel: whole numbers, so
+    that the paint's texture moves with the rest of the sheet.
+    """
+
+    light_turn: float = 0.0
+    exposure: float = 1.0
+    shift: tuple[int, int] = (0, 0)
+
+
+def draw_viewpoint(rng: np.random.Generator) -> Viewpoint:
+    """The viewpoint of one photograph of a series."""
+    turn, exposure = uniform(rng, (-12.0, 12.0)), uniform(rng, (0.9, 1.1))
+    right, down = (int(waves) for waves in rng.integers(-2, 3, 2))
+    return Viewpoint(turn, exposure, (right, down))
+
+
+def draw_camera(recipe: Recipe, rng: np.random.Generator) -> Camera:
+    """The camera of one photograph, a poor one as often as the recipe says."""
+    if rng.random() < recipe.poor:
+        return Camera(uniform(rng, recipe.poor_blur), uniform(rng, recipe.poor_noise))
+    return Camera(uniform(rng, recipe.blur), uniform(rng, recipe.noise))
+
+
+def draw_background(
+    recipe: Recipe, rng: np.random.Generator, size: int, viewpoint: Viewpoint
+) -> tuple[Canvas, Field, Camera]:
+    """A bare painted sheet of `size` pixels, the colour of its paint, and the camera.
+
+    The colour is that under even light, float32 (3,), 0 to 1. The draws do not depend on `size`.
+    """
+    angle = np.deg2rad(uniform(rng, recipe.light_angle) + viewpoint.light_turn)
     light = (float(np.cos(angle)), float(np.sin(angle)))
     paint = colorsys.hsv_to_rgb(
         uniform(rng, recipe.hue) % 1.0,
         uniform(rng, recipe.saturation),
         uniform(rng, recipe.brightness),
     )
-    surface = Surface(
-        np.array(paint, np.float32), uniform(rng, recipe.blur), uniform(rng, recipe.noise)
-    )
+    camera = Camera(uniform(rng, recipe.blur), uniform(rng, recipe.noise))
     lighting, peel = uniform(rng, recipe.lighting), uniform(rng, recipe.orange_peel)
 
     slow = rng.standard_normal((_LIGHT_CELLS + 3,) * 2).astype(np.float32)
     fine = rng.standard_normal((_PEEL_CELLS + 3,) * 2).astype(np.float32)
+    right, down = viewpoint.shift
+    fine = np.roll(fine, (down, right), (0, 1))
     # The side towards the light is brighter; random waves keep that from being a clean ramp.
     knots = np.linspace(-1.5, 1.5, _LIGHT_CELLS + 3, dtype=np.float32)
     slow = 0.5 * slow + light[0] * knots[None, :] + light[1] * knots[:, None]
     shade = upsample(np.float32(0.6 * lighting) * slow, size)
     shade += 1
     shade += upsample(np.float32(2.0 * peel) * fine, size)
-    return Canvas(size, shade, np.zeros((size, size), np.float32), light), surface
-
-
-def uniform(rng: np.random.Generator, span: Range) -> float:
-    """One draw from `span`; always takes one number from `rng`, an empty span included."""
-    return span[0] + (span[1] - span[0]) * float(rng.random())
-
-
-def draw_distractors(canvas: Canvas, recipe: Recipe, rng: np.random.Generator) -> None:
-    """Draw each kind as often as a Poisson draw of the recipe's mean number says."""
-    for mean, draw in (
-        (recipe.reflections, _reflection),
-        (recipe.seams, _seam),
-        (recipe.dust, _dust),
-    ):
-        for _ in range(int(rng.poisson(mean))):
-            draw(canvas, rng)
-
-
-def _reflection(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A lamp mirrored in the paint: a white, long, soft streak without an outline."""
-    x, y, size, angle = rng.random(4)
-    light = uniform(rng, (0.04, 0.13))
-    reach = 0.12 + 0.16 * float(size)
-    part = window(canvas.size, (float(x), float(y)), (2.6 * reach, 2.6 * reach))
-    if part is not None:
-        *_, r2 = ellipse(part, (reach, 0.3 * reach), math.pi * float(angle))
-        canvas.gloss[part.where] += np.float32(light) * np.exp(-r2)
-
-
-def _seam(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Where two sheets meet: a dead straight dark line from one edge to the other."""
-    place, tilt, upright = uniform(rng, (0.08, 0.92)), uniform(rng, (-0.06, 0.06)), rng.random()
-    centre = (place, 0.5) if upright < 0.5 else (0.5, place)
-    angle = tilt + (math.pi / 2 if upright < 0.5 else 0.0)
-    width, depth = uniform(rng, (0.006, 0.012)), uniform(rng, (0.2, 0.4))
-    found = along_stroke(canvas, Stroke(centre, angle, 1.2, 0.0, 0.0, width))
-    if found is not None:
-        part, _, d = found
-        canvas.shade[part.where] *= 1 - np.float32(depth) * soft(d, width, canvas.pixel)
-
-
-def _dust(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Lies on the paint: a flat pale or dark dot, or a pale hair; no shadow, no relief."""
-    x, y, kind, turn = (float(value) for value in rng.random(4))
-    tone, bend = uniform(rng, (0.05, 0.16)), uniform(rng, (-0.02, 0.02))
-    if kind < 0.3:
-        hair = Stroke((x, y), math.pi * turn, 0.05 + 0.2 * kind, bend, 0.0, 0.003)
-        found = along_stroke(canvas, hair)
-        if found is not None:
-            part, u, d = found
-            fade = np.clip((1 - np.abs(u)) * np.float32(8), 0, 1)
-            canvas.gloss[part.where] += np.float32(tone) * fade * soft(d, 0.003, canvas.pixel)
-        return
-    radius = 0.005 + 0.005 * turn
-    spot = window(canvas.size, (x, y), (4 * radius + 0.02, 4 * radius + 0.02))
-    if spot is None:
-        return
-    speck = soft(np.sqrt(spot.x**2 + spot.y**2), radius, canvas.pixel)
-    if kind < 0.7:
-        canvas.gloss[spot.where] += np.float32(tone) * speck
-    else:
-        canvas.shade[spot.where] *= 1 - np.float32(2 * tone) * speck
+    shift = (right / _PEEL_CELLS, down / _PEEL_CELLS)
+    canvas = Canvas(size, shade, np.zeros((size, size), np.float32), light, shift=shift)
+    return canvas, np.array(paint, np.float32) * np.float32(viewpoint.exposure), camera

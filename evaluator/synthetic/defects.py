@@ -4,8 +4,16 @@ import math
 
 import numpy as np
 
-from evaluator.synthetic.background import uniform
-from evaluator.synthetic.raster import Canvas, Stroke, along_stroke, ellipse, soft, window
+from evaluator.synthetic.raster import (
+    Canvas,
+    Stroke,
+    along_stroke,
+    bump,
+    ellipse,
+    soft,
+    uniform,
+    window,
+)
 from evaluator.synthetic.recipes import Range, Recipe
 
 _SIZES: dict[str, tuple[float, float, float]] = {
@@ -82,35 +90,7 @@ def _dent(canvas: Canvas, radii: Range, strength: float, rng: np.random.Generato
     stretch = uniform(rng, (0.75, 1.0))
     angle = uniform(rng, (0.0, math.pi))
     centre = _place(rng, 0.06 + 0.5 * radius)
-    _bump(canvas, centre, (radius, radius * stretch), angle, -0.55 * strength, 0.22 * strength)
-
-
-def _bump(
-    canvas: Canvas,
-    centre: tuple[float, float],
-    radii: tuple[float, float],
-    angle: float,
-    height: float,
-    shine: float,
-) -> None:
-    """Shade a bump of profile (1 - r²)² by the sheet's light; a negative height is a hollow.
-
-    height: largest relative change of brightness. shine: brightness of the highlight.
-    """
-    shown = (math.hypot(radii[0], canvas.pixel), math.hypot(radii[1], canvas.pixel))
-    part = window(canvas.size, centre, (max(shown), max(shown)))
-    if part is None:
-        return
-    f = np.float32
-    a, b, r2 = ellipse(part, shown, angle)
-    inside = np.maximum(1 - r2, 0)
-    cos, sin = math.cos(angle), math.sin(angle)
-    towards_a = cos * canvas.light[0] + sin * canvas.light[1]
-    towards_b = cos * canvas.light[1] - sin * canvas.light[0]
-    slope = (f(towards_a) * a + f(towards_b) * b) * inside  # brightest where it faces the light
-    slope *= f(2.6 * math.copysign(1, height))  # now between about -1 and 1
-    canvas.shade[part.where] *= 1 + f(abs(height)) * slope
-    canvas.gloss[part.where] += f(shine) * np.maximum(slope, 0) ** 4
+    bump(canvas, centre, (radius, radius * stretch), angle, -0.55 * strength, 0.22 * strength)
 
 
 def _particle(canvas: Canvas, strength: float, rng: np.random.Generator) -> None:
@@ -119,13 +99,13 @@ def _particle(canvas: Canvas, strength: float, rng: np.random.Generator) -> None
     centre = _place(rng, 0.06)
     lx, ly = canvas.light
     behind = (centre[0] - 1.5 * radius * lx, centre[1] - 1.5 * radius * ly)
-    shadow = window(canvas.size, behind, (4 * radius, 4 * radius))
+    shadow = window(canvas, behind, (4 * radius, 4 * radius))
     if shadow is not None:
         f = np.float32
         angle = math.atan2(ly, lx)
         *_, r2 = ellipse(shadow, (1.1 * radius + canvas.pixel, 0.7 * radius + canvas.pixel), angle)
         canvas.shade[shadow.where] *= 1 - f(0.6 * strength) * np.exp(-r2)
-    _bump(canvas, centre, (radius, radius), 0.0, 0.55 * strength, 0.5 * strength)
+    bump(canvas, centre, (radius, radius), 0.0, 0.55 * strength, 0.5 * strength)
 
 
 def _discoloration(canvas: Canvas, strength: float, rng: np.random.Generator) -> None:
@@ -136,7 +116,7 @@ def _discoloration(canvas: Canvas, strength: float, rng: np.random.Generator) ->
     centre = _place(rng, 0.08)
     lobes = rng.random(3)
     hue, matte = uniform(rng, (0.0, math.tau)), rng.random() < 0.35
-    part = window(canvas.size, centre, (1.9 * radius, 1.9 * radius))
+    part = window(canvas, centre, (1.9 * radius, 1.9 * radius))
     if part is None:
         return
     f = np.float32

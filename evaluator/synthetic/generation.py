@@ -173,6 +173,6 @@ def _already_there(target: Path, description: str) -> bool:
         return True
     raise ConfigurationError(
         "folder-taken",
-        f"{target} already holds something else (another recipe, seed, size or data set); "
+        f"{target} already holds something else (another recipe, version, seed, size or data set); "
         "choose another folder or remove it first",
     )

@@ -18,6 +18,7 @@ class Canvas:
     gloss: (S, S), white light added on top.
     tint: (3, S, S) or None, multiplies the paint per colour channel.
     light: unit vector in the sheet's plane that points towards the light.
+    shift: how far everything on the sheet is moved, because the camera stood elsewhere.
     """
 
     size: int
@@ -25,6 +26,7 @@ class Canvas:
     gloss: Field
     light: tuple[float, float]
     tint: Field | None = None
+    shift: tuple[float, float] = (0.0, 0.0)
 
     @property
     def pixel(self) -> float:
@@ -47,10 +49,14 @@ class Window:
     y: Field
 
 
-def window(size: int, centre: tuple[float, float], reach: tuple[float, float]) -> Window | None:
+def window(
+    canvas: Canvas, centre: tuple[float, float], reach: tuple[float, float]
+) -> Window | None:
     """The pixels within `reach` (x, y) of `centre`; None where the sheet has none."""
+    size = canvas.size
+    seen = (centre[0] + canvas.shift[0], centre[1] + canvas.shift[1])
     ranges = []
-    for middle, distance in zip(centre, reach, strict=True):
+    for middle, distance in zip(seen, reach, strict=True):
         start = max(0, int(np.floor((middle - distance) * size)))
         stop = min(size, int(np.ceil((middle + distance) * size)))
         if start >= stop:
@@ -58,8 +64,8 @@ def window(size: int, centre: tuple[float, float], reach: tuple[float, float]) -
         ranges.append((start, stop))
     (x0, x1), (y0, y1) = ranges
     middles = pixel_middles(size)
-    x = (middles[x0:x1] - np.float32(centre[0]))[None, :]  # (1, w)
-    y = (middles[y0:y1] - np.float32(centre[1]))[:, None]  # (h, 1)
+    x = (middles[x0:x1] - np.float32(seen[0]))[None, :]  # (1, w)
+    y = (middles[y0:y1] - np.float32(seen[1]))[:, None]  # (h, 1)
     return Window((slice(y0, y1), slice(x0, x1)), x, y)
 
 
@@ -150,7 +156,7 @@ def along_stroke(canvas: Canvas, stroke: Stroke) -> tuple[Window, Field, Field] 
     cos, sin = math.cos(stroke.angle), math.sin(stroke.angle)
     spread = abs(stroke.bend) + abs(stroke.twist) + 4 * stroke.width + 3 * canvas.pixel
     reach = (abs(cos) * half + abs(sin) * spread, abs(sin) * half + abs(cos) * spread)
-    part = window(canvas.size, stroke.centre, (reach[0] + 0.01, reach[1] + 0.01))
+    part = window(canvas, stroke.centre, (reach[0] + 0.01, reach[1] + 0.01))
     if part is None:
         return None
     f = np.float32
@@ -179,3 +185,36 @@ def ellipse(part: Window, radii: tuple[float, float], angle: float) -> tuple[Fie
     a = (part.x * f(cos) + part.y * f(sin)) * f(1 / radii[0])
     b = (part.y * f(cos) - part.x * f(sin)) * f(1 / radii[1])
     return a, b, a * a + b * b
+
+
+def uniform(rng: np.random.Generator, span: tuple[float, float]) -> float:
+    """One draw from `span`; always takes one number from `rng`, an empty span included."""
+    return span[0] + (span[1] - span[0]) * float(rng.random())
+
+
+def bump(
+    canvas: Canvas,
+    centre: tuple[float, float],
+    radii: tuple[float, float],
+    angle: float,
+    height: float,
+    shine: float,
+) -> None:
+    """Shade a bump of profile (1 - r²)² by the sheet's light; a negative height is a hollow.
+
+    height: largest relative change of brightness. shine: brightness of the highlight.
+    """
+    shown = (math.hypot(radii[0], canvas.pixel), math.hypot(radii[1], canvas.pixel))
+    part = window(canvas, centre, (max(shown), max(shown)))
+    if part is None:
+        return
+    f = np.float32
+    a, b, r2 = ellipse(part, shown, angle)
+    inside = np.maximum(1 - r2, 0)
+    cos, sin = math.cos(angle), math.sin(angle)
+    towards_a = cos * canvas.light[0] + sin * canvas.light[1]
+    towards_b = cos * canvas.light[1] - sin * canvas.light[0]
+    slope = (f(towards_a) * a + f(towards_b) * b) * inside  # brightest where it faces the light
+    slope *= f(2.6 * math.copysign(1, height))  # now between about -1 and 1
+    canvas.shade[part.where] *= 1 + f(abs(height)) * slope
+    canvas.gloss[part.where] += f(shine) * np.maximum(slope, 0) ** 4

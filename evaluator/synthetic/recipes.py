@@ -21,13 +21,16 @@ SMALLEST, LARGEST = 64, 380  # side of a sheet in pixels
 Range = tuple[float, float]
 # What both ends of a range, and what a number, must lie in.
 _RANGES: dict[str, Range] = {
-    "noise": (0, 80), "blur": (0, 0.02), "orange_peel": (0, 0.3), "lighting": (0, 0.8),
+    "noise": (0, 80), "blur": (0, 0.02), "poor_noise": (0, 80), "poor_blur": (0, 0.02),
+    "orange_peel": (0, 0.3), "lighting": (0, 0.8),
     "light_angle": (-720, 720), "hue": (-1, 2), "saturation": (0, 1), "brightness": (0.05, 1),
 }  # fmt: skip
 _NUMBERS: dict[str, Range] = {
     **dict.fromkeys(SPLITS, (1, 10_000_000)), "size": (SMALLEST, LARGEST),
     "co_occurrence": (0, 0.95), "overlap": (-0.6, 0.6), "seams": (0, 5), "reflections": (0, 5),
-    "dust": (0, 20), "label_missed": (0, 0.5), "label_invented": (0, 0.5),
+    "dust": (0, 20), "stripes": (0, 5), "rust": (0, 5), "pen_marks": (0, 5), "rivets": (0, 5),
+    "drops": (0, 20), "poor": (0, 1), "in_series": (0, 1), "series_length": (1, 1_000),
+    "label_missed": (0, 0.5), "label_invented": (0, 0.5),
 }  # fmt: skip
 
 
@@ -54,7 +57,13 @@ class Recipe:
     lighting: amplitude of the slow change of light over the sheet, share of full brightness.
     light_angle: where the light stands, degrees clockwise from the right (270 is above).
     hue, saturation, brightness: of the paint; hue in turns (0 red, 1/3 green, 2/3 blue).
-    seams, reflections, dust: mean number of harmless look-alikes of each kind per sheet.
+    seams, reflections, dust, stripes, rust, pen_marks, rivets, drops: mean number of harmless
+        look-alikes of each kind per sheet; of rivets, the rows.
+    poor: share of photographs from a poor camera, whose noise and blur are drawn from `poor_noise`
+        and `poor_blur` instead.
+    in_series: share of the pool's photographs that belong to a series: photographs of one sheet
+        in slightly other light, exposure and place, with the same true labels.
+    series_length: photographs in a series, on average.
     label_missed, label_invented: chance that a damage that is there is sold as 0, and one that is
         not as 1. The validation split is always labelled truthfully.
     """
@@ -80,6 +89,16 @@ class Recipe:
     seams: float = 0.3
     reflections: float = 0.5
     dust: float = 1.5
+    stripes: float = 0.0
+    rust: float = 0.0
+    pen_marks: float = 0.0
+    rivets: float = 0.0
+    drops: float = 0.0
+    poor: float = 0.0
+    poor_noise: Range = (20.0, 40.0)
+    poor_blur: Range = (0.003, 0.008)
+    in_series: float = 0.0
+    series_length: float = 6.0
     label_missed: float = 0.0
     label_invented: float = 0.0
 
@@ -129,11 +148,20 @@ _ROUND2 = Recipe(
     training=1_000,
     unlabelled=10_000,
     validation=3_000,
-    size=256,
-    prevalence=(0.11, 0.07, 0.09, 0.06, 0.06, 0.08),
+    size=160,
+    prevalence=(0.12, 0.07, 0.10, 0.06, 0.08, 0.09),
     co_occurrence=0.2,
-    strength=((0.3, 0.9), (0.3, 0.9), (0.3, 0.9), (0.3, 0.9), (0.35, 0.9), (0.5, 1.0)),
-    noise=(3.0, 16.0),
+    strength=((0.35, 0.85), (0.25, 0.5), (0.4, 0.95), (0.25, 0.65), (0.5, 1.0), (0.45, 0.95)),
+    noise=(3.0, 14.0),
+    poor=0.15,
+    orange_peel=(0.01, 0.06),
+    lighting=(0.05, 0.3),
+    stripes=0.25,
+    rust=0.2,
+    pen_marks=0.45,
+    rivets=0.2,
+    drops=0.4,
+    in_series=0.3,
     label_missed=0.02,
     label_invented=0.002,
 )
@@ -156,19 +184,22 @@ RECIPES: dict[str, Recipe] = {
             name="round2-private",
             prevalence=(0.08, 0.11, 0.07, 0.10, 0.11, 0.06),
             co_occurrence=0.3,
-            noise=(6.0, 20.0),
+            noise=(5.0, 18.0),
+            poor=0.25,
             blur=(0.002, 0.006),
             light_angle=(130.0, 270.0),
             saturation=(0.0, 0.5),
             brightness=(0.45, 0.85),
             dust=2.5,
+            rivets=0.4,
+            drops=0.8,
         ),
         Recipe(
             name="round1",
             training=5_000,
             unlabelled=10_000,
             validation=3_000,
-            size=256,
+            size=160,
             class_names=CLASS_NAMES[:4],
             prevalence=(0.25, 0.20, 0.25, 0.20),
             co_occurrence=0.1,

@@ -10,8 +10,14 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.synthetic.background import draw_background, draw_distractors
+from evaluator.synthetic.background import (
+    Viewpoint,
+    draw_background,
+    draw_camera,
+    draw_viewpoint,
+)
 from evaluator.synthetic.defects import draw_defect
+from evaluator.synthetic.distractors import draw_distractors
 from evaluator.synthetic.raster import blur
 from evaluator.synthetic.recipes import LARGEST, SMALLEST, Recipe
 from shared.errors import ConfigurationError
@@ -20,16 +26,30 @@ DRAWING = 1  # raised whenever the same recipe would draw other pictures than be
 
 
 def generator(
-    recipe_name: str, seed: int, split: str, index: int, purpose: str
+    recipe_name: str, seed: int, split: str, sheet: int | str, purpose: str
 ) -> np.random.Generator:
-    """The stream `purpose` of one sheet; depends on its arguments and on nothing else.
+    """The stream `purpose` of one sheet or photograph; depends on its arguments, on nothing else.
 
     A counter-based generator keyed by a hash: sheet 9,999 costs as much as sheet 0, and no sheet
     depends on how many were drawn before it or by whom.
     """
-    text = f"{DRAWING}/{recipe_name}/{seed}/{split}/{index}/{purpose}"
+    text = f"{DRAWING}/{recipe_name}/{seed}/{split}/{sheet}/{purpose}"
     digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "big")))
+
+
+def sheet_shown(recipe: Recipe, seed: int, split: str, index: int) -> int | str:
+    """The sheet that photograph `index` shows: `index`, or the name of a series' sheet.
+
+    Only the pool has series. Which photographs belong to one does not follow from their order.
+    """
+    if split != "unlabelled" or recipe.in_series == 0:
+        return index
+    belongs, which = generator(recipe.name, seed, split, index, "series").random(2)
+    if belongs >= recipe.in_series:
+        return index
+    n_series = max(1, round(recipe.in_series * recipe.unlabelled / recipe.series_length))
+    return f"series {int(which * n_series)}"
 
 
 Labels = NDArray[np.uint8]
@@ -48,7 +68,8 @@ def true_labels(recipe: Recipe, seed: int, split: str, indices: Sequence[int]) -
     shared, own = np.sqrt(recipe.co_occurrence), np.sqrt(1 - recipe.co_occurrence)
     labels = np.zeros((len(indices), len(recipe.class_names)), np.uint8)
     for row, index in enumerate(indices):
-        z = generator(recipe.name, seed, split, int(index), "label").standard_normal(
+        sheet = sheet_shown(recipe, seed, split, int(index))
+        z = generator(recipe.name, seed, split, sheet, "label").standard_normal(
             1 + len(recipe.class_names)
         )
         labels[row] = shared * z[0] + own * z[1:] < thresholds
@@ -116,27 +137,37 @@ def draw_sheet(
     """
     # One sheet after another, because a sheet's fields stay in the processor's cache and a
     # batch's do not; each numpy call still works on a whole field.
-    canvas, surface = draw_background(
-        recipe, generator(recipe.name, seed, split, index, "paint"), size
-    )
-    draw_distractors(canvas, recipe, generator(recipe.name, seed, split, index, "look-alikes"))
+    sheet = sheet_shown(recipe, seed, split, index)
+
+    def of_sheet(purpose: str) -> np.random.Generator:
+        return generator(recipe.name, seed, split, sheet, purpose)
+
+    def of_photograph(purpose: str) -> np.random.Generator:
+        return generator(recipe.name, seed, split, index, purpose)
+
+    in_series = sheet != index
+    viewpoint = draw_viewpoint(of_photograph("viewpoint")) if in_series else Viewpoint()
+    canvas, paint, camera = draw_background(recipe, of_sheet("paint"), size, viewpoint)
+    if in_series or recipe.poor:
+        camera = draw_camera(recipe, of_photograph("camera"))
+    draw_distractors(canvas, recipe, of_sheet("look-alikes"))
     # From large and soft to small and sharp: a scratch crosses a stain, not the other way round.
     for name in reversed(recipe.class_names):
         if defects[recipe.class_names.index(name)]:
-            draw_defect(canvas, recipe, name, generator(recipe.name, seed, split, index, name))
+            draw_defect(canvas, recipe, name, of_sheet(name))
 
     pixels = np.empty((size, size, 3), np.uint8)
-    sensor = generator(recipe.name, seed, split, index, f"sensor {size}")
+    sensor = of_photograph(f"sensor {size}")
     grain = np.empty((size, size), np.float32)
     for channel in range(3):  # one at a time: three would not fit the processor's cache
-        seen = surface.paint[channel] * canvas.shade  # (S, S), 1 is full brightness
+        seen = paint[channel] * canvas.shade  # (S, S), 1 is full brightness
         if canvas.tint is not None:
             seen *= canvas.tint[channel]
         seen += canvas.gloss
         if noisy:
-            seen = blur(seen, surface.blur * size)
+            seen = blur(seen, camera.blur * size)
             sensor.standard_normal(dtype=np.float32, out=grain)
-            grain *= np.float32(surface.noise / 255)
+            grain *= np.float32(camera.noise / 255)
             seen += grain
         seen *= np.float32(255)
         seen += np.float32(0.5)
