@@ -96,7 +96,7 @@ def time_formats() -> None:
         "PNG level 1": {"format": "PNG", "compress_level": 1},
     }
     print("| size | format | write ms | read ms | kB | mean error, grey levels |\n|-|-|-|-|-|-|")
-    for size in (64, 256):
+    for size in (64, 160):
         sheets, _ = render(RECIPES["round2"], 0, "training", range(100), size)
         for name, options in formats.items():
             files, started = [], time.perf_counter()
@@ -126,7 +126,7 @@ def time_generation(folder: Path, sheets: int) -> None:
     recipe = replace(
         RECIPES["round2"], training=share, unlabelled=sheets - 4 * share, validation=3 * share
     )
-    for size in (64, 256):
+    for size in (64, 160):
         started, worked = time.perf_counter(), _processor_seconds()
         out = generate(recipe, folder / f"speed-{size}", size=size)
         seconds, worked = time.perf_counter() - started, _processor_seconds() - worked
