@@ -22,6 +22,7 @@ if __name__ == "__main__":
     prepare_process()  # torch cannot be imported everywhere
 try:
     from labelling.page import command_line
+    from labelling.page.background import Background
     from labelling.page.server import bind, serve
     from labelling.page.session import LabellingSession
 except ImportError as missing:
@@ -38,15 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(flags: argparse.Namespace) -> int:
     project = command_line.project(flags)
-    session = LabellingSession(project)
+    session, background = LabellingSession(project), None
     try:
         listening, address = bind(project.out, flags.port)
+        if flags.learner:
+            job = command_line.job(flags, session)
+            background = Background(job, session.receive, session.learner_ended)
+            session.start_learning(background.tell)
         show_result(f"{len(project.names):,} images of {project.pool}. Label them at {address.url}")
         show_result("Stop with Ctrl-C: every answer is on the disk.")
         serve(session, listening, address, flags.browser)
     except KeyboardInterrupt:  # how a person ends it
         pass
     finally:
+        if background is not None:
+            background.close()
         session.close()
     show_result(f"{len(session.labels):,} images are labelled in {project.out}.")
     return 0

@@ -51,6 +51,18 @@ class AnswerBody(NextBody):
     prediction_shown: bool
 
 
+class RowBody(Body):
+    """One image."""
+
+    row: int
+
+
+class KeepBody(RowBody):
+    """A label of it that was looked at again, and is right."""
+
+    class_index: int
+
+
 def make_app(session: LabellingSession) -> Starlette:
     """The application; `labelling.page.gate.Gate` belongs in front of it."""
 
@@ -63,6 +75,7 @@ def make_app(session: LabellingSession) -> Starlette:
                 "pool": str(project.pool),
                 "share": project.share,
                 "counts": session.counts(),
+                "learner": session.learner(),
             }
         )
 
@@ -83,6 +96,16 @@ def make_app(session: LabellingSession) -> Starlette:
 
     def undo(body: Body) -> dict[str, Any]:
         return {"cards": session.undo(body.tab), "counts": session.counts()}
+
+    def prediction(body: RowBody) -> dict[str, Any]:
+        return {"probabilities": session.prediction(body.row)}
+
+    def review(_: Body) -> dict[str, Any]:
+        return {"entries": session.doubts()}
+
+    def keep(body: KeepBody) -> dict[str, Any]:
+        session.keep(body.row, body.class_index)
+        return {"counts": session.counts()}
 
     def release(body: Body) -> dict[str, Any]:
         session.release(body.tab)
@@ -114,6 +137,9 @@ def make_app(session: LabellingSession) -> Starlette:
             _post("/grid", NextBody, grid),
             _post("/answer", AnswerBody, answer),
             _post("/undo", Body, undo),
+            _post("/prediction", RowBody, prediction),
+            _post("/review", Body, review),
+            _post("/keep", KeepBody, keep),
             _post("/release", Body, release),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],

@@ -3,14 +3,18 @@
 import argparse
 from pathlib import Path
 
-from labelling.page.session import JOURNAL, Project
+from labelling.page.messages import Job
+from labelling.page.session import JOURNAL, LabellingSession, Project
 from labelling.pictures import say
 from shared.atomic_io import ensure_absent, ensure_writable
 from shared.console import positive_int
 from shared.errors import ConfigurationError, DatasetError
 from shared.images.label_table import columns_named
+from shared.images.layout import read_split
 from shared.images.listing import IMAGE_SUFFIXES, is_folder, list_images
 from shared.images.names import look_alikes_among
+
+FEATURES = ".features"  # in the output folder; hidden, so that no image is looked for in it
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,6 +30,24 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="DIR",
         help="labelled folder to write, or to go on with",
     )  # fmt: skip
+    p.add_argument(
+        "--labelled", type=Path, nargs="+", default=[], metavar="DIR",
+        help="folders with images/ and labels.csv of the same classes, to learn from as well",
+    )  # fmt: skip
+    p.add_argument(
+        "--strategy", default="entropy", metavar="NAME", help="what asks for pictures, as in"
+        " local_evaluation.py --list (default: entropy)",
+    )  # fmt: skip
+    p.add_argument(
+        "--pixels", type=positive_int, default=224, metavar="N",
+        help="of a side, at which the learner sees pictures (default: 224)",
+    )  # fmt: skip
+    p.add_argument(
+        "--features", type=Path, metavar="DIR", help="where features are kept (default: in --out)"
+    )
+    p.add_argument(
+        "--no-learner", dest="learner", action="store_false", help="draw pictures at random only"
+    )
     p.add_argument(
         "--share", type=positive_int, default=5, metavar="N",
         help="every Nth picture is drawn at random and kept as the fair sample (default: 5)",
@@ -54,6 +76,26 @@ def project(flags: argparse.Namespace) -> Project:
     ensure_writable(flags.out / JOURNAL)
     names = _names(flags.pool, flags.out)
     return Project(flags.pool, flags.out, classes, names, flags.seed, flags.share)
+
+
+def job(flags: argparse.Namespace, session: LabellingSession) -> Job:
+    """What the learner is to work on. Raises DatasetError where a labelled folder is damaged."""
+    project = session.project
+    extra = list[tuple[Path, tuple[int, ...]]]()
+    for folder in flags.labelled:
+        part = read_split("labelled", folder / "labels.csv", project.class_names, half_filled=True)
+        extra += zip(part.images, map(tuple, part.labels.tolist()), strict=True)
+    return Job(
+        project.pool.absolute(),
+        project.names,
+        tuple(session.queue.order),
+        project.class_names,
+        (flags.features or flags.out / FEATURES).absolute(),
+        flags.strategy,
+        flags.seed,
+        flags.pixels,
+        tuple(extra),
+    )
 
 
 def _names(pool: Path, out: Path) -> tuple[str, ...]:

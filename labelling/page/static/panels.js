@@ -44,7 +44,8 @@ function scores(learner, classes) {
   classes.forEach((name, c) => body.append(row(null, "td", [name, fixed(learner.f1[c]), learner.positives[c]])));
   body.append(row(null, "td", ["macro", fixed(learner.macro_f1), learner.n_labels]));
   table.append(body);
-  return [line(`F1 out of fold on ${learner.n_fair} pictures of the fair sample:`), table];
+  const sample = learner.is_fair ? "pictures of the fair sample" : "labelled pictures; too high, for the fair sample is small yet";
+  return [line(`F1 out of fold on ${learner.n_fair} ${sample}:`), table];
 }
 
 function forecasts(learner) {

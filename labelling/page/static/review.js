@@ -35,7 +35,7 @@ function card(entry, classes, say, onCounts) {
       const body = { id: crypto.randomUUID(), rows: [entry.row], whys: ["again"], label: corrected };
       done("Corrected", await post("answer", { ...body, seconds: 0, prediction_shown: true, held: [], n: 0 }));
     }),
-    button("Keep", async () => done("Kept", await post("keep", { row: entry.row }))),
+    button("Keep", async () => done("Kept", await post("keep", { row: entry.row, class_index: entry.class }))),
   );
   return figure;
 }
