@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from evaluator.cli import main
+from evaluator.records.journal import read_records
 from tests.conftest import REPO_ROOT
 
 EXAMPLES = REPO_ROOT / "examples"
@@ -26,21 +28,14 @@ def test_every_kind_of_example_is_there() -> None:
 
 @pytest.mark.parametrize("name", SUBMISSIONS)
 def test_example_buys_its_whole_budget(name: str, squares: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
+    code = main(
         [
-            *(sys.executable, "local_evaluation.py", "--submission", f"examples/{name}"),
-            *("--data", str(squares), "--pairs", "6:1", "--round", "1", "--references"),
-            *("--out", str(tmp_path / "out")),
-        ],
-        cwd=REPO_ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+            *("--submission", str(EXAMPLES / name), "--data", str(squares), "--pairs", "6:1"),
+            *("--round", "1", "--references", "--out", str(tmp_path / "out")),
+        ]
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (line,) = (tmp_path / "out" / "purchases.jsonl").read_text().splitlines()
-    record = json.loads(line)
-    assert record["status"] == "ok", record["reason"]
+    (record,) = read_records(tmp_path / "out" / "purchases.jsonl")
+    assert (code, record["status"]) == (0, "ok"), record["reason"]
     assert len(set(record["purchased"])) == 6
 
 

@@ -85,14 +85,14 @@ def test_load_results_has_the_documented_columns(write: Write) -> None:
     assert list(scores) == [*COLUMNS, "f1_dent", "f1_stain"]
     none, random = scores[scores.seed == 1].to_dict("records")
     assert random == {
-        "dataset": "boards", "submission": "c", "strategy": "random", "pair": "2:1", "budget": 2,
-        "minutes": 1.0, "seed": 1, "pipeline": "quick", "training_seed": 1, "status": "ok",
-        "reason": "", "macro_f1": 0.51, "accuracy": 0.5, "hamming_loss": 0.1, "bought": 2,
-        "pre_training_seconds": 3.0, "purchase_seconds": 4.0, "prediction_seconds": 5.0,
-        "training_seconds": 6.0, "peak_memory": 0, "trial": "random-seed1-c", "f1_dent": 0.25,
-        "f1_stain": 0.75,
+        "dataset": "boards", "submission": "", "code": "c", "strategy": "random", "pair": "2:1",
+        "budget": 2, "minutes": 1.0, "seed": 1, "pipeline": "quick", "training_seed": 1,
+        "status": "ok", "reason": "", "macro_f1": 0.51, "accuracy": 0.5, "hamming_loss": 0.1,
+        "bought": 2, "pre_training_seconds": 3.0, "purchase_seconds": 4.0,
+        "prediction_seconds": 5.0, "training_seconds": 6.0, "peak_memory": 0,
+        "trial": "random-seed1-c", "f1_dent": 0.25, "f1_stain": 0.75,
     }  # fmt: skip
-    assert (none["pair"], none["submission"]) == ("any", "")
+    assert (none["pair"], none["code"]) == ("any", "")
     assert scores.budget.isna().sum() == scores.minutes.isna().sum() == 2
     means = load_results([folder], ["2:1"]).groupby("strategy").macro_f1.mean()
     assert means.to_dict() == pytest.approx({"none": 0.505, "random": 0.505})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.analysis.loading import read_results
+from evaluator.analysis.loading import load_results, read_results
 from evaluator.cli import main
 from evaluator.experiment.submissions import find_submissions, name_submissions
 from evaluator.records.journal import read_records
@@ -105,6 +105,9 @@ def test_yesterdays_and_todays_code_in_one_table(
     ]
     assert [one["purchased"] for one in purchases] == [[35, 36, 37, 38, 39], [0, 1, 2, 3, 4]]
     assert read_results([out]).strategies == ("kit", commit)
+    table = load_results(out)
+    assert table["submission"].tolist() == ["kit", commit]
+    assert table["code"].tolist() == [one["code"] for one in purchases]
 
     assert main(["--submission", str(repository), *rest]) == 0
     assert [row["strategy"] for row in json.loads(capsys.readouterr().out)] == ["default"]

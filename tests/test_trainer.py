@@ -82,7 +82,7 @@ def test_fit_unfrozen_learns():
             return loss
 
     pipeline = replace(UNFROZEN, epochs=12, batch_size=16, validation_share=0.0)
-    Listener(pipeline, NAMES, seed=0, device="cpu", weights="none").fit(*tinted(48, 64))
+    Listener(pipeline, NAMES, seed=0, device="cpu", weights="none").fit(*tinted(48, 32))
     # The training loss: from scratch, the running batch-norm statistics lag for longer than this.
     assert sum(losses[-6:]) < 0.5 * sum(losses[:6])
 

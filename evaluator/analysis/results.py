@@ -21,8 +21,10 @@ UNFINISHED = "unfinished"
 # Every column of the table beside those of F1 per class, in its order.
 COLUMNS: dict[str, str] = {
     "dataset": "name of the data set",
-    "submission": "digest of the submission's code; empty for the evaluator's own rows",
-    "strategy": "name of the strategy, or `none` (nothing bought) or `all` (the whole pool)",
+    "submission": "name of the submission where several are compared, else empty",
+    "code": "digest of the submission's code; empty for the evaluator's own rows",
+    "strategy": "name of the row: the strategy (after `SUBMISSION/` where several are compared), "
+    "`none` (nothing bought) or `all` (the whole pool)",
     "pair": "budget pair as it is typed, `621:17`; `any` for `none` and `all`",
     "budget": "labels that could be bought; missing for `none` and `all`",
     "minutes": "compute budget in minutes; missing for `none` and `all`",
@@ -103,7 +105,8 @@ def _rows(trial: TrialResult) -> Iterator[dict[str, Any]]:
     seconds = bought.get("seconds") or {}
     common = {
         "dataset": bought.get("dataset"),
-        "submission": bought.get("code", "") if trial.strategy not in REFERENCES else "",
+        "submission": bought.get("submission", ""),
+        "code": bought.get("code", "") if trial.strategy not in REFERENCES else "",
         "strategy": trial.strategy,
         "pair": str(trial.pair or "any"),
         "budget": trial.pair and trial.pair.budget,
