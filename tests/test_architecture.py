@@ -129,7 +129,7 @@ def test_modules_that_read_foreign_bytes_cannot_unpickle(path: Path) -> None:
     assert not re.search(r"allow_pickle\s*=\s*True|torch\.load|read_pickle", source)
 
 
-def test_no_weights_and_no_data_are_tracked() -> None:
+def test_repository_tracks_no_weights_and_no_data() -> None:
     listing = subprocess.run(
         ["git", "ls-files"], cwd=REPO_ROOT, capture_output=True, text=True, check=False
     )

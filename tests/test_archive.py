@@ -25,7 +25,7 @@ from tests.permissions import permissions
 
 
 @pytest.mark.parametrize("prefix", ["", "training-v0.2-rc4/", "./deep/down/", "data/training/"])
-def test_the_official_archives_become_a_data_set(prefix: str, tmp_path: Path) -> None:
+def test_unpack_official_archives(prefix: str, tmp_path: Path) -> None:
     archives = []
     for seed, (split, n) in enumerate(SIZES.items()):
         folder = write_split(tmp_path / "made" / split, n, seed)
@@ -38,7 +38,7 @@ def test_the_official_archives_become_a_data_set(prefix: str, tmp_path: Path) ->
     assert {name: len(getattr(splits, name)) for name in SIZES} == SIZES
 
 
-def test_the_debug_archive_becomes_a_data_set_as_the_page_says(
+def test_unpack_debug_archive_as_documented(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """docs/challenge.md#the-debug-archive"""
@@ -128,7 +128,7 @@ DANGEROUS = {
 
 
 @pytest.mark.parametrize("case", DANGEROUS)
-def test_refused_and_nothing_unpacked(case: str, tmp_path: Path) -> None:
+def test_unpack_refuses_and_leaves_nothing(case: str, tmp_path: Path) -> None:
     archive = DANGEROUS[case](tmp_path / "training.tar.gz")
     out = tmp_path / "out"
     with pytest.raises(DatasetError) as refused:
@@ -164,7 +164,7 @@ def test_unpack_reads_the_separators_of_windows(
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == made
 
 
-def test_a_zip_made_on_windows_has_no_backslash_in_a_name(tmp_path: Path) -> None:
+def test_unpack_zip_made_on_windows(tmp_path: Path) -> None:
     archive = zip_of_windows(tmp_path / "d.zip", "training/labels.csv", "training\\a.png", system=0)
     out = unpack([archive], tmp_path / "out") / "d" / "training"
     assert sorted(path.name for path in out.iterdir()) == ["a.png", "labels.csv"]
@@ -245,7 +245,7 @@ def test_unpack_says_that_an_archive_may_not_be_read(tmp_path: Path) -> None:
     assert "download" not in str(refused.value)
 
 
-def test_an_archive_cut_short_leaves_nothing(tmp_path: Path) -> None:
+def test_unpack_of_a_truncated_archive_leaves_nothing(tmp_path: Path) -> None:
     folder = write_split(tmp_path / "training", 24, 0)
     whole = tmp_path / "training.tar.gz"
     with tarfile.open(whole, "w:gz") as tar:
@@ -256,9 +256,7 @@ def test_an_archive_cut_short_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_says_what_is_in_a_data_set(
-    squares: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_data_check_prints_the_contents(squares: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", str(squares)]) == 0
     printed = capsys.readouterr()
     assert "24 images of 16 x 16" in printed.out
@@ -266,7 +264,7 @@ def test_the_command_says_what_is_in_a_data_set(
     assert "warning" not in printed.err
 
 
-def test_the_command_warns_of_images_that_are_in_two_splits(
+def test_data_check_warns_of_images_in_two_splits(
     make_data: Callable[[], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = make_data()
@@ -283,7 +281,7 @@ def test_the_command_warns_of_images_that_are_in_two_splits(
 
 
 @pytest.mark.parametrize(("bits", "dark"), [(10, True), (12, True), (14, True), (16, False)])
-def test_the_command_warns_of_a_cameras_bits_that_were_not_scaled(
+def test_data_check_warns_of_unscaled_16_bit_images(
     bits: int,
     dark: bool,
     make_data: Callable[[], Path],
@@ -299,6 +297,6 @@ def test_the_command_warns_of_a_cameras_bits_that_were_not_scaled(
     assert ("warning: unlabelled: 40 of 40 images are nearly black" in said) == dark
 
 
-def test_the_command_ends_with_an_error_code(capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_command_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "no/such/folder"]) == 2
     assert "not a folder" in capsys.readouterr().err

@@ -231,7 +231,7 @@ def test_sandbox_hides_labels_network_and_evaluator(
     assert not Path("/tmp/zewdpc-was-here").exists()
 
 
-def test_same_search_without_sandbox_finds_everything(world: World, search: str) -> None:
+def test_run_without_a_sandbox_sees_what_the_sandbox_hides(world: World, search: str) -> None:
     outcome = world.run(isolated=False, purchase=f"START = {str(world.folder)!r}\n" + search)
     assert outcome.status == "ok", outcome.reason
     found = findings(world.log)

@@ -193,7 +193,7 @@ def test_unlisted_packages_byte_order_mark(tmp_path: Path) -> None:
     assert unlisted_packages(tmp_path) == []
 
 
-def test_the_files_of_this_submission_agree() -> None:
+def test_build_checks_of_this_submission() -> None:
     checks = build_checks(REPO_ROOT)
     assert {check.status for check in checks} == {"ok"}, checks
     assert "Dockerfile asks for 3.11; environment.yml asks for 3.11" in checks[0].detail

@@ -85,7 +85,7 @@ def test_data_check_and_the_evaluation_warn_of_a_class_never_held_out(
     assert f"warning     {warning}" in capsys.readouterr().out
 
 
-def test_a_report_repeats_what_the_command_wrote_of_classes_never_held_out(tmp_path: Path):
+def test_report_names_classes_never_held_out(tmp_path: Path):
     trial = {"trial": "t", "dataset": "boards", "fingerprint": "f", "strategy": "random"}
     trial |= {"budget": 2, "minutes": 1.0, "seed": 0, "status": "ok", "purchased": [1]}
     command = {"command": ["..."], "dataset": "boards", "fingerprint": "f"}

@@ -175,7 +175,7 @@ def test_orthogonalised_keeps_directions_and_evens_out_their_strength(
     assert evened.max() / evened.min() < 3 < strengths.max() / strengths.min()
 
 
-def test_a_muon_step_turns_a_filter_bank_by_its_rate_and_keeps_its_norm() -> None:
+def test_muon_step_turns_by_its_rate_and_keeps_the_norm() -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(24, 24, 3, 3, generator=generator, requires_grad=True)
     optimiser = Muon([weight], lr=0.1)

@@ -101,7 +101,7 @@ def blocks(page: Path) -> list[Block]:
     return [Block(kind, argument, text) for (kind, _, argument), text in marked]
 
 
-def test_every_mark_is_known_and_has_its_block() -> None:
+def test_documentation_marks_are_known_and_have_a_block() -> None:
     for page in PAGES:
         assert {block.kind for block in blocks(page)} <= MARKS
         written = re.findall(r"^<!-- \w+-test", page.read_text(), flags=re.MULTILINE)
@@ -158,7 +158,7 @@ def carry_out(block: Block, repository: Path) -> None:
 
 
 @pytest.mark.parametrize("page", TESTED, ids=name_of)
-def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
+def test_documentation_blocks_run(page: Path, tmp_path: Path) -> None:
     repository = copy_repository(tmp_path)
     for block in blocks(page):
         if not block.slow:
@@ -169,14 +169,14 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "page", [page for page in TESTED if any(block.slow for block in blocks(page))], ids=name_of
 )
-def test_the_slow_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
+def test_documentation_slow_blocks_run(page: Path, tmp_path: Path) -> None:
     repository = copy_repository(tmp_path)
     for block in blocks(page):
         if block.slow or block.kind.startswith(("file", "append", "insert")):
             carry_out(block, repository)
 
 
-def test_a_block_that_fails_fails_the_test(tmp_path: Path) -> None:
+def test_carry_out_fails_with_its_block(tmp_path: Path) -> None:
     for text in ("false", "false | true", "echo $unknown"):
         with pytest.raises(AssertionError):
             carry_out(Block("bash-test", "", text), tmp_path)
@@ -194,7 +194,7 @@ def test_a_block_that_fails_fails_the_test(tmp_path: Path) -> None:
         (ScoreRecord, "scores.jsonl", {"copied_from"}),
     ],
 )
-def test_the_contract_names_every_field_of_a_record(
+def test_documentation_contract_names_every_field_of_a_record(
     record: type, file: str, besides: set[str]
 ) -> None:
     page = (REPO_ROOT / "docs" / "contract.md").read_text()
@@ -212,7 +212,9 @@ def flags_in(page: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_a_page_names_only_flags_that_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_documentation_names_only_flags_that_exist(
+    page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
@@ -220,12 +222,12 @@ def test_a_page_names_only_flags_that_exist(page: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_a_page_names_only_commands_that_exist(page: Path) -> None:
+def test_documentation_names_only_commands_that_exist(page: Path) -> None:
     named = set(re.findall(r"python -m evaluator ([a-z]+)", page.read_text()))
     assert named <= set(COMMANDS)
 
 
-def test_the_demo_is_one_command_wherever_it_stands() -> None:
+def test_documentation_demo_equals_the_makefiles() -> None:
     made = (REPO_ROOT / "Makefile").read_text().replace("\\\n\t", "")
     demo = made.partition("DEMO := ")[2].splitlines()[0]
     typed = (REPO_ROOT / "README.md").read_text().replace("\\\n    ", "")
@@ -233,6 +235,6 @@ def test_the_demo_is_one_command_wherever_it_stands() -> None:
     assert sorted(commands[0].split()) == sorted(demo.split())
 
 
-def test_the_readme_names_every_pipeline() -> None:
+def test_readme_names_every_pipeline() -> None:
     section = (REPO_ROOT / "README.md").read_text().partition("## How a submission is scored")[2]
     assert {name for name in PIPELINES if f"`{name}`" not in section} == set()

@@ -58,7 +58,7 @@ def test_features_of_equal_images_are_computed_once(tmp_path: Path) -> None:
     assert found.shape == (15, 2)
 
 
-def test_views_are_kept_apart(tmp_path: Path) -> None:
+def test_feature_bank_keeps_views_apart(tmp_path: Path) -> None:
     images, network = some_images(3), CountingNetwork()
     bank = bank_of(tmp_path, network)
     for view in ("plain", "blurred both"):
@@ -172,7 +172,7 @@ def test_frozen_network_equals_timm_on_every_view() -> None:
         torch.testing.assert_close(network.features(images, view), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_views_are_eight_different_pictures() -> None:
+def test_feature_bank_views_are_eight_different_images() -> None:
     image = torch.rand(1, 3, 8, 8)
     shown = [show(image) for show in VIEWS.values()]
     assert len(shown) == 8

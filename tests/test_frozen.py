@@ -135,7 +135,7 @@ def test_standardised_features_have_zero_mean_and_unit_deviation(tmp_path: Path)
     assert fit_on_features(LITE, images, labels, tmp_path)[0].mean_.ndim == 0
 
 
-def test_a_loss_that_is_no_number_is_reported(tmp_path: Path) -> None:
+def test_fit_frozen_reports_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     images, labels = pictures(40)
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         fit_on_features(replace(LITE, learning_rate=1e38), images, labels, tmp_path)

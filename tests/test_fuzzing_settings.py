@@ -61,7 +61,7 @@ def refused_or_configured(content: bytes, folder: Path) -> None:
 
 @BOUNDED
 @given(text=tomls())
-def test_a_submission_toml_is_taken_or_refused(text: str, tmp_path: Path) -> None:
+def test_fuzz_submission_toml_values(text: str, tmp_path: Path) -> None:
     refused_or_configured(text.encode(), tmp_path)
 
 
@@ -69,9 +69,7 @@ def test_a_submission_toml_is_taken_or_refused(text: str, tmp_path: Path) -> Non
 @given(
     content=st.binary(max_size=40) | st.sampled_from([b"a = " + b"[" * 5000, b"\xff\xfe", b"\0"])
 )
-def test_any_bytes_as_a_submission_toml_are_taken_or_refused(
-    content: bytes, tmp_path: Path
-) -> None:
+def test_fuzz_submission_toml_bytes(content: bytes, tmp_path: Path) -> None:
     refused_or_configured(content, tmp_path)
 
 
@@ -93,7 +91,7 @@ def specs(draw: st.DrawFn) -> str:
 
 @BOUNDED
 @given(specs() | st.text(max_size=20))
-def test_a_strategy_flag_is_refused_or_gives_itself_back(spec: str) -> None:
+def test_fuzz_parse_strategy_round_trip(spec: str) -> None:
     strategy, _ = tried(lambda: parse_strategy(spec), ValueError)
     if not strategy:
         return
@@ -104,7 +102,7 @@ def test_a_strategy_flag_is_refused_or_gives_itself_back(spec: str) -> None:
 
 @BOUNDED
 @given(st.integers(1, 10**6), st.floats(0.001, 10**6))
-def test_a_budget_pair_gives_itself_back(labels: int, minutes: float) -> None:
+def test_fuzz_parse_pairs_round_trip(labels: int, minutes: float) -> None:
     (pair,) = parse_pairs([f"{labels}:{minutes!r}"])
     assert (pair.budget, pair.minutes) == (labels, minutes)
     assert parse_pairs([str(pair)]) == (pair,)
@@ -112,6 +110,6 @@ def test_a_budget_pair_gives_itself_back(labels: int, minutes: float) -> None:
 
 @BOUNDED
 @given(st.text(max_size=12) | st.from_regex(r"[0-9_+ ]{0,3}:[-0-9_.e+naif]{0,6}", fullmatch=True))
-def test_any_word_as_a_pair_is_read_or_refused(word: str) -> None:
+def test_fuzz_parse_pairs_words(word: str) -> None:
     pairs, _ = tried(lambda: parse_pairs([word]), ConfigurationError)
     assert all(pair.budget >= 1 and 0 < pair.minutes < float("inf") for pair in pairs or ())

@@ -119,7 +119,7 @@ def test_limit_gpu_memory_asks_real_torch_before_cuda_is_used() -> None:
     assert (done.stdout, done.stderr) == ("1\n", "")
 
 
-def test_a_submission_is_limited_and_its_log_says_so(squares: Path, tmp_path: Path) -> None:
+def test_limit_gpu_memory_of_a_submission(squares: Path, tmp_path: Path) -> None:
     use = "import torch; torch.cuda.init(); print('limited to', torch.cuda.limited)"
     run_py = write_submission(fake_torch(tmp_path / "mine"), pre_training=use)
     splits = open_splits(squares, progress=False)

@@ -35,7 +35,7 @@ RGBA = np.concatenate([RGB, np.full((6, 10, 1), 9, np.uint8)], axis=2)
         (GREY > 100, np.where(GREY_AS_RGB > 100, 255, 0)),
     ],
 )
-def test_every_kind_of_image_is_read_as_rgb_bytes(image: object, expected: np.ndarray) -> None:
+def test_as_rgb_of_any_kind_of_image(image: object, expected: np.ndarray) -> None:
     out = as_rgb(image)
     assert out.dtype == np.uint8
     np.testing.assert_array_equal(out, expected)
@@ -51,13 +51,13 @@ def test_every_kind_of_image_is_read_as_rgb_bytes(image: object, expected: np.nd
         (np.full((4, 4, 3), 300), "uint8"),
     ],
 )
-def test_what_is_no_image_is_refused_with_the_reason(image: np.ndarray, word: str) -> None:
+def test_as_rgb_refuses_what_is_no_image(image: np.ndarray, word: str) -> None:
     with pytest.raises(ValueError, match=word):
         as_rgb(image)
 
 
 @pytest.mark.parametrize("label", [None, [0, 2], [-1, -1], [0.5, 1]])
-def test_what_is_no_label_is_refused_naming_the_sample(label: object) -> None:
+def test_as_label_refuses_and_names_the_sample(label: object) -> None:
     with pytest.raises(ValueError, match="sample 7"):
         as_label(label, "sample 7")
 
@@ -87,7 +87,7 @@ def mixed(n: int) -> list[object]:
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_images_of_all_sizes_keep_their_order_and_index(threads: int) -> None:
+def test_image_bank_keeps_order_and_index_of_any_sizes(threads: int) -> None:
     images = mixed(300)
     bank = ImageBank.from_dataset(Samples(images), 20, threads=threads)
     assert bank.images.shape == (300, 3, 20, 20)
@@ -127,7 +127,7 @@ def test_reading_stops_at_the_deadline_with_what_it_has() -> None:
     assert bank.images.shape[0] == len(bank.indices)
 
 
-def test_only_the_positions_asked_for_are_read() -> None:
+def test_image_bank_of_some_positions() -> None:
     dataset = Samples(mixed(50))
     bank = ImageBank.from_dataset(dataset, 8, positions=[5, 3])
     assert bank.indices.tolist() == [995, 997]
@@ -135,7 +135,7 @@ def test_only_the_positions_asked_for_are_read() -> None:
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(80, 50), (32, 32)])
-def test_small_images_are_kept_as_they_are(limit: int, expected: int) -> None:
+def test_fitting_size_keeps_small_images_as_they_are(limit: int, expected: int) -> None:
     assert fitting_size(Samples(mixed(30)), limit) == expected
 
 

@@ -185,7 +185,7 @@ def test_render_puts_the_comparison_after_the_leaderboard(evaluation: Evaluation
     assert "\n\n" not in render(rows_of(evaluation), evaluation.plan.pairs)
 
 
-def test_as_json_has_every_promised_field(evaluation: Evaluation) -> None:
+def test_as_json_has_every_documented_field(evaluation: Evaluation) -> None:
     pretend(evaluation, gains=GAINS)
     printed = json.dumps([row.as_json() for row in rows_of(evaluation, "random")])
     rows = {row["strategy"]: row for row in json.loads(printed)}

@@ -18,7 +18,7 @@ def run(out: Path, *steps: str, python: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_every_step_calls_what_is_there_and_keeps_what_it_says(tmp_path: Path) -> None:
+def test_on_a_gpu_script_runs_every_step_and_keeps_its_output(tmp_path: Path) -> None:
     done = run(tmp_path, python="echo")
     assert done.returncode == 0, done.stderr
     said = {path.stem: path.read_text().split() for path in tmp_path.glob("*.txt")}
@@ -30,14 +30,14 @@ def test_every_step_calls_what_is_there_and_keeps_what_it_says(tmp_path: Path) -
     assert "--quick" in said["training"]
 
 
-def test_a_step_that_fails_does_not_keep_the_others_from_running(tmp_path: Path) -> None:
+def test_on_a_gpu_script_goes_on_after_a_failed_step(tmp_path: Path) -> None:
     done = run(tmp_path, "training", "purchase", python="false")
     assert done.returncode == 1
     assert "failed: training purchase" in done.stderr
 
 
 @pytest.mark.parametrize("steps", [["nonsense"], ["training", "nonsense"]])
-def test_an_unknown_step_is_named(steps: list[str], tmp_path: Path) -> None:
+def test_on_a_gpu_script_names_an_unknown_step(steps: list[str], tmp_path: Path) -> None:
     done = run(tmp_path, *steps, python="echo")
     assert done.returncode == 2
     assert "There is no step nonsense; there are tests calibrate" in done.stderr

@@ -60,7 +60,7 @@ def test_ensure_user_and_home_names_a_user_without_an_entry() -> None:
     assert done.stdout.split() == [b"True", b"/"], done.stderr
 
 
-def test_an_optimiser_can_be_made_by_a_user_without_an_entry() -> None:
+def test_ensure_user_and_home_lets_torch_make_an_optimiser() -> None:
     done = run(
         f"{NO_USER}import run, torch; run.ZEWDPCRun('random'); "
         "torch.optim.AdamW([torch.zeros(1, requires_grad=True)]); print('made')"

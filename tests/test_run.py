@@ -101,7 +101,7 @@ def train(n: int = 40, **how: str) -> Sheets:
         ("page", "winner"),
     ],
 )
-def test_every_spelling_buys_the_budget_and_predicts(
+def test_phases_accept_every_spelling_of_their_arguments(
     spelling: str, strategy: str, tmp_path: Path
 ) -> None:
     submission = run.ZEWDPCBaseRun(strategy=strategy, config=config(tmp_path))
@@ -149,7 +149,7 @@ def test_every_spelling_buys_the_budget_and_predicts(
 
 
 @pytest.mark.parametrize("kind", ["PIL", "tensor", "sizes"])
-def test_images_may_come_as_anything(kind: str, tmp_path: Path) -> None:
+def test_phases_accept_images_of_any_type(kind: str, tmp_path: Path) -> None:
     submission = run.ZEWDPCRun("entropy:rounds=1", config=config(tmp_path))
     training, unlabelled = train(kind=kind), pool(kind=kind)
     submission.pre_training_phase(training, 600)
@@ -166,7 +166,7 @@ def picks(folder: Path, strategy: str, seed: int) -> list[int]:
 
 
 @pytest.mark.parametrize("strategy", ["random", "entropy"])
-def test_same_seed_same_picks_and_the_global_dice_lie_still(strategy: str, tmp_path: Path) -> None:
+def test_purchase_phase_repeats_with_its_seed_alone(strategy: str, tmp_path: Path) -> None:
     runs = []
     for other in (1, 2):
         torch.manual_seed(other)
@@ -185,7 +185,7 @@ def test_same_seed_same_picks_and_the_global_dice_lie_still(strategy: str, tmp_p
     ("n_pool", "budget"), [(80, 0), (80, 1), (80, 79), (80, 80), (10, 10), (10, 25)]
 )
 @pytest.mark.parametrize("strategy", ["random", "entropy"])
-def test_the_budget_is_spent_to_the_last_label(
+def test_purchase_phase_spends_the_whole_budget(
     n_pool: int, budget: int, strategy: str, tmp_path: Path
 ) -> None:
     submission = run.ZEWDPCRun(strategy, config=config(tmp_path))
@@ -195,7 +195,7 @@ def test_the_budget_is_spent_to_the_last_label(
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0, 5.0])
-def test_without_time_it_buys_at_once(seconds: float, tmp_path: Path) -> None:
+def test_purchase_phase_without_time_buys_at_once(seconds: float, tmp_path: Path) -> None:
     submission = run.ZEWDPCRun("entropy", config=config(tmp_path))
     training, unlabelled = train(), pool(1000, 300)
     submission.pre_training_phase(training, seconds)
@@ -207,7 +207,7 @@ def test_without_time_it_buys_at_once(seconds: float, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["entropy", "winner"])
-def test_a_real_clock_of_seconds_is_kept(strategy: str, tmp_path: Path) -> None:
+def test_purchase_phase_keeps_a_real_deadline(strategy: str, tmp_path: Path) -> None:
     text = f"""
     strategy = "{strategy}"
     [learner]
@@ -312,7 +312,7 @@ def test_purchase_phase_called_twice_equals_two_fresh_objects(
         np.testing.assert_array_equal(answered, predicted)
 
 
-def test_a_purchase_that_failed_leaves_nothing_behind_for_the_next(tmp_path: Path) -> None:
+def test_purchase_phase_after_a_failed_one_starts_afresh(tmp_path: Path) -> None:
     submission, unlabelled = run.ZEWDPCRun("entropy", 0, config(tmp_path)), pool(budget=13)
     training = train()
     with pytest.raises(AssertionError, match="more was bought"):
@@ -358,7 +358,7 @@ def test_prediction_phase_bounds_a_fit_that_there_was_no_time_for(
     assert time.monotonic() - began < seconds + 5.0
 
 
-def test_two_spellings_that_disagree_are_refused(tmp_path: Path) -> None:
+def test_phases_refuse_two_spellings_that_disagree(tmp_path: Path) -> None:
     submission = run.ZEWDPCRun(config=config(tmp_path))
     with pytest.raises(TypeError, match=r"is 20 and .* is 30"):
         submission.purchase_phase(pool(), train(), budget=20, purchase_budget=30, time_available=9)
@@ -389,17 +389,17 @@ def test_two_spellings_that_disagree_are_refused(tmp_path: Path) -> None:
         ("[learner]\ndevice = 'gpu'", "`device` must be auto, cpu, cuda or cuda:N; got 'gpu'"),
     ],
 )
-def test_a_mistake_in_the_configuration_is_named(text: str, word: str, tmp_path: Path) -> None:
+def test_configuration_names_the_mistake(text: str, word: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=word):
         run.ZEWDPCRun(config=config(tmp_path, text))
 
 
-def test_a_missing_configuration_is_named(tmp_path: Path) -> None:
+def test_configuration_names_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.toml"):
         run.ZEWDPCRun(config=tmp_path / "nowhere.toml")
 
 
-def test_arguments_override_the_file(tmp_path: Path) -> None:
+def test_constructor_arguments_override_the_file(tmp_path: Path) -> None:
     path = config(tmp_path, 'strategy = "entropy"\nseed = 1\n')
     assert run.ZEWDPCRun(config=path).config.strategy.name == "entropy"
     assert run.ZEWDPCRun(config=path).config.seed == 1
@@ -407,7 +407,7 @@ def test_arguments_override_the_file(tmp_path: Path) -> None:
     assert (overridden.strategy.name, overridden.seed) == ("random", 9)
 
 
-def test_the_submission_as_shipped_is_valid_and_described() -> None:
+def test_submission_toml_as_shipped_is_valid() -> None:
     assert run.ZEWDPCRun().config.strategy.name
     described = run.describe_strategies()
     assert {"random", "entropy", "winner"} <= {entry["name"] for entry in described}
@@ -420,12 +420,12 @@ def test_the_submission_as_shipped_is_valid_and_described() -> None:
 LOOKING = ("uherding", "disagreement", "hard-classes")  # between them at all there is to see
 
 
-def test_no_strategy_looks_at_what_these_do_not() -> None:
+def test_looking_strategies_cover_every_view() -> None:
     assert set().union(*(LOOKS_AT[name] for name in LOOKING)) == set(AXES)
 
 
 @pytest.mark.parametrize("name", LOOKING)
-def test_a_strategy_finds_what_it_looks_at(name: str, tmp_path: Path) -> None:
+def test_purchase_phase_gives_each_strategy_its_views(name: str, tmp_path: Path) -> None:
     submission = run.ZEWDPCRun(name, config=config(tmp_path))
     training, unlabelled = train(), pool()
     submission.pre_training_phase(training, 600)
@@ -434,7 +434,7 @@ def test_a_strategy_finds_what_it_looks_at(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("from_look", [0, 1])
 @pytest.mark.parametrize("strategy", ["entropy", "badge"])
-def test_a_learner_that_diverges_still_spends_the_budget(
+def test_purchase_phase_with_a_diverged_learner_spends_the_budget(
     strategy: str,
     from_look: int,
     tmp_path: Path,

@@ -93,20 +93,20 @@ def appears(shown: str, message: str) -> bool:
     return True
 
 
-def test_every_code_has_its_entry_and_every_entry_its_code():
+def test_error_codes_and_entries_match():
     ours = {heading for heading in entries() if heading[0].isupper() or ".toml" in heading}
     assert set(entries()) - ours == set(codes()) | FAILURES
     assert ours == set(OWN)
 
 
 @pytest.mark.parametrize("heading", entries())
-def test_an_entry_is_complete(heading: str):
+def test_troubleshooting_entry_is_complete(heading: str):
     for part in ("Symptom", "Why", "Fix", "Verify"):
         assert entries()[heading].count(f"\n- {part}: ") == 1
 
 
 @pytest.mark.parametrize("code", codes())
-def test_symptom_is_what_the_evaluator_says(code: str):
+def test_troubleshooting_symptom_is_what_the_evaluator_says(code: str):
     shown = symptoms(entries()[code])
     assert shown
     # "such as" introduces an example, whose words are a lower layer's.
@@ -115,20 +115,20 @@ def test_symptom_is_what_the_evaluator_says(code: str):
         assert any(appears(one, message) for message in codes()[code]), one
 
 
-def test_the_anchor_of_a_code_is_the_code():
+def test_see_also_anchor_is_the_code():
     for code in codes():
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", code)
 
 
 @pytest.mark.parametrize("kind", [ConfigurationError, DatasetError])
-def test_an_error_says_its_message_and_where_to_read_more(kind: type[errors.ExplainedError]):
+def test_error_text_is_message_and_link(kind: type[errors.ExplainedError]):
     error = kind("missing-image", "the image a.png is missing.")
     assert str(error) == "the image a.png is missing."
     lines = ["the image a.png is missing.", "see docs/troubleshooting.md#missing-image"]
     assert error.explained.splitlines() == lines
 
 
-def test_an_error_comes_whole_out_of_another_process():
+def test_error_survives_pickling():
     error = pickle.loads(pickle.dumps(DatasetError("missing-image", "a.png is missing.")))
     assert (error.code, str(error)) == ("missing-image", "a.png is missing.")
 
@@ -143,7 +143,7 @@ BOTH = pytest.mark.parametrize(
 
 
 @BOTH
-def test_both_commands_say_where_to_read_more(
+def test_commands_print_the_link_of_an_error(
     command: Callable[[], int], capsys: pytest.CaptureFixture[str]
 ):
     assert command() == 2
@@ -152,7 +152,7 @@ def test_both_commands_say_where_to_read_more(
 
 
 @BOTH
-def test_both_commands_say_what_a_disk_says(
+def test_commands_print_errors_of_the_disk(
     command: Callable[[], int],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -182,7 +182,7 @@ def test_both_commands_say_what_a_disk_says(
         ("contact-sheet --out c.foo", "sheets-setting"),
     ],
 )
-def test_a_picture_or_a_set_that_cannot_be_made_is_told(
+def test_data_command_reports_what_cannot_be_written(
     words: str, code: str, capsys: pytest.CaptureFixture[str]
 ):
     assert evaluator_main(["data", *words.split(), "--recipe", "debug"]) == 2
@@ -191,7 +191,7 @@ def test_a_picture_or_a_set_that_cannot_be_made_is_told(
 
 @pytest.mark.parametrize("workers", ["0", "-1", "two"])
 @pytest.mark.parametrize("words", [["make", "--recipe", "debug"], ["check", "DIR"]])
-def test_workers_that_are_none_are_refused(
+def test_data_command_refuses_workers_below_one(
     words: list[str], workers: str, capsys: pytest.CaptureFixture[str]
 ):
     with pytest.raises(SystemExit) as ended:
@@ -251,7 +251,7 @@ OWN: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("heading", OWN)
-def test_an_entry_of_our_submission_shows_what_it_says(heading: str, tmp_path: Path):
+def test_troubleshooting_entry_shows_the_buyers_own_message(heading: str, tmp_path: Path):
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         OWN[heading](tmp_path)
     shown = symptoms(entries()[heading])

@@ -80,14 +80,14 @@ def check(picks: Tensor, k: int, size: int) -> None:
     assert all(0 <= pick < size for pick in picks.tolist())
 
 
-def test_every_strategy_has_its_paragraph():
+def test_strategy_documentation_has_a_paragraph_for_each():
     page = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text()
     missing = [name for name in STRATEGIES if f"\n**`{name}`**." not in page]
     assert not missing, f"docs/strategies.md does not describe {missing}"
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_the_paragraph_names_the_parameters_with_what_they_take(name: str):
+def test_strategy_documentation_paragraph_names_parameters_and_types(name: str):
     page = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text()
     paragraph = page.partition(f"\n**`{name}`**.")[2].partition("\n\n")[0]
     entry = REGISTRY[name]
@@ -100,25 +100,25 @@ def test_the_paragraph_names_the_parameters_with_what_they_take(name: str):
     assert found.strip() == (expected or "Parameters:"), f"docs/strategies.md lacks: {expected}"
 
 
-def test_every_strategy_stands_in_the_table_of_what_it_looks_at():
+def test_strategy_documentation_table_has_each_strategys_views():
     assert set(LOOKS_AT) == set(STRATEGIES)
     assert set(RANDOM) <= set(STRATEGIES)
 
 
 @EVERY
 @pytest.mark.parametrize("k", [1, 7, 59, 60])
-def test_exactly_k_distinct_positions_of_the_pool(name: str, k: int):
+def test_select_returns_k_distinct_positions(name: str, k: int):
     check(choose(name, pool_of(views()), k), k, 60)
 
 
 @EVERY
-def test_same_generator_same_picks(name: str):
+def test_select_repeats_with_the_same_generator(name: str):
     first, second = (choose(name, pool_of(views()), 10, seed=3) for _ in range(2))
     assert first.tolist() == second.tolist()
 
 
 @EVERY
-def test_only_strategies_that_say_so_depend_on_the_generator(name: str):
+def test_select_depends_on_the_generator_only_where_declared(name: str):
     sets = {tuple(sorted(choose(name, pool_of(views()), 10, seed).tolist())) for seed in range(8)}
     if name not in RANDOM:
         assert len(sets) == 1
@@ -127,7 +127,7 @@ def test_only_strategies_that_say_so_depend_on_the_generator(name: str):
 
 
 @EVERY
-def test_the_global_generator_is_neither_read_nor_moved(name: str):
+def test_select_leaves_the_global_generator_alone(name: str):
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
     first = choose(name, pool_of(views()), 10)
@@ -138,7 +138,7 @@ def test_the_global_generator_is_neither_read_nor_moved(name: str):
 
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - set(RANDOM) - {"maxherding"}))
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_order_of_the_pool_does_not_change_the_set(name: str, seed: int):
+def test_select_does_not_depend_on_pool_order(name: str, seed: int):
     given = views(seed=seed)
     order = torch.randperm(60, generator=generator(seed + 5))
     straight = choose(name, pool_of(given), 9)
@@ -147,7 +147,7 @@ def test_the_order_of_the_pool_does_not_change_the_set(name: str, seed: int):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_order_of_the_pool_does_not_change_what_maxherding_covers(seed: int):
+def test_select_maxherding_coverage_does_not_depend_on_pool_order(seed: int):
     # Two images that cover each other and nothing else tie exactly, so the sets may differ.
     given = views(seed=seed)
     order = torch.randperm(60, generator=generator(seed + 5))
@@ -163,7 +163,7 @@ def test_the_order_of_the_pool_does_not_change_what_maxherding_covers(seed: int)
 
 
 @pytest.mark.parametrize("name", sorted(RANDOM))
-def test_the_order_of_the_pool_does_not_change_how_often_an_image_is_chosen(name: str):
+def test_select_frequencies_do_not_depend_on_pool_order(name: str):
     given = views(images=12, seed=4)
     order = torch.arange(11, -1, -1)
     pools = (pool_of(given), pool_of(permuted(given, order)))
@@ -176,7 +176,7 @@ def test_the_order_of_the_pool_does_not_change_how_often_an_image_is_chosen(name
 
 
 @EVERY_IN_THE_TABLE
-def test_what_it_looks_at_must_be_finite_and_nothing_else_is_asked_for(name: str):
+def test_select_refuses_views_that_are_not_finite(name: str):
     given = views()
     for view, value in given.items():
         spoiled = value.clone()
@@ -190,7 +190,7 @@ def test_what_it_looks_at_must_be_finite_and_nothing_else_is_asked_for(name: str
 
 
 @EVERY_IN_THE_TABLE
-def test_a_missing_view_is_named(name: str):
+def test_select_names_a_missing_view(name: str):
     for view in LOOKS_AT[name]:
         given = views()
         del given[view]
@@ -208,13 +208,13 @@ NEVER_ASKED = ConfiguredStrategy(Entry("in-vain", in_vain, summary="", source="t
 
 
 @pytest.mark.parametrize("k", [-1, 61])
-def test_k_outside_the_pool_is_refused_whatever_the_strategy(k: int):
+def test_select_refuses_k_outside_the_pool(k: int):
     with pytest.raises(ValueError, match=f"Cannot choose {k} of a pool of 60"):
         NEVER_ASKED.select(pool_of(views()), k, generator())
 
 
 @pytest.mark.parametrize("images", [60, 0])
-def test_none_of_a_pool_is_an_empty_answer_whatever_the_strategy(images: int):
+def test_select_of_none_is_empty(images: int):
     check(NEVER_ASKED.select(pool_of(views(images)), 0, generator()), 0, images)
 
 
@@ -271,19 +271,19 @@ def troubled(trouble: str) -> dict[str, Tensor]:
         "huge embeddings",
     ],
 )
-def test_troubled_data_has_a_defined_result(name: str, trouble: str):
+def test_select_degenerate_data(name: str, trouble: str):
     for k in (6, 30):
         check(choose(name, pool_of(troubled(trouble)), k), k, 30)
 
 
 @EVERY
-def test_one_class_and_one_image(name: str):
+def test_select_one_class_or_one_image(name: str):
     check(choose(name, pool_of(views(images=20, classes=1)), 5), 5, 20)
     check(choose(name, pool_of(views(images=1)), 1), 1, 1)
 
 
 @EVERY_IN_THE_TABLE
-def test_probabilities_outside_the_unit_interval_are_refused(name: str):
+def test_select_refuses_probabilities_outside_the_unit_interval(name: str):
     given = views()
     for view in ("probabilities", "committee", "labelled_probabilities"):
         if view in LOOKS_AT[name]:
@@ -293,7 +293,7 @@ def test_probabilities_outside_the_unit_interval_are_refused(name: str):
 
 
 @EVERY
-def test_inputs_are_left_as_they_were(name: str):
+def test_select_does_not_change_its_inputs(name: str):
     given = views()
     before = {view: value.clone() for view, value in given.items()}
     choose(name, pool_of(given), 20)
@@ -301,7 +301,7 @@ def test_inputs_are_left_as_they_were(name: str):
 
 
 @EVERY
-def test_a_moderate_pool_is_quick(name: str):
+def test_select_time_of_a_moderate_pool(name: str):
     pool = pool_of(views(images=2000, dimensions=64, classes=6, labelled=200))
     choose(name, pool, 5)  # reads the views, which are not the strategy's cost
     start = time.process_time()  # of all threads: does not depend on what else the machine does
@@ -317,9 +317,7 @@ def peaks() -> dict[str, float]:
 
 
 @EVERY
-def test_memory_stays_far_below_the_matrices_that_are_never_built(
-    name: str, peaks: dict[str, float]
-):
+def test_select_memory_stays_below_full_matrices(name: str, peaks: dict[str, float]):
     # N x N squared distances and their mask are 170 MB, N x (C D) gradients 74 MB; coverage is
     # allowed its one block of kernel values, 144 MB, the others their working blocks.
     assert peaks[name] < (240 if name in {"maxherding", "uherding", "probcover"} else 100)
@@ -328,7 +326,7 @@ def test_memory_stays_far_below_the_matrices_that_are_never_built(
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @EVERY
-def test_gpu_and_cpu_choose_the_same(name: str):
+def test_select_agrees_on_gpu_and_cpu(name: str):
     given = views(images=400, dimensions=16)
     on_gpu = {view: value.cuda() for view, value in given.items()}
     here, there = (choose(name, pool_of(where), 40) for where in (given, on_gpu))
@@ -339,7 +337,7 @@ def test_gpu_and_cpu_choose_the_same(name: str):
 
 @pytest.mark.parametrize("spec", sorted(n for n in LOOKS_AT if "embeddings" in LOOKS_AT[n]))
 @pytest.mark.parametrize("kind", [torch.float32, torch.float16])
-def test_embeddings_that_are_converted_block_by_block_give_the_same_choice(
+def test_select_agrees_in_half_precision_blocks(
     spec: str, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ):
     given = views()
@@ -361,7 +359,7 @@ def test_embeddings_that_are_converted_block_by_block_give_the_same_choice(
         ("cluster-margin:factor=1.5", 15),
     ],
 )
-def test_the_ways_of_large_pools_work_in_small_ones(
+def test_select_large_pool_code_paths_on_small_pools(
     spec: str, kept: int, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("strategies.families.coverage.KEPT_NUMBERS", 40 * 25)  # three blocks

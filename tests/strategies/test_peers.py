@@ -200,14 +200,14 @@ def test_bald_of_one_class_equals_scikit_activeml():
         (least_confidence, "least_confident"),
     ],
 )
-def test_one_class_is_ranked_as_two_exclusive_ones_by_scikit_activeml(score: Any, method: str):
+def test_uncertainty_of_one_class_equals_scikit_activeml(score: Any, method: str):
     module = peer("skactiveml.pool._uncertainty_sampling")
     p = views(images=80, classes=1)["probabilities"]
     theirs = module.uncertainty_scores(torch.cat([1 - p, p], dim=1).double().numpy(), method=method)
     assert score(p).argsort().tolist() == np.argsort(theirs).tolist()
 
 
-def test_the_joint_entropy_of_cvirs_equals_that_of_small_text():
+def test_cvirs_joint_entropy_equals_small_text():
     # small-text 1.4.1 computes the entropy distance of Reyes et al. but returns the Hamming
     # distance, and ranks by |p - sum of p|; so its entropies are compared and not its picks.
     module = peer("small_text.query_strategies.multi_label")

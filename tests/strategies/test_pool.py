@@ -25,7 +25,7 @@ def spoil(view: str, value: Tensor) -> dict[str, Tensor]:
         ("validation_f1", torch.tensor([0.5, torch.nan, 1]), "`validation_f1` has 1 values"),
     ],
 )
-def test_a_broken_view_is_refused(view: str, value: Tensor, message: str):
+def test_pool_view_refuses_broken_views(view: str, value: Tensor, message: str):
     with pytest.raises(ValueError) as refused:  # noqa: PT011
         getattr(pool_of(spoil(view, value)), view)
     assert message in str(refused.value)
@@ -44,7 +44,7 @@ def test_a_broken_view_is_refused(view: str, value: Tensor, message: str):
         ("labeled_labels", (12, 3), "Unknown views: labeled_labels. Known: probabilities, "),
     ],
 )
-def test_views_must_be_known_and_agree_on_the_sizes_they_share(
+def test_pool_view_refuses_unknown_views_and_sizes_that_differ(
     view: str, shape: tuple[int, ...], message: str
 ):
     with pytest.raises(ValueError) as refused:  # noqa: PT011
@@ -52,12 +52,12 @@ def test_views_must_be_known_and_agree_on_the_sizes_they_share(
     assert message in str(refused.value)
 
 
-def test_a_pool_of_no_images_view_is_refused():
+def test_pool_view_refuses_a_pool_without_an_image_view():
     with pytest.raises(ValueError, match="needs probabilities, embeddings or committee"):
         PoolView.from_tensors(labelled_labels=torch.zeros(3, 2))
 
 
-def test_a_source_with_another_number_of_rows_is_refused():
+def test_pool_view_refuses_a_source_of_another_size():
     pool = PoolView(5, {"probabilities": lambda: torch.zeros(4, 2)})
     with pytest.raises(ValueError, match="`probabilities` must have 5 rows; got 4"):
         _ = pool.probabilities
@@ -69,7 +69,7 @@ def test_a_source_with_another_number_of_rows_is_refused():
         _ = pool.labelled_probabilities
 
 
-def test_a_view_is_computed_once_and_only_when_asked_for():
+def test_pool_view_computes_views_once_and_lazily():
     calls: list[str] = []
 
     def compute() -> Tensor:

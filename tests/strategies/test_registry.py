@@ -12,7 +12,7 @@ from strategies.registry import REGISTRY, configure, load, parse_strategy, regis
 from tests.strategies.pools import generator, pool_of, views
 
 
-def test_every_entry_has_one_line_and_a_source():
+def test_registry_entries_have_a_summary_and_a_source():
     for entry in load().values():
         assert 10 < len(entry.summary) <= 100, entry.name
         assert entry.source, entry.name
@@ -47,7 +47,7 @@ def test_every_entry_has_one_line_and_a_source():
         ),
     ],
 )
-def test_a_spec_reads_and_its_canonical_form_reads_back(
+def test_parse_strategy_canonical_form_round_trip(
     spec: str, canonical: str, rounds: object, plan: str
 ):
     strategy = parse_strategy(spec)
@@ -80,13 +80,13 @@ def test_a_spec_reads_and_its_canonical_form_reads_back(
         ("stochastic-entropy:form=soft", "`power` or `softmax` or `softrank`; got 'soft'"),
     ],
 )
-def test_a_wrong_spec_is_refused_with_what_is_right(spec: str, message: str):
+def test_parse_strategy_refuses_and_says_what_is_valid(spec: str, message: str):
     with pytest.raises(ValueError) as refused:  # noqa: PT011
         parse_strategy(spec)
     assert message in str(refused.value)
 
 
-def test_typed_settings_are_held_to_the_same_rules():
+def test_configured_strategy_validates_typed_settings():
     assert configure("lci", {"beta": 1, "rounds": 2}).spec == "lci:beta=1.0,rounds=2"
     assert configure("match-distribution", {"balanced": False}).parameters == {"balanced": False}
     with pytest.raises(ValueError, match="whole number"):
@@ -106,7 +106,7 @@ def test_typed_settings_are_held_to_the_same_rules():
         ("true", Literal["auto", True], True),
     ],
 )
-def test_text_becomes_the_declared_type(text: str, hint: object, value: object):
+def test_parse_strategy_converts_to_the_declared_type(text: str, hint: object, value: object):
     read = parse_parameter("p", text, hint)
     assert read == value
     assert type(read) is type(value)
@@ -119,7 +119,7 @@ def newcomer():
 
 
 @pytest.mark.usefixtures("newcomer")
-def test_a_newcomer_needs_a_decorator_and_a_docstring():
+def test_register_needs_only_a_decorator_and_a_docstring():
     @register("newcomer", source="tests")
     def first_k(pool, k, rng, *, offset: int = 0):
         """The first k images."""
@@ -146,7 +146,7 @@ def uniform(pool, k, rng):
         ("newcomer", "once", "must be `single-batch` or `adaptive` or `zew-winner`; got 'once'"),
     ],
 )
-def test_a_name_that_no_spec_can_hold_and_an_unknown_plan_are_refused(name, plan, message):
+def test_register_refuses_names_and_plans(name, plan, message):
     with pytest.raises(ValueError, match=message):
         register(name, source="tests", plan=plan)(uniform)
 
@@ -167,7 +167,7 @@ REFUSED_ARGUMENTS = {
 
 
 @pytest.mark.parametrize("arguments", REFUSED_ARGUMENTS)
-def test_arguments_that_cannot_be_set_are_refused_at_once(arguments):
+def test_register_refuses_parameters_that_cannot_be_set(arguments):
     made = {"Annotated": Annotated, "Literal": Literal, "Range": Range}
     exec(f"def made({arguments}): 'The first k images.'", made)
     with pytest.raises(ValueError, match=REFUSED_ARGUMENTS[arguments]):
@@ -189,7 +189,7 @@ def test_arguments_that_cannot_be_set_are_refused_at_once(arguments):
         (torch.arange(3).numpy(), "got ndarray"),
     ],
 )
-def test_a_faulty_newcomer_is_caught_before_it_spends(answer: object, complaint: str):
+def test_select_checks_what_a_new_strategy_returns(answer: object, complaint: str):
     @register("newcomer", source="tests")
     def faulty(pool, k, rng):
         """Does not keep its promise."""
@@ -204,7 +204,7 @@ def test_a_faulty_newcomer_is_caught_before_it_spends(answer: object, complaint:
     "path",
     ["my_strategy.py", "new_folder/mine.py", "new_folder/within/mine.py", "package/__init__.py"],
 )
-def test_a_module_in_the_folder_or_a_folder_of_it_is_found(path, tmp_path, monkeypatch):
+def test_load_finds_modules_and_packages(path, tmp_path, monkeypatch):
     module = tmp_path / path
     module.parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / ".copies").mkdir()
@@ -224,7 +224,7 @@ def test_a_module_in_the_folder_or_a_folder_of_it_is_found(path, tmp_path, monke
 
 
 @pytest.mark.usefixtures("newcomer")
-def test_a_module_that_fails_half_way_says_the_same_every_time(tmp_path, monkeypatch):
+def test_load_repeats_the_error_of_a_broken_module(tmp_path, monkeypatch):
     (tmp_path / "half_way.py").write_text(
         "from strategies.registry import register\n"
         "@register('newcomer', source='tests')\n"

@@ -62,7 +62,7 @@ def test_scores_are_finite_on_any_probabilities(rows: list[list[float]]):
         assert torch.isfinite(score(p[:, :2])).all()
 
 
-def test_blocks_do_not_change_a_score(monkeypatch: pytest.MonkeyPatch):
+def test_scores_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch):
     whole = uncertainty.mean_binary_entropy(P)
     monkeypatch.setattr("strategies.blocks.row_blocks.__defaults__", (4,))
     assert torch.equal(uncertainty.mean_binary_entropy(P), whole)
@@ -150,7 +150,7 @@ def test_direct_starts_at_the_separation_with_fewest_errors_and_takes_both_sides
 
 @pytest.mark.parametrize("order_of", ["direct", "galaxy"])
 @pytest.mark.parametrize(("label", "wanted"), [(0.0, [9, 8, 7]), (1.0, [0, 1, 2])])
-def test_a_class_seen_on_one_side_only_has_its_boundary_beyond_the_pool(
+def test_direct_boundary_of_a_class_seen_on_one_side(
     order_of: str, label: float, wanted: list[int]
 ):
     pool, labelled = torch.linspace(0.05, 0.95, 10), torch.tensor([0.3, 0.6])
@@ -174,7 +174,7 @@ def test_galaxy_bisects_the_shortest_stretch_between_unlike_labels():
 
 
 @pytest.mark.parametrize("true_temperature", [0.5, 1.0, 3.0])
-def test_the_fitted_temperature_is_the_one_the_labels_were_drawn_with(true_temperature: float):
+def test_fitted_temperature_recovers_the_true_one(true_temperature: float):
     rng = torch.Generator().manual_seed(0)
     logits = 4 * torch.randn(5000, 2, generator=rng)
     labels = torch.rand(5000, 2, generator=rng) < torch.sigmoid(logits / true_temperature)
@@ -191,7 +191,7 @@ def test_temperature_one_changes_nothing_but_the_certain():
 
 @pytest.mark.parametrize("labelled", [2, 10, 40])
 @pytest.mark.parametrize("sure", [0.8, 0.99, 1.0])
-def test_few_easy_labels_leave_the_pool_in_doubt(labelled: int, sure: float):
+def test_fitted_temperature_of_few_easy_labels_stays_near_one(labelled: int, sure: float):
     labels = (torch.arange(labelled) % 2).float().unsqueeze(1)
     found = coverage.fitted_temperature(torch.where(labels > 0, sure, 1 - sure), labels)
     assert 0.3 < found <= 1

@@ -94,7 +94,7 @@ def functions_that_select() -> set[str]:
     return found
 
 
-def test_every_function_that_selects_is_in_the_contract():
+def test_selector_contract_covers_every_selector():
     assert functions_that_select() <= set(SELECTORS)
 
 
@@ -124,7 +124,7 @@ def test_gradient_distances_equal_those_of_the_gradients_written_out():
     assert torch.allclose(points.squared_norms(), gradients.square().sum(dim=1), atol=1e-5)
 
 
-def test_the_gradient_is_that_of_the_binary_cross_entropy_at_the_guess():
+def test_gradient_points_equal_autograd():
     p, h = torch.rand(6, 3, generator=generator(1)), cloud(6)
     weight = torch.zeros(3, 5, requires_grad=True)
     for i in range(6):
@@ -137,14 +137,14 @@ def test_the_gradient_is_that_of_the_binary_cross_entropy_at_the_guess():
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3])
-def test_duplicates_are_at_distance_zero_even_far_from_the_origin(offset: float):
+def test_squared_distances_of_duplicates_are_zero(offset: float):
     points = EmbeddingPoints(torch.cat([cloud(50, 64), cloud(50, 64)]) + offset)
     squared = points.squared_distances(points)
     assert (squared.diagonal(50) == 0).all()
     assert (squared >= 0).all()
 
 
-def test_half_precision_pools_are_converted_block_by_block(monkeypatch: pytest.MonkeyPatch):
+def test_embedding_points_convert_half_precision_in_blocks(monkeypatch: pytest.MonkeyPatch):
     embeddings = cloud(200, 6).half()
     whole = EmbeddingPoints(embeddings)
     monkeypatch.setattr("strategies.feature_space.KEEP_NUMBERS", 10)
@@ -207,7 +207,7 @@ def test_d_squared_sampling_has_the_distribution_of_the_plain_loop():
     assert ((counts / runs - expected).abs() <= 4.5 * spread + 1e-9).all()
 
 
-def test_points_on_a_centre_are_chosen_only_when_nothing_else_is_left():
+def test_d_squared_sample_takes_duplicates_last():
     X = torch.zeros(20, 2)
     X[3], X[7] = torch.tensor([5.0, 0.0]), torch.tensor([0.0, 5.0])
     picks = d_squared_sample(EmbeddingPoints(X), 5, generator(), first=0).tolist()
@@ -245,12 +245,12 @@ def test_k_means_that_is_broken_off_says_where_its_points_are(iterations: int):
     assert torch.allclose(found.distances, apart.amin(dim=1), atol=1e-4)
 
 
-def test_weights_below_zero_are_refused():
+def test_k_means_refuses_negative_weights():
     with pytest.raises(ValueError, match="must not be negative; the lowest is -1"):
         k_means(points_of(5), 2, generator(), torch.tensor([1.0, 1, -1, 1, 1]))
 
 
-def test_empty_clusters_are_made_up_for_by_far_points():
+def test_closest_to_means_refills_empty_clusters():
     X = torch.tensor([[0.0], [0.1], [0.2], [9.0]])
     clusters = clustering_module.Clustering(
         means=torch.tensor([[0.1], [99.0], [98.0]]),
@@ -293,7 +293,7 @@ def test_coverage_by_balls_stops_when_all_is_covered():
     assert len(picks) < 60
 
 
-def test_what_is_labelled_is_covered():
+def test_greedy_coverage_counts_labelled_images():
     X = torch.tensor([[0.0], [0.1], [10.0], [10.1], [10.2]])
     points = EmbeddingPoints(X)
     coverage = GreedyCoverage(points, points, torch.ones(5), gaussian(1.0))
@@ -301,7 +301,7 @@ def test_what_is_labelled_is_covered():
     assert coverage.pick(1, generator()).item() in (0, 1)
 
 
-def test_a_pool_taken_block_by_block_is_covered_almost_as_well(monkeypatch: pytest.MonkeyPatch):
+def test_greedy_coverage_in_blocks_covers_almost_as_well(monkeypatch: pytest.MonkeyPatch):
     X, weights = cloud(600), scores_of(600)
     points = EmbeddingPoints(X)
     kernel = torch.exp(-torch.cdist(X, X).square())
@@ -318,14 +318,14 @@ def test_a_pool_taken_block_by_block_is_covered_almost_as_well(monkeypatch: pyte
 # --- radii -------------------------------------------------------------------------------------
 
 
-def test_the_closest_pair_is_of_points_that_differ():
+def test_closest_pair_ignores_duplicates():
     X = torch.tensor([[0.0, 0], [0, 0], [3, 4], [0, 2]])
     assert closest_pair(EmbeddingPoints(X)) == pytest.approx(2.0)
     assert closest_pair(EmbeddingPoints(X[:2])) == 1.0
     assert closest_pair(EmbeddingPoints(X[:0])) == 1.0
 
 
-def test_the_pure_radius_keeps_the_wanted_share_of_balls_pure():
+def test_pure_radius_keeps_the_wanted_share_pure():
     X = torch.cat([cloud(200, 2), cloud(200, 2, seed=1) + torch.tensor([4.0, 0.0])])
     points = EmbeddingPoints(X)
     radius = pure_radius(points, 2, 0.9, generator())
@@ -356,7 +356,7 @@ def test_bait_makes_the_picks_of_the_plain_loop():
     assert greedy_information(h, s, 7, fisher, start).tolist() == picks
 
 
-def test_recomputing_changes_no_pick(monkeypatch: pytest.MonkeyPatch):
+def test_bait_recomputing_changes_no_pick(monkeypatch: pytest.MonkeyPatch):
     seldom = bait_of(200, 60)
     monkeypatch.setattr(gradients_module, "RECOMPUTE_EVERY", 7)
     assert bait_of(200, 60).tolist() == seldom.tolist()
@@ -374,7 +374,7 @@ def test_stochastic_top_k_draws_in_proportion_to_the_weights():
     assert stochastic_top_k(scores, 4, rng)[-1] == 0
 
 
-def test_a_large_beta_is_top_k_and_beta_zero_is_chance():
+def test_power_acquisition_limits_of_beta():
     scores = scores_of(50)
     best = set(top_k(scores, 5).tolist())
     for form, beta in (("power", 1e6), ("softmax", 1e6), ("softrank", 1e3)):
@@ -388,32 +388,32 @@ def test_power_acquisition_refuses_negative_scores():
         stochastic_top_k(torch.tensor([-1.0, 1.0]), 1, generator())
 
 
-def test_classes_take_turns_and_share_what_both_want():
+def test_round_robin_takes_classes_in_turn():
     wishes = [torch.tensor([3, 1, 2, 0]), torch.tensor([3, 0, 1, 2])]
     assert round_robin(wishes, 4).tolist() == [3, 0, 1, 2]
     with pytest.raises(ValueError, match="name only 2 images; 3"):
         round_robin([torch.tensor([0, 1])], 3)
 
 
-def test_small_clusters_come_first_and_all_take_turns():
+def test_rotate_clusters_takes_small_clusters_first():
     assignment = torch.tensor([0, 0, 0, 0, 1, 1, 2])
     picked = assignment[rotate_clusters(assignment, 7, generator())].tolist()
     assert picked == [2, 1, 0, 1, 0, 0, 0]
 
 
-def test_the_prefilter_answers_with_positions_in_the_pool():
+def test_among_best_returns_positions_in_the_pool():
     scores = torch.tensor([0.1, 0.9, 0.5, 0.7])
     assert among_best(scores, 3, lambda kept: torch.tensor([2, 0])).tolist() == [2, 1]
 
 
-def test_matching_brings_the_counts_to_the_target():
+def test_match_distribution_reaches_the_target_counts():
     p = torch.eye(3).repeat(20, 1)
     labels = torch.tensor([[1.0, 0, 0]] * 6)
     picks = match_distribution(p, 12, torch.full((3,), 1 / 3), labels)
     assert (labels.sum(dim=0) + p[picks].sum(dim=0)).tolist() == [6, 6, 6]
 
 
-def test_typical_images_come_from_clusters_without_labels_first():
+def test_typiclust_starts_with_clusters_without_labels():
     labelled = torch.zeros(4, 2)
     near = torch.randn(30, 2, generator=generator()) * 0.1
     far = near + torch.tensor([50.0, 0.0])
@@ -423,7 +423,7 @@ def test_typical_images_come_from_clusters_without_labels_first():
     assert (far[picks - 30] - far.mean(dim=0)).norm() < 0.1
 
 
-def test_typical_are_only_those_among_the_unlabelled() -> None:
+def test_typiclust_selects_unlabelled_images_only() -> None:
     """Next to a crowd of labelled images lies a copy of one; the crowd does not speak for it."""
     crowd, copy = torch.zeros(21, 8), torch.zeros(1, 8)
     elsewhere = torch.eye(8) + 10
@@ -432,13 +432,13 @@ def test_typical_are_only_those_among_the_unlabelled() -> None:
 
 
 @pytest.mark.parametrize("name", ["greedy_information", "GreedyCoverage.pick"])
-def test_the_number_of_threads_is_left_as_it_was(name: str):
+def test_one_thread_restores_the_number_of_threads(name: str):
     before = torch.get_num_threads()
     SELECTORS[name](50, 5, generator())
     assert torch.get_num_threads() == before
 
 
-def test_typical_images_are_ranked_without_a_python_object_for_each() -> None:
+def test_typiclust_ranks_without_a_python_object_per_image() -> None:
     points = EmbeddingPoints(cloud(10_000, 2))
     tracemalloc.start()
     try:
