@@ -82,10 +82,10 @@ def divide(
     lots = [groups[key] for key in sorted(groups)]
     if together is not None:
         say(f"{len(names)} images in {len(lots)} groups, the largest of {max(map(len, lots))}")
-    dice = stream(seed, "splits")
+    rng = stream(seed, "splits")
     rows: dict[str, list[int]] = {split: [] for split in SPLITS}
     wanted = {"validation": validation.of(len(names)), "training": training.of(len(names))}
-    for lot in torch.randperm(len(lots), generator=dice).tolist():
+    for lot in torch.randperm(len(lots), generator=rng).tolist():
         size = len(lots[lot])
         lacking = (s for s in wanted if wanted[s] - len(rows[s]) >= size / 2)
         rows[next(lacking, "unlabelled")] += lots[lot]
@@ -97,7 +97,7 @@ def divide(
                 f"takes {training} and validation {validation}. Take less of them, add images, or "
                 "let --together make smaller groups.",
             )
-        rows[split] = [own[i] for i in torch.randperm(len(own), generator=dice).tolist()]
+        rows[split] = [own[i] for i in torch.randperm(len(own), generator=rng).tolist()]
     return Division(labelled, names, rows)
 
 
