@@ -170,7 +170,7 @@ class Learning:
                 len(rows),
                 near_chance,
                 everything,
-                tuple(self._doubts(rows, out_of_fold)),
+                () if near_chance else tuple(self._doubts(rows, out_of_fold)),
                 self._clock() - started,
             )
         )

@@ -12,14 +12,21 @@ from labelling.page.session import LabellingSession, Project
 CLASSES = ("dark", "bright", "striped")
 
 
-def make_pool(folder: Path, n: int, seed: int = 0, side: int = 32) -> dict[str, tuple[int, ...]]:
-    """Write n grey pictures whose labels can be seen in them; returns the labels by name."""
+def make_pool(
+    folder: Path, n: int, seed: int = 0, side: int = 32, blobs: float = 0
+) -> dict[str, tuple[int, ...]]:
+    """Write n grey pictures whose labels can be seen in them; returns the labels by name.
+
+    blobs : contrast of what else is in them, so that no two of one label look alike.
+    """
     dice = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     labels = {}
     for number in range(n):
         label = dice.integers(0, 2, len(CLASSES))
         pixels = dice.normal(128, 10, (side, side, 3))
+        coarse = dice.normal(0, blobs, (8, 8, 1))
+        pixels += np.kron(coarse, np.ones((side // 8, side // 8, 1)))
         pixels[: side // 2] -= 80 * label[0]
         pixels[side // 2 :] += 80 * label[1]
         pixels[:, ::4] += 60 * label[2]

@@ -69,7 +69,8 @@ async function show(next, given = null) {
     return;
   }
   if (grid) {
-    $("title").replaceChildren(bold(`${cards.length} pictures`), " that look alike. The marks are for those that are selected; the others stay.");
+    const alike = cards.some((card) => card.why === "look-alike") ? " that look alike" : "";
+    $("title").replaceChildren(bold(`${cards.length} pictures`), `${alike}. Marks are for those that are selected; the others stay.`);
     $("pictures").replaceChildren(...cards.map(tile));
   } else {
     const element = image(cards[0]);
