@@ -1,7 +1,7 @@
-"""`python -m labelling {import,split}`: labelled folders of what other tools wrote, and data sets.
+"""`python -m labelling {import,export,split}`: labels from and to other tools, and data sets.
 
-`import` makes a labelled folder of class folders or of a COCO file; `split` divides labelled
-folders into a data set that the evaluator reads.
+`import` makes a labelled folder of what another tool wrote, `export` writes one for another tool;
+`split` divides labelled folders into a data set that the evaluator reads.
 """
 
 import argparse
@@ -11,9 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from labelling.class_folders import from_class_folders
-from labelling.coco import from_coco
+from labelling.exporting import export
+from labelling.formats.registry import READERS, WRITERS, ExportWishes
+from labelling.formats.table import Wishes
 from labelling.importing import write_imported
+from labelling.matching import import_labels
 from labelling.splitting import Amount, decoded_bytes, divide, write_splits
 from shared.atomic_io import ensure_absent
 from shared.console import (
@@ -23,7 +25,6 @@ from shared.console import (
     run_command,
     show_result,
 )
-from shared.errors import ConfigurationError
 from shared.images.class_coverage import coverage_doubts, positives_in_words
 from shared.images.layout import SPLITS
 
@@ -49,25 +50,54 @@ def parser() -> argparse.ArgumentParser:
     """Every action and its flags."""
     p = argparse.ArgumentParser(prog="python -m labelling", description="Labelled folders.")
     actions = p.add_subparsers(dest="action", required=True)
-    labels = actions.add_parser("import", help="make a labelled folder of class folders or COCO")
+    labels = actions.add_parser("import", help="make a labelled folder of what a tool wrote")
     labels.add_argument(
-        "source", type=Path, help="a folder with one folder for each class, or a COCO file (.json)"
+        "source", type=Path, help="a tool's file, or a folder with one folder for each class"
     )
     labels.add_argument("--out", type=Path, required=True, help="folder to make")
+    labels.add_argument("--images", type=Path, metavar="DIR", help="where a file's images lie")
+    labels.add_argument(
+        "--format", choices=READERS, metavar="NAME", default="", help=", ".join(READERS)
+    )
+    labels.add_argument(
+        "--classes", nargs="+", default=[], metavar="NAME", help="where a file does not list them"
+    )
     labels.add_argument(
         "--without",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="class folders whose images show no class: good, normal, background",
+        help="labels, or class folders, whose images show no class: good, normal, background;"
+        " `none`, where no label is called so: images without a label show none, too",
     )
-    labels.add_argument("--images", type=Path, metavar="DIR", help="where a COCO file's images lie")
+    labels.add_argument(
+        "--columns", nargs=2, default=[], metavar=("IMAGE", "LABELS"), help="of a table"
+    )
+    labels.add_argument("--separator", default="", help="of several labels in a cell")
     labels.add_argument(
         "--resized",
         action="store_true",
-        help="images have other sizes than a COCO file says, because they were resized since",
+        help="images have other sizes than a file says, because they were resized since",
     )
     labels.set_defaults(run=_import)
+
+    tools = actions.add_parser("export", help="write a labelled folder, or a batch, for a tool")
+    tools.add_argument("folder", type=Path, metavar="DIR", help="with images/ and labels.csv")
+    tools.add_argument(
+        "--for", dest="tool", choices=WRITERS, required=True, metavar="NAME",
+        help=", ".join(WRITERS),
+    )  # fmt: skip
+    tools.add_argument("--out", type=Path, required=True, help="file to make, or a folder for it")
+    tools.add_argument(
+        "--without", default="none", metavar="NAME", help="what says that nothing is shown (none)"
+    )
+    tools.add_argument(
+        "--image-root", metavar="TEXT", help="before each image's name, for Label Studio"
+    )
+    tools.add_argument(
+        "--predictions", action="store_true", help="write those of chosen.csv, for Label Studio"
+    )
+    tools.set_defaults(run=_export)
 
     split = actions.add_parser("split", help="divide labelled images at random for the evaluator")
     split.add_argument(
@@ -93,36 +123,34 @@ def parser() -> argparse.ArgumentParser:
     split.add_argument("--seed", type=int, default=0)
     split.set_defaults(run=_split)
 
-    for action in (labels, split):
+    for action in (labels, tools, split):
         add_verbosity_flags(action)
     return p
 
 
 def _import(flags: argparse.Namespace) -> int:
     ensure_absent(flags.out)
-    if flags.source.suffix.lower() == ".json":
-        if flags.without:
-            raise ConfigurationError(
-                "bad-import",
-                "--without is for class folders; a COCO file says what shows no class.",
-            )
-        folder = flags.images or flags.source.parent
-        imported = from_coco(flags.source, folder, resized=flags.resized)
-    else:
-        if flags.images or flags.resized:
-            raise ConfigurationError(
-                "bad-import",
-                "--images and --resized are for a COCO file; class folders hold their own images.",
-            )
-        imported = from_class_folders(flags.source, flags.without)
+    wishes = Wishes(
+        tuple(flags.without), tuple(flags.classes), tuple(flags.columns), flags.separator
+    )
+    imported = import_labels(
+        flags.source, flags.format, wishes, flags.images, resized=flags.resized
+    )
     write_imported(imported, flags.out)
-    positives = positives_in_words(imported.labels, imported.class_names)
+    positives = positives_in_words(imported.known, imported.class_names)
     show_result(f"{len(imported.files):,} images; {positives}")
     folder = shlex.quote(str(flags.out))
     show_result(
         f"next: python choose.py --labelled {folder} --pool POOL --budget 200 "
         "--strategy uherding --out BATCH"
     )
+    return 0
+
+
+def _export(flags: argparse.Namespace) -> int:
+    wishes = ExportWishes(flags.without, flags.image_root, flags.predictions)
+    file = export(flags.folder, flags.tool, flags.out, wishes)
+    show_result(f"written: {file}")
     return 0
 
 

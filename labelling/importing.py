@@ -22,12 +22,19 @@ class Imported:
     """Images and their labels, wherever they came from.
 
     names : of the images below images/.
+    unlabelled : rows that nobody has labelled yet.
     """
 
     files: tuple[Path, ...]
     names: tuple[str, ...]
     class_names: tuple[str, ...]
     labels: NDArray[np.uint8]  # (N, C) of 0/1
+    unlabelled: frozenset[int] = frozenset()
+
+    @property
+    def known(self) -> NDArray[np.uint8]:
+        """(M, C) of 0/1: of the images that are labelled."""
+        return np.delete(self.labels, sorted(self.unlabelled), axis=0)
 
 
 def write_imported(imported: Imported, out: Path) -> None:
@@ -42,9 +49,9 @@ def write_imported(imported: Imported, out: Path) -> None:
             raise DatasetError(
                 "bad-import", f"The name {name!r} is not UTF-8; change it."
             ) from error
-    if absent := absent_classes(imported.labels, imported.class_names):
+    if absent := absent_classes(imported.known, imported.class_names):
         say(f"notice: no image shows {', '.join(absent)}: a column of zeros")
-    if everywhere := absent_classes(1 - imported.labels, imported.class_names):
+    if everywhere := absent_classes(1 - imported.known, imported.class_names):
         say(f"notice: every image shows {', '.join(everywhere)}: others are needed to learn it")
     for words in look_alikes_among(imported.class_names):
         say(f"notice: classes {words}")
@@ -53,7 +60,9 @@ def write_imported(imported: Imported, out: Path) -> None:
         copy_image(imported.files[row], target)
 
     with atomic_directory(out) as folder:
-        labels = imported.labels.tolist()
+        labels: list[list[int | str]] = imported.labels.tolist()
+        for row in imported.unlabelled:
+            labels[row] = [""] * len(imported.class_names)
         write_labelled(folder, imported.names, imported.class_names, labels, put)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labelling.class_folders import from_class_folders
 from labelling.folder import write_labelled
+from labelling.formats.class_folders import from_class_folders
 from labelling.importing import write_imported
 from labelling.pictures import copy_image
 from shared.errors import DatasetError

@@ -7,13 +7,20 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from labelling.coco import from_coco
+from labelling.formats.table import Wishes
 from labelling.importing import Imported
+from labelling.matching import import_labels
 from shared.errors import DatasetError
 
 TWO = [{"id": 1, "name": "scratch"}, {"id": 2, "name": "dent"}]
 GROUP = {"id": 0, "name": "defects", "supercategory": "none"}
 GROUPED = [GROUP, *({**one, "supercategory": "defects"} for one in TWO)]
+
+
+def from_coco(path: Path, images: Path, *, resized: bool = False) -> Imported:
+    return import_labels(path, "coco", Wishes(), images, resized=resized)
+
+
 NFC, NFD = "Gr\u00f6\u00dfe", "Gro\u0308\u00dfe"
 
 
@@ -86,12 +93,12 @@ def test_two_entries_of_one_file_are_refused_by_name(
     names: tuple[str, ...], said: str, tmp_path: Path
 ):
     told = refused("bad-import", tmp_path, named(*names))
-    assert f"2 entries of `images` can only be the file {tmp_path}/photos/a.png: {said}" in told
+    assert f"2 entries can only be the file {tmp_path}/photos/a.png: {said}" in told
 
 
 def test_two_entries_of_one_file_in_two_unicode_forms_are_refused(tmp_path: Path):
     told = refused("bad-import", tmp_path, named(f"{NFC}.png", f"{NFD}.png"), (f"{NFC}.png",))
-    assert "2 entries of `images` can only be the file" in told
+    assert "2 entries can only be the file" in told
     assert "(in several Unicode forms: Gr U+00F6 U+00DF e.png; Gro U+0308 U+00DF e.png)" in told
 
 
@@ -227,4 +234,4 @@ def test_a_folder_of_images_that_is_none_is_refused(name: str, tmp_path: Path):
 def test_without_any_annotation_it_is_said_what_to_export(tmp_path: Path):
     told = refused("no-annotations", tmp_path, named("a.png", "b.png"), annotations=[])
     assert "every image would count as showing no class" in told
-    assert "`ImageNet 1.0`" in told
+    assert "`CVAT for images 1.1` from CVAT, JSON from Label Studio" in told

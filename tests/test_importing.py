@@ -125,9 +125,10 @@ def test_a_coco_file_with_its_images(photos: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("content", "code", "words"),
     [
-        ("[]", "bad-import", "is not a COCO file (it is a list; so is Label Studio"),
-        ("{", "bad-import", "is not a COCO file (JSONDecodeError"),
-        ("{\xff", "bad-import", "is not a COCO file (UnicodeDecodeError"),
+        ("[]", "bad-import", "export.json has no task"),  # to Label Studio, a list
+        ("{", "bad-import", "is not JSON (JSONDecodeError"),
+        ("{\xff", "bad-import", "is not JSON (UnicodeDecodeError"),
+        ("7", "format-unknown", "may be none of those that are read"),
         ({"categories": [], "annotations": []}, "bad-import", "`categories` is empty"),
         ({"images": [{"id": 3, "file_name": "b.png"}]}, "bad-import",
          "an annotation names image 7 and category 1"),
@@ -136,7 +137,7 @@ def test_a_coco_file_with_its_images(photos: Path, capsys: pytest.CaptureFixture
          "(entry 1 of `annotations` has no `category_id`)"),
         ({"annotations": None}, "bad-import", "is not a COCO file (`annotations` is no list)"),
         ({"annotations": [7]}, "bad-import", "(entry 1 of `annotations` is no object)"),
-        ({"annotations": []}, "no-annotations", "export tags from CVAT as `ImageNet 1.0`"),
+        ({"annotations": []}, "no-annotations", "export `CVAT for images 1.1` from CVAT, JSON"),
         ({"images": [{"id": 7, "file_name": None}]}, "bad-import",
          "(entry 1 of `images` has `file_name` None)"),
         ({"images": [{"id": [7], "file_name": "a.png"}]}, "bad-import", "has `id` [7])"),
@@ -209,8 +210,9 @@ def test_folders_that_are_no_classes_are_told(photos: Path, capsys: pytest.Captu
         assert imported(source, *more) == 2
         return capsys.readouterr().err
 
-    assert "neither a folder" in refusal(photos / "nowhere")
-    assert "cannot be read" in refusal(photos / "nowhere.json")
+    assert "cannot be read: it is not there" in refusal(photos / "nowhere")
+    assert "cannot be read: it is not there" in refusal(photos / "nowhere.json")
+    assert "is not a folder with" in refusal(photos / "good/c.png", "--format", "class-folders")
     assert "--without bad: " in refusal(photos, "--without", "good", "bad")
     assert "0 such folders with 0 images, and 2 images beside" in refusal(photos / "scratch")
     assert "0 such folders" in refusal(photos, "--without", "good", "dent", "scratch")
@@ -233,9 +235,9 @@ def test_a_name_that_is_no_text_is_told(photos: Path, capsys: pytest.CaptureFixt
     assert "is not UTF-8; change it" in capsys.readouterr().err
     (photos.parent / "export.json").write_text(json.dumps(coco()))
     assert imported(photos.parent / "export.json", "--without", "good") == 2
-    assert "--without is for class folders" in capsys.readouterr().err
+    assert "--without good: " in capsys.readouterr().err
     assert imported(photos, "--images", str(photos)) == 2
-    assert "--images and --resized are for a COCO file" in capsys.readouterr().err
+    assert "--columns are for tables; class folders hold their own" in capsys.readouterr().err
 
 
 def test_what_the_disk_refuses_leaves_nothing(

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelling.fingerprints import identities
+from labelling.formats.registry import reads
+from labelling.formats.table import Source, Wishes
 from labelling.importing import Imported, column_names, sound_images
 from labelling.pictures import say
 from shared.errors import DatasetError
@@ -29,6 +31,20 @@ NOT_IN_A_CLASS = MASKS | {"annotations", "masks"}
 PERHAPS_MASKS = frozenset({"mask", "masks", "gt", "segmentation", "segmentations", "labels"})
 
 
+def _is_class_folders(source: Source) -> bool:
+    """Any folder may be one that is not known as something else."""
+    return source.is_folder and not any(
+        (source.path / known).exists()
+        for known in ("labels.csv", "metadata.csv", "metadata.jsonl", "ImageSets")
+    )
+
+
+@reads("class-folders", _is_class_folders)
+def read(source: Source, wishes: Wishes) -> Imported:
+    """One folder for each class, which holds its own images."""
+    return from_class_folders(source.path, wishes.without)
+
+
 def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
     """What the folders in `root` hold, each called like the class that its images show.
 
@@ -41,7 +57,7 @@ def from_class_folders(root: Path, without: Sequence[str] = ()) -> Imported:
     if not is_folder(root):
         raise DatasetError(
             "bad-import",
-            f"{root} is neither a folder with one folder for each class nor a COCO file (.json).",
+            f"{root} is not a folder with one folder for each class.",
         )
     below = list_images(root)
     below.refuse_absent()
