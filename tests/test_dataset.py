@@ -25,7 +25,7 @@ from evaluator.data.dataset import (
 )
 from evaluator.worker.vault import LabelVault
 from shared.errors import DatasetError, OutOfBudgetError, ZEWDPCRuntimeError
-from shared.images.decoding import orientation, to_rgb
+from shared.images.decoding import decode, orientation
 from shared.images.layout import SPLITS, find_splits, read_split
 from tests.conftest import CLASSES, SIZES, write_split
 
@@ -456,7 +456,7 @@ def test_tags_that_cannot_be_read_spoil_no_picture(
     picture.save(tmp_path / f"a.{suffix}", exif=tags)
     with Image.open(tmp_path / f"a.{suffix}") as image:
         assert orientation(image) == 1
-        assert to_rgb(image).size == (24, 16)
+        assert decode(image).rgb.size == (24, 16)
 
 
 def test_a_tag_of_another_type_beside_the_orientation_does_no_harm(tmp_path: Path) -> None:
@@ -465,7 +465,7 @@ def test_a_tag_of_another_type_beside_the_orientation_does_no_harm(tmp_path: Pat
     table += struct.pack("<HHI4sI", 0x011A, 2, 4, b"72dp", 0)  # resolution, in words: not allowed
     Image.new("RGB", (24, 16)).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + table)
     with Image.open(tmp_path / "a.jpg") as image:
-        assert to_rgb(image).size == (16, 24)
+        assert decode(image).rgb.size == (16, 24)
 
 
 def test_decoded_once_and_again_when_a_file_changes_but_what_is_in_use_stays(

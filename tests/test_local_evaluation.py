@@ -317,7 +317,7 @@ def test_main_killed_resumes_and_repeats_nothing(
     command = [sys.executable, str(REPO_ROOT / "local_evaluation.py"), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(REPO_ROOT)}
     # Wait for a different number of journal lines each time, then kill without warning.
-    for lines in (1, 3, 6):
+    for lines in (2, 5):
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:

@@ -71,7 +71,6 @@ def tinted(n: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
     return images // 2 + labels[:, :, None, None] * 100, labels
 
 
-@pytest.mark.slow
 def test_fit_unfrozen_learns():
     losses: list[float] = []
 
@@ -252,10 +251,9 @@ def by_the_book(pipeline: Pipeline, n: int, seed: int, weights: Path | None = No
     return network.eval()
 
 
-@pytest.mark.parametrize("seed", [1, 3])
-def test_fit_unfrozen_agrees_with_a_plain_loop(seed):
-    pipeline = replace(UNFROZEN, epochs=3, validation_share=0.0, flips=False, blur=False)
-    pipeline = replace(pipeline, learning_rate=1e-4)
+def test_fit_unfrozen_agrees_with_a_plain_loop():
+    seed, pipeline = 1, replace(UNFROZEN, epochs=3, learning_rate=1e-4)
+    pipeline = replace(pipeline, validation_share=0.0, flips=False, blur=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "post-purchase initialisation"))
         start = weights_of(build_network(pipeline.architecture, len(NAMES)))

@@ -145,11 +145,6 @@ def decode(image: Image.Image) -> Decoded:
     return Decoded(upright(rgb, turn), remarks | lost)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any image that was opened and not loaded, upright and as 8-bit RGB."""
-    return decode(image).rgb
-
-
 def upright(image: Image.Image, orientation: int) -> Image.Image:
     """`image` turned as its orientation tag says."""
     turn = TURNS.get(orientation)
