@@ -275,9 +275,9 @@ def test_run_failed_training_fails_its_strategy_only(
     ]
     assert rows["first"].mean == 0.02
     assert rows["all"].mean == 0.40
-    told = list(evaluation.failures())
-    assert len(told) == 2
-    assert "the loss is not finite" in told[0]
+    failures = list(evaluation.failures())
+    assert len(failures) == 2
+    assert "the loss is not finite" in failures[0]
     assert not list(evaluation.missing())  # a failure is a result: nothing is tried for ever
 
 
@@ -427,9 +427,9 @@ def test_measure_training_out_of_memory(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(estimate.ZEWDPCTrainer, "fit", fit)
-    with pytest.raises(ConfigurationError, match=r"Tried to allocate 2.00 GiB.*bought") as told:
+    with pytest.raises(ConfigurationError, match=r"Tried to allocate 2.00 GiB.*bought") as refused:
         measure_training(PIPELINES["quick"], evaluation.plan.splits, None)
-    assert told.value.code == "device-memory"
+    assert refused.value.code == "device-memory"
 
 
 def test_estimate_seconds_largest_first(

@@ -564,14 +564,14 @@ def test_hostile_submission(
     if row.isolated:
         skip_without_bubblewrap()
     record, log = evaluate(tmp_path, splits, out, row)
-    told = f"{record['reason']}\n{last_lines(log)}"
-    assert record["status"] == row.status, told
-    assert re.search(row.reason, record["reason"]), told
+    shown = f"{record['reason']}\n{last_lines(log)}"
+    assert record["status"] == row.status, shown
+    assert re.search(row.reason, record["reason"]), shown
     assert re.search(row.warning, "\n".join(record["warnings"])), record["warnings"]
-    assert re.search(row.log, log.read_bytes().decode(errors="backslashreplace")), told
+    assert re.search(row.log, log.read_bytes().decode(errors="backslashreplace")), shown
     assert log.stat().st_size <= FIRST + LAST + ROUGHLY_A_NOTE
     assert len(record["reason"]) < 5000
-    assert re.sub(r"[\n\t]", "", told).isprintable()
+    assert re.sub(r"[\n\t]", "", shown).isprintable()
     assert digest(splits) == pixels
     if record["status"] == "ok" and not row.warning:
         assert sorted(record["purchased"]) == list(range(BUDGET))

@@ -63,15 +63,15 @@ def planted(code: str, folder: Path, *arguments: str) -> ProcessTree:
 
 
 def test_process_tree_dies_with_a_killed_evaluator(tmp_path: Path) -> None:
-    told = tmp_path / "pid"
+    written = tmp_path / "pid"
     evaluator = subprocess.Popen(
-        [sys.executable, "-c", EVALUATOR, str(told)],
+        [sys.executable, "-c", EVALUATOR, str(written)],
         env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
     )
-    wait_for(lambda: told.exists() and told.read_text())
+    wait_for(lambda: written.exists() and written.read_text())
     family = psutil.Process(evaluator.pid).children(recursive=True)
     assert len(family) == 3, "the leader, its worker, the orphan killer"
-    worker = int(told.read_text())
+    worker = int(written.read_text())
     assert os.getsid(worker) == worker
     evaluator.send_signal(signal.SIGKILL)
     evaluator.wait()
@@ -193,13 +193,13 @@ time.sleep(600)
 
 
 def test_kill_removes_shared_memory_of_the_tree_only(tmp_path: Path) -> None:
-    told = tmp_path / "told"
+    written = tmp_path / "written"
     older = Path("/dev/shm") / f"zewdpc-test-{os.getpid()}"
     older.write_bytes(b"not the tree's")
     try:
-        tree = planted(SHARER, tmp_path, str(told))
-        wait_for(lambda: told.exists() and len(told.read_text().split()) == 2)
-        name, number = told.read_text().split()
+        tree = planted(SHARER, tmp_path, str(written))
+        wait_for(lambda: written.exists() and len(written.read_text().split()) == 2)
+        name, number = written.read_text().split()
         made = {Shared((Path("/dev/shm") / name).stat().st_ino, name), Shared(int(number))}
         assert made <= existing()
         tree.kill()

@@ -42,7 +42,7 @@ class Run:
     outcome: Outcome
     vault: LabelVault
     log: Path
-    told: list[int] = field(default_factory=list)
+    sold: list[int] = field(default_factory=list)
 
 
 Go = Callable[..., Run]
@@ -63,8 +63,8 @@ def run(splits: Splits, tmp_path: Path) -> Go:
         runner: Runner | None = None,
         **places: str,
     ) -> Run:
-        told: list[int] = []
-        vault = LabelVault(splits.unlabelled.labels, BUDGET, told.append)
+        sold: list[int] = []
+        vault = LabelVault(splits.unlabelled.labels, BUDGET, sold.append)
         trial = TrialInputs(
             splits,
             Pair(BUDGET, seconds / 60),
@@ -75,7 +75,7 @@ def run(splits: Splits, tmp_path: Path) -> Go:
         submission = write_submission(tmp_path / "submission", source, **places)
         outcome = (runner or SubprocessRunner(limits or Limits())).run(submission, trial)
         assert left_running() == [], "a process was left behind"
-        return Run(outcome, vault, tmp_path / "logs" / "trial.log", told)
+        return Run(outcome, vault, tmp_path / "logs" / "trial.log", sold)
 
     return go
 
@@ -83,7 +83,7 @@ def run(splits: Splits, tmp_path: Path) -> Go:
 def test_run_well_behaved_submission(run: Go) -> None:
     result = run(after_purchase="print('bought with seed', self.seed)")
     assert (result.outcome.status, result.outcome.reason) == ("ok", "")
-    assert list(result.vault.purchased) == result.told == [0, 1, 2, 3, 4]
+    assert list(result.vault.purchased) == result.sold == [0, 1, 2, 3, 4]
     assert set(result.outcome.seconds) == {"pre_training", "purchase", "prediction"}
     assert result.outcome.predictions is not None
     assert result.outcome.predictions.shape == (16, 3)
@@ -399,7 +399,7 @@ def test_run_kills_processes_left_in_other_sessions(run: Go, tmp_path: Path) -> 
 def test_purchase_label_is_recorded_before_it_is_answered(run: Go) -> None:
     result = run(purchase="unlabelled_dataset.purchase_label(7); os._exit(1)")
     assert result.outcome.status == "crashed"
-    assert result.told == [7]
+    assert result.sold == [7]
 
 
 def test_run_argument_names_of_the_kit(run: Go) -> None:
@@ -507,8 +507,8 @@ NOTES = [
 @pytest.mark.parametrize(("said", "kept"), NOTES)
 def test_check_notes(said: object, kept: object) -> None:
     notes = check_notes(said, {1: (), 2: ()}, 2)
-    told = notes and {idx: (note["round"], note["probabilities"]) for idx, note in notes.items()}
-    assert told == kept
+    shown = notes and {idx: (note["round"], note["probabilities"]) for idx, note in notes.items()}
+    assert shown == kept
 
 
 def test_run_returns_purchase_notes(run: Go) -> None:

@@ -39,7 +39,7 @@ class ExportWishes:
 class Exported:
     """A file to be written.
 
-    notes : lines for a person: what the tool must be told.
+    notes : lines for a person: what must be set in the tool.
     lost : what it cannot say, in words -> how often it occurs.
     """
 

@@ -62,8 +62,8 @@ class Wishes:
 
     without : labels that mean that nothing is shown.
     classes : their names; empty where the table has them.
-    columns : of the image and of its labels; empty where they can be told.
-    separator : of several labels in a cell; empty where it can be told.
+    columns : of the image and of its labels; empty where they can be recognised.
+    separator : of several labels in a cell; empty where it can be recognised.
     """
 
     without: tuple[str, ...] = ()

@@ -103,6 +103,6 @@ class Answers:
         return {image: answer.label if answer else None for image, answer in answers}
 
     @property
-    def standing(self) -> Sequence[Answer]:
+    def current(self) -> Sequence[Answer]:
         """All that were not undone, in the order in which they came."""
         return [a for a in self._by_id.values() if a.id not in self._undone]

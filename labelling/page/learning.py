@@ -293,7 +293,7 @@ class Learning:
             try:
                 of_class[c] = forecast(curve, MORE)
             except CannotForecastError:
-                continue  # the table shows which classes can be told
+                continue  # the table shows which classes have a forecast
         macro = LearningCurve(
             counts, point[:, seen].mean(axis=1), np.nan_to_num(replicates[:, :, seen]).mean(axis=2)
         )

@@ -102,9 +102,9 @@ class Scores:
 
 @dataclass(frozen=True)
 class Outlook:
-    """From the learner: what `more` labels would bring, or why that cannot be told.
+    """From the learner: what `more` labels would bring, or why that cannot be forecast.
 
-    macro : of the mean over classes; of_class : of each class that can be told.
+    macro : of the mean over classes; of_class : of each class that has a forecast.
     """
 
     n_labels: int

@@ -86,7 +86,7 @@ class LabellingSession:
             return {self._row[n]: label for n, label in found if label and n in self._row}
 
     def start_learning(self, tell: Callable[[Labels], None]) -> None:
-        """From now on, `tell` is told what is labelled; first all that is."""
+        """From now on, `tell` is called with what is labelled; first with all that is."""
         with self._lock:
             self._tell = tell
             tell(Labels(self.labels, tuple(self.queue.fair_rows)))
@@ -241,7 +241,7 @@ class LabellingSession:
         """The last `n` images that were answered, the newest first, each once."""
         with self._lock:
             seen = dict[str, str]()
-            for answer in reversed(self._answers.standing):
+            for answer in reversed(self._answers.current):
                 for name, why in zip(answer.images, answer.whys, strict=True):
                     if name in self._row and len(seen) < n:
                         seen.setdefault(name, why)
@@ -330,10 +330,10 @@ class LabellingSession:
             self._tell(Labels(changed, tuple(self.queue.fair_rows)))
 
     def _drawn_before(self) -> frozenset[str]:
-        return _drawn(self._answers.standing)
+        return _drawn(self._answers.current)
 
     def _card(self, asked: Asked) -> dict[str, Any]:
-        """What the page is told of an image."""
+        """What the page receives of an image."""
         name = self.project.names[asked.row]
         answer = self._answers.of(name)
         return {
@@ -346,7 +346,7 @@ class LabellingSession:
 
     def _pace(self) -> float | None:
         """Images a minute over the last answers, without pauses; None before there are two."""
-        last = self._answers.standing[-PACE_ANSWERS:]
+        last = self._answers.current[-PACE_ANSWERS:]
         seconds = sum(min(b.time - a.time, PAUSE) for a, b in pairwise(last))
         images = sum(len(answer.images) for answer in last[1:])
         return 60 * images / seconds if seconds > 0 else None

@@ -19,13 +19,13 @@ def make_pool(
 
     blobs : contrast of what else is in them, so that no two of one label look alike.
     """
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     labels = {}
     for number in range(n):
-        label = dice.integers(0, 2, len(CLASSES))
-        pixels = dice.normal(128, 10, (side, side, 3))
-        coarse = dice.normal(0, blobs, (8, 8, 1))
+        label = rng.integers(0, 2, len(CLASSES))
+        pixels = rng.normal(128, 10, (side, side, 3))
+        coarse = rng.normal(0, blobs, (8, 8, 1))
         pixels += np.kron(coarse, np.ones((side // 8, side // 8, 1)))
         pixels[: side // 2] -= 80 * label[0]
         pixels[side // 2 :] += 80 * label[1]

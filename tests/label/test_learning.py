@@ -116,7 +116,7 @@ def test_outlook_needs_a_fair_sample(pool: tuple[Path, dict[str, tuple[int, ...]
         page.learning.take(Labels(labels, tuple(range(fair))))
         page.work()
         outlooks.append(page.last(Outlook))
-    # Measured on all while the fair sample is small: a class is told from what was chosen.
+    # Measured on all while the fair sample is small: a class is measured on what was chosen.
     assert [one.n_labels for one in outlooks] == [60, 60]
     assert "the fair sample has 0 images" in outlooks[0].refusal
     assert outlooks[1].refusal or outlooks[1].macro is not None
@@ -138,10 +138,10 @@ def test_damaged_pictures_are_named_and_those_labelled_elsewhere_left_out(tmp_pa
 
 
 def test_near_duplicates_are_grouped_and_share_a_fold(tmp_path: Path) -> None:
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     (tmp_path / "pool").mkdir()
     for number in range(30):
-        coarse = Image.fromarray(dice.integers(0, 255, (8, 8, 3), np.uint8))
+        coarse = Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8))
         smooth = coarse.resize((96, 96), Image.Resampling.BICUBIC)
         smooth.save(tmp_path / "pool" / f"{number:03}.png")
     with Image.open(tmp_path / "pool" / "004.png") as image:
