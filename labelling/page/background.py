@@ -2,11 +2,13 @@
 
 import multiprocessing
 import os
+import queue
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 
 from labelling.page.messages import Job, Labels, Message
@@ -31,17 +33,13 @@ class Background:
         self._process.start()
         theirs.close()
         self._closing = False
-        self._sending = threading.Lock()
-        self._thread = threading.Thread(target=self._listen, args=(on_message, on_end), daemon=True)
-        self._thread.start()
+        self._labels: queue.SimpleQueue[Labels] = queue.SimpleQueue()
+        for work in (partial(self._listen, on_message, on_end), self._hand_on):
+            threading.Thread(target=work, daemon=True).start()
 
     def tell(self, labels: Labels) -> None:
-        """Hand over labels; nothing is done where the process has ended, as `on_end` has told."""
-        with self._sending:
-            try:
-                self._connection.send(labels)
-            except OSError:
-                return
+        """Hand over labels, at once: they wait here while the learner is busy."""
+        self._labels.put(labels)
 
     def close(self) -> None:
         """End the process."""
@@ -51,6 +49,19 @@ class Background:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+
+    def _hand_on(self) -> None:
+        """Send labels, all that wait at once; ends with the process, of which `on_end` tells."""
+        while True:
+            labels = self._labels.get()
+            changed = dict(labels.changed)
+            while not self._labels.empty():
+                labels = self._labels.get()
+                changed |= labels.changed
+            try:
+                self._connection.send(Labels(changed, labels.fair))
+            except OSError:
+                return
 
     def _listen(self, on_message: Callable[[Message], None], on_end: Callable[[], None]) -> None:
         while True:
