@@ -34,7 +34,7 @@ try:
     import torch
 
     from labelling import flags as command_line
-    from labelling.folder import Choice, export_batch
+    from labelling.batch import Choice, export_batch
     from labelling.pictures import Images, Labelled, read_labelled, read_pool, say
     from labelling.summary import summary, warn_of_shrinking
     from models.calibration import is_near_chance
@@ -150,7 +150,7 @@ def _run(flags: argparse.Namespace) -> int:
     if budget < flags.budget:  # who asked for the whole pool has no more to label
         say(f"notice: --budget {flags.budget}: all {budget} images that need a label are chosen")
     choice = choose(config, labelled, pool, budget, flags.minutes)
-    export_batch(choice, pool, flags.pool, labelled.class_names, flags.out)
+    export_batch(choice, pool, flags.pool, labelled.class_names, flags.out, flags.tool)
     show_result(summary(choice, labelled.class_names, len(pool), flags.out))
     return 0
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from labelling.formats.registry import WRITERS
 from shared.atomic_io import ensure_absent, ensure_writable
 from shared.errors import ConfigurationError, DatasetError
 from shared.images.listing import is_folder
@@ -31,6 +32,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--exclude", type=Path, nargs="+", default=[], metavar="DIR",
         help="folders with images not to choose: a test sample, or what is being labelled now",
+    )  # fmt: skip
+    p.add_argument(
+        "--for", dest="tool", choices=WRITERS, default="", metavar="NAME",
+        help=f"write the batch for a tool, too: {', '.join(WRITERS)}",
     )  # fmt: skip
     p.add_argument("--minutes", type=float, metavar="M", help="to spend on it (default: no limit)")
     p.add_argument("--seed", type=int, default=0, metavar="N")

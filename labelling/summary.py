@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from labelling.folder import Choice
+from labelling.batch import Choice
 from labelling.pictures import say
 
 HARD_SHRINKING = 4  # how many times larger an image is, whose small defects may not survive

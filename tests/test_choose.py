@@ -99,6 +99,22 @@ def test_what_is_chosen_lies_ready_to_be_labelled(
     assert all(0 <= float(value) <= 1 for value in expected) if looked else set(expected) == {""}
 
 
+@pytest.mark.parametrize(
+    ("tool", "file", "words"),
+    [
+        ("label-studio", "tasks.json", "/data/local-files/?d=batch/images/monday/00"),
+        ("cvat", "annotations.xml", "<label>\n          <name>dark</name>"),
+        ("list-csv", "labels-list.csv", "image,labels"),
+    ],
+)
+def test_choose_writes_the_batch_for_a_tool(tool: str, file: str, words: str, photos: Path):
+    assert choose.main(flags(photos, "batch", 6, "--strategy", "random", "--for", tool)) == 0
+    text = (photos / "batch" / file).read_text().replace("\r\n", "\n")
+    names = [row["filename"] for row in table(photos / "batch" / "labels.csv")]
+    assert words in text
+    assert [name for name in names if name in text] == names
+
+
 def test_a_contact_sheet_shows_any_name_as_it_is():
     names = ['a & <b>"c"?#%41.png', "caf\udce9.png"]
     page = contact_sheet("<title> & \udce9", names, ["x < y"], [[0.25], []])
