@@ -41,7 +41,7 @@ try:
     from shared.images.class_coverage import absent_classes
     from shared.images.names import look_alikes_among
     from strategies.configuration import SubmissionConfig
-    from strategies.session import Session
+    from strategies.learner_choice import open_fitted
 except ImportError as missing:
     print(f"error: {missing_requirement('choose.py', missing).explained}", file=sys.stderr)
     sys.exit(2)
@@ -68,23 +68,24 @@ def choose(
     try:
         if strategy.looks:
             say(f"learning from {len(labelled.images):,} labelled images ...")
-        session = Session.open(
-            labelled.images,
-            pool,
-            config.learner,
-            strategy,
-            config.seed,
-            n_calibration=labelled.drawn,
-        )
         if strategy.looks:
-            sides = [*labelled.images.longest_sides, *pool.longest_sides]
-            seen = session.labelled.images.shape[-1]
-            warn_of_shrinking(sides, seen, config.learner.resolved().image_size)
             # Sums are taken in another order, and what is nearly a tie may end otherwise.
             threads = f"computed on {torch.get_num_threads()} CPU threads (OMP_NUM_THREADS)"
             logger.info("%s", threads)
             say(f"{threads}: on another number of them the choice may differ")
-            session.fit_in_time(planner.epochs, started + TRAINING_SHARE * safe_seconds)
+        session = open_fitted(
+            labelled.images,
+            config.learner,
+            strategy,
+            config.seed,
+            epochs=planner.epochs,
+            ends=started + TRAINING_SHARE * safe_seconds,
+            n_calibration=labelled.drawn,
+        )
+        session.open_pool(pool)
+        if strategy.looks:
+            sides = [*labelled.images.longest_sides, *pool.longest_sides]
+            warn_of_shrinking(sides, session.labelled.size, session.learner.resolved.image_size)
         rows = session.learner.calibration_rows_.tolist()  # none before a fit
         if rows and labelled.drawn < len(labelled.images):
             few = f"the first folder has only {labelled.drawn} images: evaluating the model on all"
@@ -131,7 +132,7 @@ def _run(flags: argparse.Namespace) -> int:
     command_line.check(flags)
     config = SubmissionConfig.read(CONFIG, flags.strategy or None, flags.seed)
     command_line.refuse_rounds(config.strategy.spec, config.strategy.rounds)
-    pixels = config.learner.resolved().image_size
+    pixels = config.learner.largest_image_size
     labelled = read_labelled(flags.labelled, SPARE_PIXELS * pixels)
     if absent := absent_classes(labelled.images.labels, labelled.class_names):
         say(f"notice: no labelled image shows {', '.join(absent)}: nothing is learned of it")

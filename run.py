@@ -12,11 +12,12 @@ import numpy as np
 from base_run import RegisterProgress, ZEWDPCBaseRun, ignore_progress
 from core.user_account import ensure_user_and_home
 from models.image_bank import Clock, ImageBank
-from models.learner import Learner
+from models.kinds import build_learner
 from strategies.acquisition_loop import AcquisitionLoop
 from strategies.configuration import SubmissionConfig
 from strategies.events import Event, OnEvent, log_event, print_log_unless_configured
 from strategies.label_budget import LabelBudget
+from strategies.learner_choice import open_fitted
 from strategies.registry import describe_strategies as describe_strategies
 from strategies.session import NewLearner, Session
 
@@ -43,7 +44,7 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         *,
         clock: Clock = time.monotonic,
         on_event: OnEvent = log_event,
-        new_learner: NewLearner = Learner,
+        new_learner: NewLearner = build_learner,
     ) -> None:
         ensure_user_and_home()
         print_log_unless_configured()
@@ -114,10 +115,11 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         if not session.n_fitted:  # there was no time before
             epochs, deadline = self.config.planner.refit_epochs, self.clock() + LATE_FIT_SECONDS
             session.fit(epochs, deadline, skip_if_late=False)
-        size, threads = session.labelled.images.shape[-1], self.config.learner.threads
-        bank = ImageBank.from_dataset(test_dataset, size, threads=threads)
+        learner, size = session.learner, session.labelled.size
+        threads, encode = learner.settings.threads, learner.encode
+        bank = ImageBank.from_dataset(test_dataset, size, threads=threads, encode=encode)
         register_progress(0.5)
-        predictions = session.learner.predict(bank.images).numpy()  # (n, C)
+        predictions = learner.predict(bank.images).numpy()  # (n, C)
         register_progress(1.0)
         return predictions
 
@@ -125,19 +127,18 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         """Read what is labelled and learn from it, in a part of the `seconds` since `started`."""
         config, planner = self.config, self.config.planner
         self._training_source = None  # until all has gone well
-        self._session = Session.open(
+        share = (seconds - planner.reserve(seconds)) * planner.pre_training_share
+        self._session = open_fitted(
             training_dataset,
-            None,
             config.learner,
             config.strategy,
             config.seed,
+            epochs=planner.epochs,
+            ends=started + share,
             clock=self.clock,
             on_event=self.on_event,
             new_learner=self.new_learner,
         )
-        if config.strategy.looks:  # else the learner is needed for predictions only
-            safe = (seconds - planner.reserve(seconds)) * planner.pre_training_share
-            self._session.fit_in_time(planner.epochs, started + safe)
         self._training_source, self._purchased = training_dataset, False
 
     def _seconds(self, time_available: float | None, compute_budget: float | None) -> float:

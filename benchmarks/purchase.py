@@ -48,8 +48,9 @@ from evaluator.synthetic import RECIPES, generate
 from evaluator.worker.runner import SubprocessRunner, TrialInputs
 from evaluator.worker.vault import LabelVault
 from models.image_bank import ImageBank
-from models.learner import Learner
 from models.member import INFERENCE_BATCHES
+from models.network_learner import NetworkLearner
+from models.networks import SMALL, TIMM_DEFAULT
 from models.settings import DTYPES
 from strategies.events import Event
 
@@ -91,7 +92,7 @@ class Listener:
 
 def purchase(
     splits: Splits, strategy: str, pair: Pair, device: str, folder: Path
-) -> tuple[dict[str, float], str, Learner]:
+) -> tuple[dict[str, float], str, NetworkLearner]:
     """Seconds by activity of one purchase, the whole included, the epochs of its fits, and the
     learner that made it."""
     vault = LabelVault(splits.unlabelled.labels, pair.budget)
@@ -99,11 +100,15 @@ def purchase(
     pool = ZEWDPCProtectedDataset(splits.unlabelled.images, splits.class_names, vault.purchase)
     config, listener = folder / "submission.toml", Listener()
     text = run.CONFIG.read_text()
-    config.write_text(text.replace('device = "auto"', f'device = "{device}"'))
-    learners: list[Learner] = []
+    # What takes time to train; heads on frozen features take next to none.
+    backbone = SMALL if device == "cpu" else TIMM_DEFAULT
+    for setting, value in (("device", device), ("backbone", backbone)):
+        text = text.replace(f'{setting} = "auto"', f'{setting} = "{value}"')
+    config.write_text(text)
+    learners: list[NetworkLearner] = []
 
-    def new_learner(*arguments: Any) -> Learner:
-        learners.append(Learner(*arguments))
+    def new_learner(*arguments: Any) -> NetworkLearner:
+        learners.append(NetworkLearner(*arguments))
         return learners[-1]
 
     submission = run.ZEWDPCRun(strategy, config=config, on_event=listener, new_learner=new_learner)
@@ -151,7 +156,7 @@ def start_up(splits: Splits, strategy: str) -> float:
         return time.perf_counter() - started
 
 
-def share_of_limit(learner: Learner, images: Tensor) -> tuple[float, float]:
+def share_of_limit(learner: NetworkLearner, images: Tensor) -> tuple[float, float]:
     """Images per second of a look at uint8 `images` (N, 3, S, S), and its share of the limit.
 
     The limit: every member of the learner, in its own precision, over and over on one batch that

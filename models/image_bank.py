@@ -14,6 +14,7 @@ from torch import Tensor
 
 Array = NDArray[Any]
 Clock = Callable[[], float]
+Encode = Callable[[Tensor], Tensor]
 
 CHUNK = 256  # images decoded and resized together: about 50 MB at 256 px
 
@@ -22,7 +23,7 @@ CHUNK = 256  # images decoded and resized together: about 50 MB at 256 px
 class ImageBank:
     """Images of a data set, all in memory, with what `purchase_label` takes for each.
 
-    images : uint8 (N, 3, S, S), channels-last in memory.
+    images : uint8 (N, 3, S, S), channels-last in memory; or what was made of each, (N, ...).
     indices : (N,) the samples' own `idx`, which need not be their positions.
     labels : (N, C) of 0/1 as float32, or None where labels were not asked for.
     seconds_per_image : what reading, decoding and resizing one image took.
@@ -47,16 +48,18 @@ class ImageBank:
         threads: int = 4,
         deadline: float | None = None,
         clock: Clock = time.monotonic,
+        encode: Encode = lambda images: images,
     ) -> "ImageBank":
         """Decode `dataset` (or its `positions`) and shrink every image to `size` x `size` pixels.
+
+        `encode` makes of a block of images (B, 3, S, S) what is kept instead of them, (B, ...).
 
         Stops after the chunk in which `deadline` (seconds on `clock`) passes; the bank then
         holds the images read so far, at least one chunk. `threads` = 1 reads one image after
         another, for data sets whose `__getitem__` may not be called from several threads.
         """
         wanted = list(range(len(dataset)) if positions is None else positions)
-        images = torch.empty((len(wanted), 3, size, size), dtype=torch.uint8)
-        images = images.to(memory_format=torch.channels_last)
+        images = _room(len(wanted), encode(torch.empty((0, 3, size, size), dtype=torch.uint8)))
         indices: list[int] = []
         labels: list[Tensor] = []
         started = clock()
@@ -64,9 +67,8 @@ class ImageBank:
             for start in range(0, len(wanted), CHUNK):
                 chunk = wanted[start : start + CHUNK]
                 samples = _read(dataset, chunk, pool if threads > 1 else None)
-                images[start : start + len(chunk)] = _shrink_all(
-                    [pixels for pixels, _, _ in samples], size
-                )
+                block = _shrink_all([pixels for pixels, _, _ in samples], size)
+                images[start : start + len(chunk)] = encode(block)
                 indices += [idx for _, idx, _ in samples]
                 if with_labels:
                     labels += [as_label(label, f"sample {idx}") for _, idx, label in samples]
@@ -79,6 +81,12 @@ class ImageBank:
             _stacked(labels) if with_labels else None,
             (clock() - started) / max(1, done),
         )
+
+
+def _room(n: int, like: Tensor) -> Tensor:
+    """Room for `n` rows like those of `like`; images lie channels-last."""
+    room = like.new_empty((n, *like.shape[1:]))
+    return room.contiguous(memory_format=torch.channels_last) if room.ndim == 4 else room
 
 
 def fitting_size(dataset: Any, limit: int) -> int:

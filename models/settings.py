@@ -1,6 +1,6 @@
 """Settings of the learner, checked when they are made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -8,9 +8,12 @@ from annotated_types import Interval
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from core.precision import half_precision
+from core.pretrained.imagenet_weights import weights_digest
 from models.networks import SMALL, TIMM_DEFAULT, find_weights, how_to_fetch
 from models.validation import STRICT
 
+FROZEN = "frozen"
+FROZEN_DEFAULT = "tf_efficientnet_lite0"  # its weights come with requirements.txt
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}  # None: no autocast
 
@@ -20,10 +23,13 @@ class LearnerSettings:
     """How the buyer's learner is built and trained. Zero means "chosen for the device".
 
     device : "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1" ...
-    backbone : "auto" (`small` on a CPU, `efficientnet_b0` on a GPU), `small`, or a timm name.
+    backbone : "small", a network of 0.1 million parameters that is trained from scratch; "frozen",
+        linear heads on features of a frozen `tf_efficientnet_lite0` with ImageNet weights, or
+        "frozen:NAME" of another of timm's; a timm name, a network all of which is trained. "auto"
+        compares those that suit this machine (`candidates`).
     pretrained : "auto" (the backbone's ImageNet weights where this machine has them already,
         else from scratch, said in the log), "yes" (refuse to start without), "no", or a file.
-        `small` always starts from scratch.
+        `small` always starts from scratch, "frozen" never does.
     image_size : pixels; larger images are shrunk to it, smaller ones stay as they are.
     batch_size : images per training step.
     learning_rate : the peak of the one-cycle schedule.
@@ -49,32 +55,64 @@ class LearnerSettings:
     precision: Literal["auto"] | Precision = "auto"
     threads: Annotated[int, Interval(ge=1)] = 4
 
+    def candidates(self) -> tuple["LearnerSettings", ...]:
+        """Settings of each learner that "auto" stands for here; these, where a backbone is named.
+
+        Heads on frozen features and a large network take part only where this machine has ImageNet
+        weights, a large network on a GPU alone. Raises ValueError where pretraining is asked for
+        with `pretrained` and cannot be had.
+        """
+        if self.backbone != "auto":
+            return (self,)
+        gpu = self.resolved().device.type == "cuda"
+        wants_weights = self.pretrained != "no"
+        frozen = wants_weights and weights_digest(FROZEN_DEFAULT) is not None
+        if self.pretrained == "yes" and not frozen:
+            find_weights(TIMM_DEFAULT if gpu else FROZEN_DEFAULT, "yes")  # says how to get them
+        large = gpu and wants_weights and find_weights(TIMM_DEFAULT, self.pretrained) is not None
+        names = [FROZEN] * frozen + [SMALL] + [TIMM_DEFAULT] * large
+        return tuple(replace(self, backbone=name) for name in names)
+
+    @property
+    def largest_image_size(self) -> int:
+        """The side in pixels beyond which no learner that these settings stand for sees more."""
+        return max(one.resolved().image_size for one in self.candidates())
+
     def missing_weights(self) -> str:
         """What to say where a large network starts without the weights that it should start with.
 
         Nothing, where it has them, or is set to do without.
         """
-        backbone = self.resolved().backbone
-        if self.pretrained != "auto" or backbone == SMALL or find_weights(backbone, "auto"):
+        found = self.resolved()
+        if (
+            self.pretrained != "auto"
+            or found.is_frozen
+            or found.backbone == SMALL
+            or find_weights(found.backbone, "auto")
+        ):
             return ""
         return (
-            f"there are no ImageNet weights of {backbone} on this machine: the learner starts from "
-            f"scratch and will see less. {how_to_fetch(backbone)}."
+            f"there are no ImageNet weights of {found.backbone} on this machine: the learner "
+            f"starts from scratch and will see less. {how_to_fetch(found.backbone)}."
         )
 
     def resolved(self) -> "ResolvedSettings":
-        """These settings with every "auto" and zero decided for this machine."""
+        """These settings with every "auto" and zero decided for this machine.
+
+        The backbone "auto" is "small" here, which every machine can train.
+        """
         found = "cuda" if torch.cuda.is_available() else "cpu"
         device = _device(found if self.device == "auto" else self.device)
         gpu = device.type == "cuda"
-        backbone = self.backbone
-        if backbone == "auto":
-            backbone = TIMM_DEFAULT if gpu else SMALL
-        small = backbone == SMALL
+        kind, _, name = self.backbone.partition(":")
+        frozen, small = kind == FROZEN, kind in (SMALL, "auto")
+        backbone = SMALL if small else (name or FROZEN_DEFAULT if frozen else self.backbone)
+        size = (224 if gpu else 160) if frozen else 224
         return ResolvedSettings(
             device=device,
             backbone=backbone,
-            image_size=self.image_size or (80 if small else 224),
+            is_frozen=frozen,
+            image_size=self.image_size or (80 if small else size),
             batch_size=self.batch_size or (32 if small else 64),
             learning_rate=self.learning_rate or (3e-3 if small else 1e-3),
             precision=_precision(self.precision, device),
@@ -83,10 +121,11 @@ class LearnerSettings:
 
 @dataclass(frozen=True)
 class ResolvedSettings:
-    """What `LearnerSettings` leaves open, decided for one machine."""
+    """What `LearnerSettings` leaves open, decided for one machine; `backbone` names a network."""
 
     device: torch.device
     backbone: str
+    is_frozen: bool
     image_size: int
     batch_size: int
     learning_rate: float

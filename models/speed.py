@@ -1,30 +1,24 @@
 """How fast this machine trains and infers, measured on a throwaway network before any planning."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from core.random_streams import stream
 from core.symmetries import N_SYMMETRIES
+from models.learner import Speed
 from models.member import INFERENCE_BATCHES
 
 if TYPE_CHECKING:
-    from models.learner import Learner
+    from models.network_learner import NetworkLearner
 
 WARM_UP_IMAGES = 4
 EPOCHS_OF_A_FIT = 10  # of the fits between rounds, unless PlannerSettings.refit_epochs says other
 
 
-class Speed(NamedTuple):
-    """Seconds per labelled image and epoch of a fit, and per image looked at; all members."""
-
-    fit: float
-    look: float
-
-
 def measure_speed(
-    learner: "Learner", images: Tensor, labels: Tensor, seconds: float = 2.0, steps: int = 12
+    learner: "NetworkLearner", images: Tensor, labels: Tensor, seconds: float = 2.0, steps: int = 12
 ) -> Speed:
     """Train up to `steps` steps, or `seconds`, on `images` uint8 (L, 3, S, S), then infer once.
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from core.random_streams import stream
 from models.image_bank import Clock, as_label
+from models.kinds import build_learner
 from models.learner import DeadlineReachedError, Learner, Predictions
 from models.settings import LearnerSettings
 from strategies.events import Event, OnEvent, log_event
@@ -98,12 +99,12 @@ class Session:
         self.n_fitted = 0
         self._last_look: Look | None = None
         started = clock()
-        speed = learner.measure_speed(labelled.images, labelled.labels)
+        speed = learner.measure_speed(labelled.inputs, labelled.labels)
         self.cost_model = CostModel(speed.fit, speed.look)
         self.emit(
             "read",
             images=len(labelled),
-            pixels=labelled.images.shape[-1],
+            pixels=labelled.size,
             read=labelled.seconds_per_image,
             fit=speed.fit,
             look=speed.look,
@@ -125,7 +126,7 @@ class Session:
         n_calibration: int | None = None,
         clock: Clock = time.monotonic,
         on_event: OnEvent = log_event,
-        new_learner: NewLearner = Learner,
+        new_learner: NewLearner = build_learner,
     ) -> "Session":
         """A session over data sets of `{"idx", "image", "label"}`; reads the labelled one.
 
@@ -133,18 +134,21 @@ class Session:
             the pool (None: all). Thresholds, calibration and F1 are measured on them.
         """
         learner = new_learner(settings, seed, clock)
-        images = LabelledSet.read(
-            labelled, learner.resolved.image_size, n_calibration, settings.threads, clock
-        )
-        session = cls(images, None, learner, strategy, seed, clock=clock, on_event=on_event)
+        read = LabelledSet.read(labelled, learner, n_calibration, clock)
+        session = cls(read, None, learner, strategy, seed, clock=clock, on_event=on_event)
         if pool is not None:
             session.open_pool(pool)
         return session
 
     def open_pool(self, dataset: Any) -> None:
         """Select from the images of `dataset`; none is read yet."""
-        size, threads = self.labelled.images.shape[-1], self.learner.settings.threads
-        self.pool = UnlabelledPool(dataset, size, threads=threads, clock=self.clock)
+        self.pool = UnlabelledPool(
+            dataset,
+            self.labelled.size,
+            threads=self.learner.settings.threads,
+            clock=self.clock,
+            encode=self.learner.encode,
+        )
 
     @property
     def n_candidates(self) -> int:
@@ -173,7 +177,7 @@ class Session:
             if deadline <= started:
                 return
         self.learner.fit(
-            self.labelled.images,
+            self.labelled.inputs,
             self.labelled.labels,
             epochs=epochs,
             deadline=deadline,
@@ -209,7 +213,8 @@ class Session:
     def read_pool(self, ends: float = float("inf")) -> None:
         """Read the pool's images; as many as a share of the time until `ends` allows."""
         pool, started = self._pool(), self.clock()
-        seconds_each = pool.read(ends, self.labelled.seconds_per_image, self.seed)
+        share, seconds_each = self.learner.reading_share, self.labelled.seconds_per_image
+        seconds_each = pool.read(ends, share, seconds_each, self.seed)
         self.emit(
             "pool",
             images=len(pool),
@@ -309,8 +314,8 @@ class Session:
         if n < len(rows):
             rows = rows[torch.randperm(len(rows), generator=rng)[:n].sort().values]
         started = self.clock()
-        images = pool.images if len(rows) == pool.n_read else pool.images[rows]
-        look = Look(rows, self.learner.infer(images, deadline))
+        inputs = pool.inputs if len(rows) == pool.n_read else pool.inputs[rows]
+        look = Look(rows, self.learner.infer(inputs, deadline))
         if not look.is_finite or not bool(self.learner.labelled_probabilities_.isfinite().all()):
             raise LearnerDivergedError("the learner answers with NaN or infinity")
         self._last_look = look
@@ -333,7 +338,7 @@ class Session:
 
         def infer_labelled() -> Predictions:
             before = self.clock()
-            predictions = self.learner.infer(self.labelled.images, deadline)
+            predictions = self.learner.infer(self.labelled.inputs, deadline)
             n = len(self.labelled)
             self.emit("look_at_labelled", images=n, seconds=self.clock() - before)
             return predictions

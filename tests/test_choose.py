@@ -16,7 +16,7 @@ from PIL import Image
 
 import choose
 from labelling.sheet import contact_sheet
-from models.learner import Learner
+from models.network_learner import NetworkLearner
 from models.settings import LearnerSettings
 from shared.errors import DatasetError
 from strategies.image_sets import UnlabelledPool
@@ -405,15 +405,15 @@ def test_the_learner_is_measured_on_the_first_folder_alone(
 ):
     """What was chosen is richer in rare classes: probabilities fitted to it are too high."""
     seen = []
-    fit = Learner.fit
+    fit = NetworkLearner.fit
 
-    def spied(*given: Any, **how: Any) -> Learner:
+    def spied(*given: Any, **how: Any) -> NetworkLearner:
         seen.append((len(given[1]), how["n_calibration"]))
         return fit(*given, **how)
 
     assert choose.main(flags(photos)) == 0
     fill_in(photos / "batch" / "labels.csv")
-    monkeypatch.setattr(Learner, "fit", spied)
+    monkeypatch.setattr(NetworkLearner, "fit", spied)
     both = ["--labelled", str(photos / "labelled"), str(photos / "batch")]
     assert choose.main([*flags(photos, "batch-2"), *both]) == 0
     assert seen == [(30, 24)]

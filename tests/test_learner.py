@@ -18,8 +18,9 @@ from torch.amp.grad_scaler import GradScaler
 from core.random_streams import stream
 from models.calibration import best_thresholds, calibrate, is_near_chance
 from models.folds import extend_folds
-from models.learner import DeadlineReachedError, Learner
+from models.learner import DeadlineReachedError
 from models.member import EnsembleMember, one_cycle
+from models.network_learner import NetworkLearner
 from models.networks import AcquisitionNetwork, build_network
 from models.settings import LearnerSettings
 from models.speed import measure_speed
@@ -42,7 +43,7 @@ def spots(n: int, seed: int = 0, side: int = 16) -> tuple[Tensor, Tensor]:
 
 
 def test_it_learns_and_predicts_what_it_has_not_seen() -> None:
-    learner = Learner(TINY, seed=0).fit(*spots(120), epochs=15)
+    learner = NetworkLearner(TINY, seed=0).fit(*spots(120), epochs=15)
     images, labels = spots(100, seed=1)
     predictions = learner.infer(images)
     assert predictions.probabilities.shape == (100, 2)
@@ -64,14 +65,14 @@ def test_same_seed_same_learner_and_no_global_dice(warm_start: bool) -> None:
         torch.manual_seed(global_seed)
         np.random.seed(global_seed)  # noqa: NPY002  (the global one is what is watched)
         before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-        learner = Learner(settings, seed=5)
+        learner = NetworkLearner(settings, seed=5)
         measure_speed(learner, *spots(30), seconds=0.1)
         learner.fit(*(x[:24] for x in spots(40)), epochs=2).fit(*spots(40), epochs=2)
         results.append(learner.infer(spots(20, seed=1)[0]).probabilities)
         assert torch.equal(before[0], torch.get_rng_state())
         assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
     assert torch.equal(*results)
-    other = Learner(settings, seed=6).fit(*spots(40), epochs=2).infer(spots(20, seed=1)[0])
+    other = NetworkLearner(settings, seed=6).fit(*spots(40), epochs=2).infer(spots(20, seed=1)[0])
     assert not torch.equal(results[0], other.probabilities)
 
 
@@ -106,7 +107,7 @@ def test_a_device_that_wakes_up_slowly_is_not_taken_for_a_slow_one(
         sizes.add(len(images))
 
     monkeypatch.setattr(EnsembleMember, "step", step)
-    speed = measure_speed(Learner(TINY, 0, clock=lambda: now), *spots(30))
+    speed = measure_speed(NetworkLearner(TINY, 0, clock=lambda: now), *spots(30))
     assert speed.fit == pytest.approx(expected)  # looking takes no time on this clock
 
 
@@ -114,7 +115,7 @@ def test_a_device_that_wakes_up_slowly_is_not_taken_for_a_slow_one(
 def test_out_of_fold_predictions_know_nothing_of_labels_that_are_noise(members: int) -> None:
     images, _ = spots(90)
     labels = (torch.rand(90, 2, generator=torch.Generator().manual_seed(9)) < 0.5).float()
-    learner = Learner(LearnerSettings(**{**vars(TINY), "members": members}), seed=0)
+    learner = NetworkLearner(LearnerSettings(**{**vars(TINY), "members": members}), seed=0)
     learner.fit(images[:60], labels[:60], epochs=25)
     learner.fit(images, labels, epochs=25)  # warm: what was held out must still be unseen
     known_by_heart = roc_auc_score(labels, learner.infer(images).probabilities)
@@ -128,7 +129,7 @@ def test_out_of_fold_predictions_know_nothing_of_labels_that_are_noise(members: 
 def test_what_was_learned_when_nothing_was_held_out_is_forgotten() -> None:
     """Or those first rows, known by heart, would pass for unseen ones."""
     images, labels = spots(40)
-    learner = Learner(TINY, seed=0)
+    learner = NetworkLearner(TINY, seed=0)
     learner.fit(images[:3], labels[:3], epochs=2)
     before = learner.members_
     learner.fit(images, labels, epochs=1)
@@ -139,7 +140,7 @@ def test_what_was_learned_when_nothing_was_held_out_is_forgotten() -> None:
 
 
 def test_a_deadline_stops_a_fit_within_an_epoch_and_leaves_it_usable() -> None:
-    learner = Learner(TINY, seed=0)
+    learner = NetworkLearner(TINY, seed=0)
     images, labels = spots(300, side=32)
     started = time.monotonic()
     learner.fit(images, labels, epochs=10_000, deadline=started + 2.0)
@@ -149,7 +150,7 @@ def test_a_deadline_stops_a_fit_within_an_epoch_and_leaves_it_usable() -> None:
     with pytest.raises(DeadlineReachedError, match="of 300 images"):
         learner.infer(images, deadline=time.monotonic())
     ticks = itertools.count(0.0)  # one for the start, one before each of 18 steps an epoch
-    cut = Learner(TINY, seed=0, clock=lambda: next(ticks))
+    cut = NetworkLearner(TINY, seed=0, clock=lambda: next(ticks))
     cut.fit(images, labels, epochs=3, deadline=28.0)
     assert cut.epochs_ == pytest.approx(1.5, abs=0.01)
 
@@ -179,7 +180,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
         return forward(network, images)
 
     monkeypatch.setattr(AcquisitionNetwork, "forward", cramped)
-    learner = Learner(TINY, seed=0).fit(*spots(40), epochs=1)
+    learner = NetworkLearner(TINY, seed=0).fit(*spots(40), epochs=1)
     assert learner.batch_size_ == 1  # inference batches are four times as long
     assert sum(sizes) >= 40
     assert learner.epochs_ == 1.0
@@ -190,7 +191,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
 def test_a_batch_filled_up_for_a_gpu_is_halved_by_its_size_and_not_by_the_images_in_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    learner = Learner(TINY, seed=0).fit(*spots(40), epochs=1)
+    learner = NetworkLearner(TINY, seed=0).fit(*spots(40), epochs=1)
     forward = AcquisitionNetwork.forward
 
     def cramped(network: AcquisitionNetwork, images: Tensor) -> object:
@@ -198,11 +199,11 @@ def test_a_batch_filled_up_for_a_gpu_is_halved_by_its_size_and_not_by_the_images
             raise torch.OutOfMemoryError("simulated")
         return forward(network, images)
 
-    def filled(self: Learner, batch: Tensor, size: int) -> Tensor:
+    def filled(self: NetworkLearner, batch: Tensor, size: int) -> Tensor:
         return batch[:1].expand(size, -1, -1, -1)
 
     monkeypatch.setattr(AcquisitionNetwork, "forward", cramped)
-    monkeypatch.setattr(Learner, "_to_device_in_turn", filled)
+    monkeypatch.setattr(NetworkLearner, "_to_device_in_turn", filled)
     assert len(learner.infer(spots(1)[0]).probabilities) == 1
     assert learner.batch_size_ == 8  # inference batches are four times as long
 
@@ -222,7 +223,7 @@ def test_the_smaller_batch_is_tried_once_the_failed_one_is_gone(
         return forward(network, images)
 
     monkeypatch.setattr(AcquisitionNetwork, "forward", cramped)
-    learner = Learner(TINY, seed=0).fit(*spots(40), epochs=1)
+    learner = NetworkLearner(TINY, seed=0).fit(*spots(40), epochs=1)
     assert len(failed) >= 2  # one in a training step, one at what is held out
     assert learner.epochs_ == 1.0
 
@@ -233,7 +234,7 @@ def test_an_error_that_is_not_memory_is_not_swallowed(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(AcquisitionNetwork, "forward", broken)
     with pytest.raises(RuntimeError, match="something else"):
-        Learner(TINY, seed=0).fit(*spots(40), epochs=1)
+        NetworkLearner(TINY, seed=0).fit(*spots(40), epochs=1)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +248,7 @@ def test_an_error_that_is_not_memory_is_not_swallowed(monkeypatch: pytest.Monkey
     ],
 )
 def test_odd_labelled_sets_have_a_defined_result(name: str, images: Tensor, labels: Tensor) -> None:
-    learner = Learner(TINY, seed=0).fit(images, labels, epochs=2)
+    learner = NetworkLearner(TINY, seed=0).fit(images, labels, epochs=2)
     predictions = learner.infer(spots(10)[0])
     for values in (*predictions, learner.thresholds_, learner.labelled_probabilities_):
         assert torch.isfinite(values).all()
@@ -266,11 +267,11 @@ def test_odd_labelled_sets_have_a_defined_result(name: str, images: Tensor, labe
 )
 def test_what_cannot_be_learned_from_is_refused(images: Tensor, labels: Tensor, word: str) -> None:
     with pytest.raises(ValueError, match=word):
-        Learner(TINY, seed=0).fit(images, labels, epochs=1)
+        NetworkLearner(TINY, seed=0).fit(images, labels, epochs=1)
 
 
 def test_rows_may_only_be_added() -> None:
-    learner = Learner(TINY, seed=0).fit(*spots(40), epochs=1)
+    learner = NetworkLearner(TINY, seed=0).fit(*spots(40), epochs=1)
     with pytest.raises(ValueError, match="only be added"):
         learner.fit(*spots(30), epochs=1)
 
@@ -289,9 +290,9 @@ def test_settings_that_make_no_sense_are_refused(change: dict[str, object], word
         LearnerSettings(**change)
 
 
-def in_fp16() -> Learner:
+def in_fp16() -> NetworkLearner:
     """On the processor, where torch can do it too; the settings refuse it there for being slow."""
-    learner = Learner(TINY, seed=0)
+    learner = NetworkLearner(TINY, seed=0)
     learner.resolved = replace(learner.resolved, precision="fp16")
     learner.start_members(2, 16)
     return learner
@@ -325,7 +326,7 @@ def test_a_gpu_learns_in_every_precision_it_has(backbone: str, precision: str) -
     settings = LearnerSettings(
         device="cuda", backbone=backbone, precision=precision, batch_size=16, pretrained="no"
     )
-    learner = Learner(settings, seed=0)
+    learner = NetworkLearner(settings, seed=0)
     images, labels = spots(120, side=64)
     assert measure_speed(learner, images, labels, seconds=0.5).fit > 0
     epochs = 15 if backbone == "small" else 2
@@ -387,7 +388,7 @@ def test_a_backbone_gives_logits_and_features(
 ) -> None:
     caplog.set_level("INFO", "buyer")
     settings = LearnerSettings(device="cpu", backbone=backbone, members=2, batch_size=8)
-    learner = Learner(settings, seed=0).fit(*spots(12, side=32), epochs=1)
+    learner = NetworkLearner(settings, seed=0).fit(*spots(12, side=32), epochs=1)
     assert learner.infer(spots(5, side=32)[0]).embeddings.ndim == 2
     assert ("from random initialisation" in caplog.text) == (backbone != "small")
 
@@ -401,7 +402,7 @@ def test_a_backbone_starts_from_the_file_of_weights_it_is_given(
     settings = LearnerSettings(
         device="cpu", backbone="lcnet_035", members=2, pretrained=str(tmp_path / "weights.pth")
     )
-    learner = Learner(settings, seed=0)
+    learner = NetworkLearner(settings, seed=0)
     learner.start_members(2, 16)
     assert f"from {tmp_path / 'weights.pth'}" in caplog.text
     for member in learner.members_:
@@ -416,7 +417,7 @@ def test_a_transformer_starts_from_its_file_at_another_size(tmp_path: Path) -> N
     settings = LearnerSettings(
         device="cpu", backbone=name, members=2, pretrained=str(tmp_path / "weights.pth")
     )
-    learner = Learner(settings, seed=0)
+    learner = NetworkLearner(settings, seed=0)
     learner.start_members(2, 32)
     started = learner.members_[0].network.mil.features.model.state_dict()
     differ = {key for key in started if not torch.equal(started[key], published[key])}
@@ -436,7 +437,7 @@ def test_what_cannot_be_built_says_what_to_do(
     settings: dict[str, str], error: type[Exception], word: str
 ) -> None:
     with pytest.raises(error, match=word):
-        Learner(LearnerSettings(device="cpu", **settings), seed=0).fit(*spots(12), epochs=1)
+        NetworkLearner(LearnerSettings(device="cpu", **settings), seed=0).fit(*spots(12), epochs=1)
 
 
 def test_paths_are_not_dropped_for_that_would_draw_from_the_global_dice() -> None:
@@ -448,7 +449,7 @@ def test_paths_are_not_dropped_for_that_would_draw_from_the_global_dice() -> Non
 
 @pytest.mark.parametrize("side", [8, 32])
 def test_one_image_can_be_learned_from(side: int) -> None:
-    learner = Learner(TINY, seed=0).fit(*spots(1, side=side), epochs=2)
+    learner = NetworkLearner(TINY, seed=0).fit(*spots(1, side=side), epochs=2)
     assert torch.isfinite(learner.probabilities(spots(3, side=side)[0])).all()
 
 
@@ -457,7 +458,7 @@ def test_a_class_that_only_bought_images_show_is_measured_on_those() -> None:
     first = labels[:, 1].argsort(stable=True)  # those without the second class come first
     images, labels = images[first], labels[first]
     drawn = int((labels[:, 1] == 0).sum()) - 10
-    learner = Learner(TINY, seed=0).fit(images, labels, epochs=15, n_calibration=drawn)
+    learner = NetworkLearner(TINY, seed=0).fit(images, labels, epochs=15, n_calibration=drawn)
     assert learner.calibration_rows_.tolist() == list(range(drawn))
     found, f1 = best_thresholds(learner.labelled_probabilities_, labels)
     own, own_f1 = best_thresholds(learner.labelled_probabilities_[:drawn], labels[:drawn])
@@ -469,9 +470,9 @@ def test_a_class_that_only_bought_images_show_is_measured_on_those() -> None:
 
 def test_a_lone_member_is_measured_on_what_was_drawn_where_it_holds_out_enough() -> None:
     lone = replace(TINY, members=1)
-    few = Learner(lone, seed=0).fit(*spots(120), epochs=1, n_calibration=12)
+    few = NetworkLearner(lone, seed=0).fit(*spots(120), epochs=1, n_calibration=12)
     assert len(few.calibration_rows_) == 24, "a fifth of all: of the 12 it holds out two or three"
-    enough = Learner(lone, seed=0).fit(*spots(120), epochs=1, n_calibration=100)
+    enough = NetworkLearner(lone, seed=0).fit(*spots(120), epochs=1, n_calibration=100)
     assert 10 <= len(enough.calibration_rows_) < 24
     assert int(enough.calibration_rows_.max()) < 100
 

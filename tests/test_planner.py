@@ -67,11 +67,15 @@ class SimulatedLearner:
     log: list[str] = field(default_factory=list)
 
     settings = LearnerSettings()
+    reading_share = 0.25
     resolved = LearnerSettings(device="cpu", backbone="small").resolved()
     thresholds_ = torch.full((N_CLASSES,), 0.5)
     validation_f1_ = torch.full((N_CLASSES,), 0.5)
     labelled_probabilities_ = torch.empty(0, N_CLASSES)
     epochs_ = 0.0
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images
 
     def measure_speed(self, images: Tensor, labels: Tensor) -> Speed:
         return self.believed or Speed(self.fit_cost, self.look_cost)

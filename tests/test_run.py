@@ -11,7 +11,8 @@ from PIL import Image
 
 import run
 from core.max_pool_mil import NetworkOutput
-from models.learner import Learner, Predictions
+from models.learner import Predictions
+from models.network_learner import NetworkLearner
 from models.networks import AcquisitionNetwork
 from models.speed import Speed
 from strategies.events import Event
@@ -72,6 +73,7 @@ def config(folder: Path, text: str = "") -> Path:
         strategy = "entropy"
         [learner]
         device = "cpu"
+        backbone = "small"
         batch_size = 16
         members = 2
         [planner]
@@ -272,7 +274,7 @@ def test_pre_training_phase_fits_again_where_most_of_its_time_is_left(
 ) -> None:
     """As where a stall was taken for the machine's speed."""
 
-    class Miscalibrated(Learner):
+    class Miscalibrated(NetworkLearner):
         def measure_speed(self, images: torch.Tensor, labels: torch.Tensor) -> Speed:
             return Speed(fit=believed, look=0.001)
 
@@ -440,9 +442,11 @@ def test_purchase_phase_with_a_diverged_learner_spends_the_budget(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    looks, forward, infer = 0, AcquisitionNetwork.forward, Learner.infer
+    looks, forward, infer = 0, AcquisitionNetwork.forward, NetworkLearner.infer
 
-    def counting(self: Learner, images: torch.Tensor, deadline: float | None = None) -> Predictions:
+    def counting(
+        self: NetworkLearner, images: torch.Tensor, deadline: float | None = None
+    ) -> Predictions:
         nonlocal looks
         looks += 1
         return infer(self, images, deadline)
@@ -459,7 +463,7 @@ def test_purchase_phase_with_a_diverged_learner_spends_the_budget(
     training, unlabelled = train(), pool()
     submission.pre_training_phase(training, 600)
     monkeypatch.setattr(AcquisitionNetwork, "forward", diverging)
-    monkeypatch.setattr(Learner, "infer", counting)
+    monkeypatch.setattr(NetworkLearner, "infer", counting)
     assert len(submission.purchase_phase(unlabelled, training, 20, 600)) == 20
     assert "learner_diverged" in {event.name for event in events}
     by = [event.facts["by"] for event in events if event.name == "bought"]
@@ -473,14 +477,16 @@ def test_probabilities_and_embeddings_of_the_pool_come_from_one_pass(
 ) -> None:
     looks: list[tuple[int, int]] = []  # images asked about, images that went through a net
     passed = 0
-    infer, forward = Learner.infer, AcquisitionNetwork.forward
+    infer, forward = NetworkLearner.infer, AcquisitionNetwork.forward
 
     def counting_forward(self: AcquisitionNetwork, images: torch.Tensor) -> NetworkOutput:
         nonlocal passed
         passed += len(images)
         return forward(self, images)
 
-    def counting(self: Learner, images: torch.Tensor, deadline: float | None = None) -> Predictions:
+    def counting(
+        self: NetworkLearner, images: torch.Tensor, deadline: float | None = None
+    ) -> Predictions:
         before = passed
         predictions = infer(self, images, deadline)
         looks.append((len(images), passed - before))
@@ -490,7 +496,7 @@ def test_probabilities_and_embeddings_of_the_pool_come_from_one_pass(
     training, unlabelled = train(), pool()
     submission.pre_training_phase(training, 600)
     monkeypatch.setattr(AcquisitionNetwork, "forward", counting_forward)
-    monkeypatch.setattr(Learner, "infer", counting)
+    monkeypatch.setattr(NetworkLearner, "infer", counting)
     submission.purchase_phase(unlabelled, training, 20, 600)
     members = submission.config.learner.members
     at_the_pool = [counts for counts in looks if counts[0] in (80, 70)]

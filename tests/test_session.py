@@ -91,7 +91,7 @@ def test_select_prefers_read_images_and_reads_others_only_to_fill_up() -> None:
     session = opened("entropy")
     session.labelled.seconds_per_image = 1.0
     session.pool._clock = lambda: 0.0
-    session.pool.read(4 * 30, 1.0, 0)  # a quarter of the time is for reading: 30 images
+    session.pool.read(4 * 30, 0.25, 1.0, 0)  # a quarter of the time is for reading: 30 images
     assert session.pool.n_read == 30
     session.fit(1)
     selection = session.select(40)
@@ -104,7 +104,7 @@ def test_select_prefers_read_images_and_reads_others_only_to_fill_up() -> None:
     expected = Sheets(80, 1, labelled=True)
     for row, idx in enumerate(selection.idx.tolist(), start=40):
         image = torch.from_numpy(expected._images[(5000 - idx) // 2]).permute(2, 0, 1)
-        assert torch.equal(session.labelled.images[row], image)
+        assert torch.equal(session.labelled.inputs[row], image)
 
 
 @pytest.mark.parametrize("strategy", ["entropy", "random"])
@@ -166,7 +166,7 @@ def test_pool_refuses_two_images_of_one_idx() -> None:
 
     pool = UnlabelledPool(Twice(10, 1, labelled=False), 24, threads=1)
     with pytest.raises(ValueError, match="same idx"):
-        pool.read(float("inf"), 0.0, 0)
+        pool.read(float("inf"), 0.25, 0.0, 0)
     pool.load(torch.tensor([0]))
     with pytest.raises(ValueError, match="same idx"):
         pool.load(torch.tensor([1]))

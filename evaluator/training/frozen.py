@@ -56,23 +56,35 @@ class FrozenFeatures:
         self._bank = FeatureBank(folder, network.key, lambda: network) if folder else None
 
     def of(
-        self, images: Tensor, views: Sequence[str], progress: Progress | None = None
+        self,
+        images: Tensor,
+        views: Sequence[str],
+        *,
+        rows: Tensor | None = None,
+        hashes: Sequence[bytes] | None = None,
+        progress: Progress | None = None,
     ) -> list[Tensor]:
-        """Features float32 (N, D) of uint8 `images` (N, 3, H, W), for each of the `views`."""
+        """Features float32 (N, D) of uint8 `images` (M, 3, H, W), for each of the `views`.
 
-        def read(rows: Sequence[int]) -> Tensor:
-            return images[torch.as_tensor(rows)]
+        rows : (N,) of the images that are wanted; all, if None.
+        hashes : M content hashes of the images; computed, if None.
+        """
+        rows = torch.arange(len(images)) if rows is None else rows
+
+        def read(wanted: Sequence[int]) -> Tensor:
+            return images[rows[torch.as_tensor(wanted)]]
 
         if self._bank is None:
-            parts = torch.split(torch.arange(len(images)), PREDICTION_BATCH)
+            parts = torch.split(rows, PREDICTION_BATCH)
             return [
                 torch.cat([self.network.features(images[rows], view) for rows in parts])
                 for view in views
             ]
-        hashes = content_hashes(images)
+        known = content_hashes(images) if hashes is None else hashes
+        own = [known[row] for row in rows.tolist()]
         return [
             torch.from_numpy(
-                self._bank.features(hashes, read, view, progress=progress).astype(np.float32)
+                self._bank.features(own, read, view, progress=progress).astype(np.float32)
             )
             for view in views
         ]

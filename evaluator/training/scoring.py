@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from core.precision import half_precision
+from core.pretrained.feature_bank import content_hashes
 from evaluator.data.dataset import (
     Splits,
     ZEWDPCBaseDataset,
@@ -81,6 +82,7 @@ class Scorer:
         self.device = device
         self.steps = steps
         self._resized: dict[tuple[int, int | None], Tensor] = {}
+        self._hashes: dict[tuple[int, int | None], list[bytes]] = {}
         self._frozen: dict[tuple[str, str], FrozenFeatures] = {}
 
     def score(
@@ -172,17 +174,32 @@ class Scorer:
         progress: Callable[[float], None] | None,
     ) -> Tensor:
         """As `probabilities`, from features that are computed once for all trainings."""
-        features = self._features(pipeline)
-        images = torch.cat([self._images(one, pipeline.size) for one in learned])
-        *views, plain = features.of(images, [*training_views(pipeline), PREDICTION_VIEW])
+        shown = [*training_views(pipeline), PREDICTION_VIEW]
+        *views, plain = (
+            torch.cat(parts)
+            for parts in zip(*(self.features(one, pipeline, shown) for one in learned), strict=True)
+        )
         labels = np.concatenate([one.labels for one in learned])
         trainer = HeadTrainer(
             pipeline, self.splits.class_names, seed=training_seed, progress=progress
         ).fit(views, plain, labels)
-        (held_out,) = features.of(self._images(part, pipeline.size), [PREDICTION_VIEW])
+        (held_out,) = self.features(part, pipeline, [PREDICTION_VIEW])
         return trainer.predict_probabilities(held_out)
 
-    def _features(self, pipeline: Pipeline) -> FrozenFeatures:
+    def features(
+        self, part: ZEWDPCBaseDataset, pipeline: Pipeline, views: Sequence[str]
+    ) -> list[Tensor]:
+        """Features (N, D) of one part's images, for each of the `views`; kept once computed."""
+        images = self._split_images(part, pipeline.size)
+        key = (id(part.images), pipeline.size)
+        if key not in self._hashes:
+            self._hashes[key] = content_hashes(images)
+        rows = torch.from_numpy(part.rows)
+        return self._frozen_features(pipeline).of(
+            images, views, rows=rows, hashes=self._hashes[key]
+        )
+
+    def _frozen_features(self, pipeline: Pipeline) -> FrozenFeatures:
         key = pipeline.architecture, self.weights
         if key not in self._frozen:
             network = pipeline_network(pipeline, self.weights, usable_device(self.device))
@@ -218,13 +235,17 @@ class Scorer:
 
     def _images(self, part: ZEWDPCBaseDataset, size: int | None) -> Tensor:
         """(N, 3, S, S) uint8 of one part, from its split resized once."""
-        key = (id(part.images), size)
-        if key not in self._resized:
-            self._resized[key] = resize_images(part.images, size)
-        resized = self._resized[key]
+        resized = self._split_images(part, size)
         if len(part.rows) == len(resized):
             return resized
         return resized[torch.from_numpy(part.rows)]
+
+    def _split_images(self, part: ZEWDPCBaseDataset, size: int | None) -> Tensor:
+        """(M, 3, S, S) uint8 of the whole split that a part draws from."""
+        key = (id(part.images), size)
+        if key not in self._resized:
+            self._resized[key] = resize_images(part.images, size)
+        return self._resized[key]
 
 
 @cache
