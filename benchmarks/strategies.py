@@ -35,7 +35,7 @@ from benchmarks.tables import hardware, print_table
 from core.random_streams import stream
 from evaluator.analysis.statistics import paired_test
 from evaluator.data.dataset import ZEWDPCBaseDataset, open_splits
-from evaluator.records.journal import Journal, read_records
+from evaluator.records.journal import Journal, Record, read_records
 from evaluator.training.frozen import PREDICTION_VIEW
 from evaluator.training.pipelines import PIPELINE_GROUPS, Pipeline, parse_pipeline
 from evaluator.training.scoring import Scorer
@@ -112,30 +112,34 @@ class KeptFeatures(FrozenLearner):
 class Laboratory:
     """One data set with its kept features, in one process."""
 
-    def __init__(self, root: str, pipelines: Sequence[str]) -> None:
+    def __init__(self, root: str) -> None:
         self.splits = open_splits(root, progress=False)
-        self.pipelines = [parse_pipeline(name) for name in pipelines]
         self.scorer = Scorer(self.splits, weights="imagenet", device="cpu")
         network, parts = parse_pipeline("lite"), (self.splits.training, self.splits.unlabelled)
         kept = [self.scorer.features(part, network, [PREDICTION_VIEW]) for part in parts]
         self.features = torch.cat([features for (features,) in kept])
 
-    def run(self, trial: Trial) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The record of the purchase, and one for each pipeline that scored it."""
-        about = {"data": self.splits.name, **vars(trial)}
-        started = time.process_time()
-        rows = self.labelled_rows(trial)
-        bought = self.purchase(trial, rows)
-        seconds = time.process_time() - started
-        labels = self.splits.unlabelled.labels[bought]
-        purchase = {
-            **about,
-            "purchased": bought,
-            "with_a_positive": float(labels.any(1).mean()) if bought else 0.0,
-            "positives": labels.sum(0).tolist(),
-            "cpu_seconds": round(seconds, 3),
-        }
-        return purchase, [self.score(trial, rows, bought, one) for one in self.pipelines]
+    def run(
+        self, trial: Trial, pipelines: Sequence[str], bought: list[int] | None = None
+    ) -> tuple[Record | None, list[Record]]:
+        """The record of the purchase, and one for each of the `pipelines` that scores it.
+
+        With what was `bought` before, nothing is bought.
+        """
+        purchase, rows = None, self.labelled_rows(trial)
+        if bought is None:
+            started = time.process_time()
+            bought = self.purchase(trial, rows)
+            labels = self.splits.unlabelled.labels[bought]
+            purchase = {
+                "data": self.splits.name,
+                **vars(trial),
+                "purchased": bought,
+                "with_a_positive": float(labels.any(1).mean()) if bought else 0.0,
+                "positives": labels.sum(0).tolist(),
+                "cpu_seconds": round(time.process_time() - started, 3),
+            }
+        return purchase, [self.score(trial, rows, bought, parse_pipeline(n)) for n in pipelines]
 
     def labelled_rows(self, trial: Trial) -> np.ndarray:
         """The rows of the training set that are there to begin with, drawn by the seed."""
@@ -173,7 +177,7 @@ class Laboratory:
 
     def score(
         self, trial: Trial, rows: np.ndarray, bought: list[int], pipeline: Pipeline
-    ) -> dict[str, Any]:
+    ) -> Record:
         """The score of a purchase under one pipeline, trained from the trial's seed."""
         started = time.process_time()
         training = self.splits.training
@@ -197,14 +201,14 @@ class Laboratory:
 _laboratory: Laboratory  # of a worker process
 
 
-def _open(root: str, pipelines: Sequence[str]) -> None:
+def _open(root: str) -> None:
     global _laboratory  # noqa: PLW0603
     torch.set_num_threads(1)
-    _laboratory = Laboratory(root, pipelines)
+    _laboratory = Laboratory(root)
 
 
-def _run(trial: Trial) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    return _laboratory.run(trial)
+def _run(*given: Any) -> tuple[Record | None, list[Record]]:
+    return _laboratory.run(*given)
 
 
 def trials(flags: argparse.Namespace) -> Iterator[Trial]:
@@ -221,22 +225,24 @@ def measure(flags: argparse.Namespace) -> None:
     purchases = Journal(flags.out / "purchases.jsonl", KEY)
     scores = Journal(flags.out / "scores.jsonl", (*KEY, "pipeline"))
     data = Path(flags.data).resolve().name
-    wanted = [
-        trial
-        for trial in trials(flags)
-        if any(scores.last(data, *vars(trial).values(), name) is None for name in names)
-    ]
+    wanted = []
+    for trial in trials(flags):
+        key = (data, *vars(trial).values())
+        if missing := [name for name in names if scores.last(*key, name) is None]:
+            bought = (purchases.last(*key) or {}).get("purchased")
+            wanted.append((trial, missing, bought))
     print(f"{len(wanted)} trials; {hardware('cpu')}", flush=True)
     started = time.monotonic()
     with ProcessPoolExecutor(
         flags.workers,
         multiprocessing.get_context("spawn"),
         initializer=_open,
-        initargs=(flags.data, names),
+        initargs=(flags.data,),
     ) as pool:
-        for future in as_completed([pool.submit(_run, trial) for trial in wanted]):
+        for future in as_completed([pool.submit(_run, *one) for one in wanted]):
             purchase, found = future.result()
-            purchases.append(purchase)
+            if purchase is not None:
+                purchases.append(purchase)
             for record in found:
                 scores.append(record)
     print(f"{len(wanted)} trials took {time.monotonic() - started:.0f} s", flush=True)

@@ -17,7 +17,7 @@ BUDGET = 7
 
 @pytest.fixture(scope="module")
 def laboratory(squares: Path) -> Laboratory:
-    return Laboratory(str(squares), ["lite"])
+    return Laboratory(str(squares))
 
 
 @pytest.mark.parametrize("strategy", ["random", "entropy", "badge"])
@@ -35,7 +35,8 @@ def test_laboratory_buys_and_scores_as_the_submission_and_the_evaluator(
     submission.purchase_phase(pool, splits.training, BUDGET, 3600)
 
     n = len(splits.training)
-    purchase, (score,) = laboratory.run(Trial(strategy, n, BUDGET, seed=3))
+    purchase, (score,) = laboratory.run(Trial(strategy, n, BUDGET, seed=3), ["lite"])
+    assert purchase is not None
     assert purchase["purchased"] == list(vault.purchased)
     scorer = Scorer(splits, weights="imagenet", device="cpu")
     expected = scorer.score("", purchase["purchased"], PIPELINES["lite"], 3)
@@ -63,11 +64,19 @@ def test_laboratory_goes_on_where_it_was_and_prints_tables(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments = ["strategies.py", str(squares), "--budgets", "5", "--labelled", "24"]
-    arguments += ["--pipeline", "lite", "lite-no-blur", "--out", str(tmp_path)]
-    for seeds, new in (("1", 4), ("2", 4), ("2", 0)):
-        monkeypatch.setattr("sys.argv", [*arguments, "--seeds", seeds])
+    arguments += ["--out", str(tmp_path)]
+    for seeds, pipelines, new in (
+        (1, ["lite"], 4),
+        (2, ["lite"], 4),
+        (2, ["lite", "lite-no-blur"], 8),
+        (2, ["lite"], 0),
+    ):
+        monkeypatch.setattr(
+            "sys.argv", [*arguments, "--seeds", str(seeds), "--pipeline", *pipelines]
+        )
         main()
         shown = capsys.readouterr().out
         assert f"{new} trials; " in shown
     assert "| strategy | lite | lite-no-blur | n |" in shown
     assert "`entropy`" in shown
+    assert len((tmp_path / "purchases.jsonl").read_text().splitlines()) == 8
