@@ -24,14 +24,17 @@ from evaluator.training.device import (
     release_memory,
     too_little_memory,
 )
+from evaluator.training.frozen import HeadTrainer, training_views
 from evaluator.training.networks import check_images
 from evaluator.training.pipelines import Pipeline
+from evaluator.training.scoring import Scorer
 from evaluator.training.trainer import ZEWDPCTrainer
 from shared.errors import ConfigurationError
 from shared.formatting import format_duration
 
 LONG = 2 * 3600.0  # seconds from which a shorter command is offered
-BUYING = "buying"
+BUYING, FEATURES = "buying", "computing features"
+HEAD_FEATURES = 1792  # as many as the largest of the networks has
 START_UP = 12.0  # seconds a submission's process takes to begin and end
 TRIAL_IMAGES = (32, 256)  # images of the measuring run; the larger where the smaller is too quick
 TOO_QUICK = 5.0  # seconds
@@ -51,6 +54,8 @@ def measure_training(pipeline: Pipeline, splits: Splits, device: str | None) -> 
     Weights do not change the time, so none are loaded. Raises ConfigurationError where the
     pipeline cannot train on this device.
     """
+    if pipeline.frozen_features:
+        return _measure_head(pipeline, splits)
     where = chosen_device(device)
     few, more = (min(size, len(splits.training)) for size in TRIAL_IMAGES)
     whole, _ = _train(pipeline, splits, few, 1, where)
@@ -63,6 +68,18 @@ def measure_training(pipeline: Pipeline, splits: Splits, device: str | None) -> 
         cost = TrainingCost(0.0, whole / more)
     release_memory()
     return cost
+
+
+def _measure_head(pipeline: Pipeline, splits: Splits) -> TrainingCost:
+    """Of a linear head on kept features, which is trained on the CPU."""
+    labels = np.array(splits.training.labels[: TRIAL_IMAGES[1]])
+    plain = torch.zeros(len(labels), HEAD_FEATURES)
+    trainer = HeadTrainer(replace(pipeline, epochs=1), splits.class_names, seed=0)
+    for _ in range(2):  # the first is start-up
+        started = time.monotonic()
+        trainer.fit([plain] * len(training_views(pipeline)), plain, labels)
+        seconds = time.monotonic() - started
+    return TrainingCost(0.0, seconds / len(labels))
 
 
 def _train(
@@ -112,6 +129,15 @@ def estimate_seconds(
         what = pipeline.name if pipeline else BUYING
         seconds[what] += _step_seconds(evaluation, costs, trial, pipeline)
     return dict(sorted(seconds.items(), key=lambda item: -item[1]))
+
+
+def feature_seconds(scorer: Scorer, pipelines: Sequence[Pipeline]) -> float:
+    """Seconds to compute the features that `pipelines` need and nobody kept, at most."""
+    return sum(
+        count * scorer.seconds_for_a_feature(pipeline)
+        for pipeline, count in scorer.features_to_compute(pipelines).items()
+        if count
+    )
 
 
 def pipelines_of(steps: Iterable[tuple[Trial, Pipeline | None]]) -> list[Pipeline]:
@@ -170,6 +196,8 @@ def announce(
     if estimated:
         costs = {p.name: measure_training(p, splits, device) for p in needed}
         parts = estimate_seconds(evaluation, missing, costs)
+        if seconds := feature_seconds(evaluation.scorer, needed):
+            parts[FEATURES] = seconds
         seconds = sum(parts.values())
         todo += f", estimated at most {format_duration(seconds)}"
     names = ", ".join(pipeline.name for pipeline in plan.pipelines) or "own predictions"

@@ -7,6 +7,7 @@ kept features is what it would learn from pixels, but for their rounding to floa
 """
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ from evaluator.training.networks import body_of, build_network, pixel_statistics
 from evaluator.training.optimisers import build_optimisers, build_schedule
 from evaluator.training.pipelines import Pipeline
 from evaluator.training.weights import load_weights, weights_refused
+
+logger = logging.getLogger(__name__)
 
 MIRRORS = ("plain", "across", "down", "both")  # view number: 1 if across, and 2 if down
 PREDICTION_VIEW = "plain"
@@ -82,12 +85,20 @@ class FrozenFeatures:
             ]
         known = content_hashes(images) if hashes is None else hashes
         own = [known[row] for row in rows.tolist()]
+        if missing := self.missing(own, views):
+            logger.info("%s: %d features to compute, once", self.network.key, missing)
         return [
             torch.from_numpy(
                 self._bank.features(own, read, view, progress=progress).astype(np.float32)
             )
             for view in views
         ]
+
+    def missing(self, hashes: Sequence[bytes], views: Sequence[str]) -> int:
+        """How often an image of these would have to be shown to the network."""
+        if self._bank is None:
+            return len(hashes) * len(views)
+        return sum(self._bank.missing(hashes, view) for view in views)
 
 
 def pipeline_network(pipeline: Pipeline, weights: str, device: torch.device) -> FrozenNetwork:

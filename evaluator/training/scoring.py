@@ -190,14 +190,43 @@ class Scorer:
         self, part: ZEWDPCBaseDataset, pipeline: Pipeline, views: Sequence[str]
     ) -> list[Tensor]:
         """Features (N, D) of one part's images, for each of the `views`; kept once computed."""
-        images = self._split_images(part, pipeline.size)
-        key = (id(part.images), pipeline.size)
-        if key not in self._hashes:
-            self._hashes[key] = content_hashes(images)
-        rows = torch.from_numpy(part.rows)
         return self._frozen_features(pipeline).of(
-            images, views, rows=rows, hashes=self._hashes[key]
+            self._split_images(part, pipeline.size),
+            views,
+            rows=torch.from_numpy(part.rows),
+            hashes=self._split_hashes(part, pipeline.size),
         )
+
+    def features_to_compute(self, pipelines: Sequence[Pipeline]) -> dict[Pipeline, int]:
+        """How often an image has still to be shown to a network, if all of the pool is bought.
+
+        By the first pipeline that uses the network; others find the features kept.
+        """
+        views: dict[tuple[str, int | None], set[str]] = {}
+        first: dict[tuple[str, int | None], Pipeline] = {}
+        for pipeline in pipelines:
+            if pipeline.frozen_features:
+                key = (pipeline.architecture, pipeline.size)
+                first.setdefault(key, pipeline)
+                views.setdefault(key, {PREDICTION_VIEW}).update(training_views(pipeline))
+        parts = self.splits.training, self.splits.unlabelled, self.splits.validation
+        found = {}
+        for key, pipeline in first.items():
+            *learned, held_out = (self._split_hashes(part, pipeline.size) for part in parts)
+            features = self._frozen_features(pipeline)
+            found[pipeline] = features.missing(held_out, [PREDICTION_VIEW]) + sum(
+                features.missing(hashes, sorted(views[key])) for hashes in learned
+            )
+        return found
+
+    def seconds_for_a_feature(self, pipeline: Pipeline, n: int = 16) -> float:
+        """What showing one image to the network of `pipeline` takes here."""
+        images = self._split_images(self.splits.training, pipeline.size)[:n]
+        network = self._frozen_features(pipeline).network
+        network.features(images)  # kernels are chosen
+        started = time.monotonic()
+        network.features(images)
+        return (time.monotonic() - started) / len(images)
 
     def _frozen_features(self, pipeline: Pipeline) -> FrozenFeatures:
         key = pipeline.architecture, self.weights
@@ -239,6 +268,13 @@ class Scorer:
         if len(part.rows) == len(resized):
             return resized
         return resized[torch.from_numpy(part.rows)]
+
+    def _split_hashes(self, part: ZEWDPCBaseDataset, size: int | None) -> list[bytes]:
+        """M content hashes of the whole split that a part draws from."""
+        key = (id(part.images), size)
+        if key not in self._hashes:
+            self._hashes[key] = content_hashes(self._split_images(part, size))
+        return self._hashes[key]
 
     def _split_images(self, part: ZEWDPCBaseDataset, size: int | None) -> Tensor:
         """(M, 3, S, S) uint8 of the whole split that a part draws from."""
