@@ -178,7 +178,8 @@ class FrozenLearner(Learner):
         return done
 
     def _scaled(self, inputs: Tensor) -> Tensor:
-        return (inputs - self.mean_) / self.scale_
+        scaled: Tensor = (inputs - self.mean_) / self.scale_
+        return scaled
 
     def _logits(self, features: Tensor) -> Tensor:
         """(K, N, C) of standardised `features` (N, D)."""

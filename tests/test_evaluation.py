@@ -25,6 +25,7 @@ from evaluator.experiment.estimate import (
     BUYING,
     START_UP,
     TrainingCost,
+    announce,
     estimate_seconds,
     measure_training,
 )
@@ -441,3 +442,28 @@ def test_estimate_seconds_largest_first(
     assert list(seconds) == ["quick", BUYING]
     free = {"quick": TrainingCost(0, 0)}
     assert list(estimate_seconds(evaluation, steps, free)) == [BUYING, "quick"]
+
+
+def test_announce_counts_features_once_and_not_again(
+    make_data: Callable[[], Path], tmp_path: Path
+) -> None:
+    splits = open_splits(make_data(), progress=False)
+    pipelines = (PIPELINES["lite"], PIPELINES["lite-long"])
+    run_py = tmp_path / "run.py"
+    run_py.write_text("# a submission")
+    plan = Plan(
+        splits, name_submissions([run_py]), ("first",), (Pair(5, 1),), 1, 1, pipelines=pipelines
+    )
+    scorer = Scorer(splits, weights="imagenet", device="cpu")
+    evaluation = Evaluation(plan, tmp_path / "out", scorer, SubprocessRunner())
+    n_learned, n_held_out = len(splits.training) + len(splits.unlabelled), len(splits.validation)
+    # Blurred in four views and plain; both pipelines learn from the same.
+    expected = {PIPELINES["lite"]: 5 * n_learned + n_held_out}
+    assert scorer.features_to_compute(pipelines) == expected
+    assert estimate.FEATURES in announce(evaluation, "cpu", estimated=True, in_detail=True)
+    everything = range(len(splits.unlabelled))
+    scorer.score("", everything, replace(PIPELINES["lite"], epochs=1), 0)
+    assert scorer.features_to_compute(pipelines) == {PIPELINES["lite"]: 0}
+    shown = announce(evaluation, "cpu", estimated=True, in_detail=True)
+    assert "lite-long: " in shown
+    assert estimate.FEATURES not in shown

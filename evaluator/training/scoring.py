@@ -206,7 +206,7 @@ class Scorer:
         first: dict[tuple[str, int | None], Pipeline] = {}
         for pipeline in pipelines:
             if pipeline.frozen_features:
-                key = (pipeline.architecture, pipeline.size)
+                key = (str(pipeline.architecture), pipeline.size)
                 first.setdefault(key, pipeline)
                 views.setdefault(key, {PREDICTION_VIEW}).update(training_views(pipeline))
         parts = self.splits.training, self.splits.unlabelled, self.splits.validation
