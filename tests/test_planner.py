@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.learner import DeadlineReachedError, Predictions
-from models.settings import LearnerSettings
+from models.settings import FROZEN, LearnerSettings
 from models.speed import Speed
 from run import ZEWDPCRun
 from strategies.acquisition_loop import AcquisitionLoop
@@ -63,18 +63,21 @@ class SimulatedLearner:
     batch: int = 64
     start_up: float = 0.0  # seconds of the first fit that go into building the networks
     believed: Speed | None = None  # what measuring says; the truth, if None
+    settings: LearnerSettings = LearnerSettings(device="cpu", backbone="small")
+    encode_cost: float = 0.0  # seconds for an image, when it is read
     trained: bool = False
     log: list[str] = field(default_factory=list)
 
-    settings = LearnerSettings()
     reading_share = 0.25
     resolved = LearnerSettings(device="cpu", backbone="small").resolved()
     thresholds_ = torch.full((N_CLASSES,), 0.5)
     validation_f1_ = torch.full((N_CLASSES,), 0.5)
     labelled_probabilities_ = torch.empty(0, N_CLASSES)
+    calibration_rows_ = torch.arange(1)
     epochs_ = 0.0
 
     def encode(self, images: Tensor) -> Tensor:
+        self.clock.work(self.encode_cost * len(images))
         return images
 
     def measure_speed(self, images: Tensor, labels: Tensor) -> Speed:
@@ -188,18 +191,31 @@ def simulate(
     buy: float = 0.004,
     batch: int = 64,
     seed: int = 0,
+    encode: float | None = None,
 ) -> Outcome:
-    """The submission's phases, on a simulated machine of `speed` times that of a T4."""
+    """The submission's phases, on a simulated machine of `speed` times that of a T4.
+
+    encode : seconds to show an image to a frozen network, which then competes with the small one.
+    """
     clock = Clock(jitter, seed)
     ends = clock() + seconds
     if stall:
         clock.stalls.append((clock() + stall_at * seconds, stall))
     learner = SimulatedLearner(clock, T4_FIT / speed, T4_LOOK / speed, first_fit_factor, batch)
-    submission = ZEWDPCRun(
-        seed=seed, clock=clock, on_event=lambda _: None, new_learner=lambda *_: learner
-    )
+
+    def new_learner(settings: LearnerSettings, *_: object) -> SimulatedLearner:
+        if settings.backbone != FROZEN:
+            return learner
+        return SimulatedLearner(clock, 1e-5, 1e-6, settings=settings, encode_cost=encode)
+
+    submission = ZEWDPCRun(seed=seed, clock=clock, on_event=lambda _: None, new_learner=new_learner)
     strategy = SimulatedStrategy(clock, kind, seconds=choose)
-    submission.config = replace(submission.config, strategy=strategy, planner=PlannerSettings())
+    submission.config = replace(
+        submission.config,
+        strategy=strategy,
+        planner=PlannerSettings(),
+        learner=LearnerSettings(device="cpu", backbone="small" if encode is None else "auto"),
+    )
     training, pool = SimulatedDataset(n_labelled, clock), SimulatedDataset(n_pool, clock, buy)
     submission.pre_training_phase(training, seconds)
     left = ends - clock()
@@ -216,6 +232,7 @@ def session_of(
         torch.zeros(n_labelled, 3, 1, 1, dtype=torch.uint8),
         torch.zeros(n_labelled, N_CLASSES),
         n_calibration=n_labelled,
+        size=1,
     )
     strategy = SimulatedStrategy(learner.clock, kind)
     session = Session(
@@ -235,6 +252,9 @@ TROUBLES = {
     "a first fit three times as long": {"first_fit_factor": 3.0},
     "slow purchases": {"buy": 0.05},
     "a slow strategy": {"choose": 15.0},
+    "a frozen network beside it": {"encode": 0.015},
+    "a slow frozen network beside it": {"encode": 0.15},
+    "a frozen network too slow to be tried": {"encode": 5.0},
 }
 
 
