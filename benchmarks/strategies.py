@@ -5,10 +5,11 @@
     python benchmarks/strategies.py --table results/laboratory
 
 Purchases are made by the submission's own session and strategies and scored by the evaluator's own
-trainer; left out are the processes between them, the clock, and reading images: the buyer gets the
-features that a frozen learner would compute from them, out of the evaluator's bank. With time to
-spare the submission buys the same images (tests/test_laboratory.py). Trials with the same seed are
-paired. What is finished is kept in `--out` and not done again.
+trainer; left out are the processes between them, the clock, and, with `--learner frozen`, reading
+images: the buyer gets the features that a frozen learner would compute from them, out of the
+evaluator's bank. With time to spare the submission buys the same images
+(tests/test_laboratory.py). Other learners are trained on the images, which takes minutes. Trials
+with the same seed are paired. What is finished is kept in `--out` and not done again.
 """
 
 import argparse
@@ -42,6 +43,7 @@ from evaluator.training.scoring import Scorer
 from evaluator.worker.vault import LabelVault
 from models.frozen_learner import FrozenLearner
 from models.image_bank import Clock
+from models.kinds import build_learner
 from models.settings import FROZEN, LearnerSettings
 from strategies.acquisition_loop import AcquisitionLoop
 from strategies.label_budget import LabelBudget
@@ -49,15 +51,19 @@ from strategies.planner import PlannerSettings
 from strategies.registry import parse_strategy
 from strategies.session import Session
 
-KEY = ("data", "strategy", "labelled", "budget", "seed")
+KEY = ("data", "learner", "strategy", "labelled", "budget", "seed")
 ROW_BYTES = 3  # of a picture of one pixel
 NOTHING, EVERYTHING = "none", "all"  # rows without a choice: no label bought, and the whole pool
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One purchase: so many labelled images to begin with, and so many labels to buy."""
+    """One purchase: so many labelled images to begin with, and so many labels to buy.
 
+    learner : a `backbone` of `LearnerSettings`.
+    """
+
+    learner: str
     strategy: str
     labelled: int
     budget: int
@@ -158,14 +164,16 @@ class Laboratory:
             return list(range(len(pool)))
         shop, n = Shop(pool.labels, trial.budget), len(self.splits.training)
         planner, strategy = PlannerSettings(), parse_strategy(trial.strategy)
+        frozen = trial.learner == FROZEN
+        labels = self.splits.training.labels[rows]
         session = Session.open(
-            RowImages(rows, self.splits.training.labels[rows]),
-            RowImages(n + np.arange(len(pool))),
-            LearnerSettings(device="cpu", backbone=FROZEN, threads=1),
+            RowImages(rows, labels) if frozen else self.training(rows),
+            RowImages(n + np.arange(len(pool))) if frozen else pool,
+            LearnerSettings(device="cpu", backbone=trial.learner, threads=1),
             strategy,
             trial.seed,
             on_event=lambda event: None,
-            new_learner=partial(KeptFeatures, self.features),
+            new_learner=partial(KeptFeatures, self.features) if frozen else build_learner,
         )
         if strategy.looks:
             session.fit(planner.epochs)
@@ -175,18 +183,17 @@ class Laboratory:
         ).run()
         return list(shop.vault.purchased)
 
+    def training(self, rows: np.ndarray) -> ZEWDPCBaseDataset:
+        """These images of the training set."""
+        whole = self.splits.training
+        return ZEWDPCBaseDataset(whole.images, whole.labels[rows], whole.class_names, rows)
+
     def score(
         self, trial: Trial, rows: np.ndarray, bought: list[int], pipeline: Pipeline
     ) -> Record:
         """The score of a purchase under one pipeline, trained from the trial's seed."""
         started = time.process_time()
-        training = self.splits.training
-        self.scorer.splits = replace(
-            self.splits,
-            training=ZEWDPCBaseDataset(
-                training.images, training.labels[rows], training.class_names, rows
-            ),
-        )
+        self.scorer.splits = replace(self.splits, training=self.training(rows))
         record = self.scorer.score("", bought, pipeline, trial.seed)
         return {
             "data": self.splits.name,
@@ -216,7 +223,7 @@ def trials(flags: argparse.Namespace) -> Iterator[Trial]:
     for seed, labelled in itertools.product(range(flags.seeds), flags.labelled):
         for strategy in flags.strategy:
             for budget in [0] if strategy in (NOTHING, EVERYTHING) else flags.budgets:
-                yield Trial(strategy, labelled, budget, seed)
+                yield Trial(flags.learner, strategy, labelled, budget, seed)
 
 
 def measure(flags: argparse.Namespace) -> None:
@@ -253,8 +260,8 @@ def table(folder: Path) -> None:
     frame = pd.DataFrame(read_records(folder / "scores.jsonl"))
     frame = frame.drop_duplicates(subset=[*KEY, "pipeline"], keep="last")
     fixed = frame[frame.strategy.isin([NOTHING, EVERYTHING])]
-    for (data, labelled, budget), found in frame.drop(fixed.index).groupby(
-        ["data", "labelled", "budget"]
+    for (data, learner, labelled, budget), found in frame.drop(fixed.index).groupby(
+        ["data", "learner", "labelled", "budget"]
     ):
         rows, means = [], {}
         beside = fixed[(fixed.data == data) & (fixed.labelled == labelled)]
@@ -269,7 +276,8 @@ def table(folder: Path) -> None:
                 by_pipeline.append(mean)
             means[str(strategy)] = by_pipeline
             rows.append([f"`{strategy}`", *cells, f"{own.seed.nunique()}"])
-        print(f"\n{data}, {labelled} labelled, {budget} bought: macro-F1 in points")
+        about = f"{data}, {labelled} labelled, {budget} bought by a learner {learner!r}"
+        print(f"\n{about}: macro-F1 in points (less `random`, paired, and its 95 % interval)")
         print_table(["strategy", *names, "n"], rows)
         compared = [mean for name, mean in means.items() if name not in (NOTHING, EVERYTHING)]
         if len(compared) > 2:
@@ -299,6 +307,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", nargs="?", help="a data set in the challenge's layout")
     parser.add_argument("--strategy", nargs="+", default=["none", "random", "entropy", "all"])
+    parser.add_argument("--learner", default=FROZEN, help="a backbone of submission.toml")
     parser.add_argument("--budgets", nargs="+", type=int, default=[621])
     parser.add_argument("--labelled", nargs="+", type=int, default=[1000])
     parser.add_argument("--seeds", type=int, default=20)

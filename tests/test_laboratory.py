@@ -35,7 +35,7 @@ def test_laboratory_buys_and_scores_as_the_submission_and_the_evaluator(
     submission.purchase_phase(pool, splits.training, BUDGET, 3600)
 
     n = len(splits.training)
-    purchase, (score,) = laboratory.run(Trial(strategy, n, BUDGET, seed=3), ["lite"])
+    purchase, (score,) = laboratory.run(Trial("frozen", strategy, n, BUDGET, seed=3), ["lite"])
     assert purchase is not None
     assert purchase["purchased"] == list(vault.purchased)
     scorer = Scorer(splits, weights="imagenet", device="cpu")
@@ -45,7 +45,8 @@ def test_laboratory_buys_and_scores_as_the_submission_and_the_evaluator(
 
 def test_laboratory_starts_from_a_part_of_what_is_labelled(laboratory: Laboratory) -> None:
     first, same, other = (
-        laboratory.labelled_rows(Trial("random", 10, 0, seed)).tolist() for seed in (0, 0, 1)
+        laboratory.labelled_rows(Trial("frozen", "random", 10, 0, seed)).tolist()
+        for seed in (0, 0, 1)
     )
     assert first == same != other
     assert len(set(first)) == 10

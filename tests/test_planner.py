@@ -52,6 +52,9 @@ class Clock:
             self.now += self.stalls.pop(0)[1]
 
 
+SMALL_SETTINGS = LearnerSettings(device="cpu", backbone="small")
+
+
 @dataclass
 class SimulatedLearner:
     """Takes time as a learner would, batch by batch, and predicts noise."""
@@ -63,7 +66,7 @@ class SimulatedLearner:
     batch: int = 64
     start_up: float = 0.0  # seconds of the first fit that go into building the networks
     believed: Speed | None = None  # what measuring says; the truth, if None
-    settings: LearnerSettings = LearnerSettings(device="cpu", backbone="small")
+    settings: LearnerSettings = SMALL_SETTINGS
     encode_cost: float = 0.0  # seconds for an image, when it is read
     trained: bool = False
     log: list[str] = field(default_factory=list)
