@@ -49,6 +49,7 @@ from evaluator.training.trainer import ZEWDPCTrainer
 from evaluator.worker.outcome import Outcome
 from evaluator.worker.runner import SubprocessRunner, TrialInputs
 from shared.errors import ConfigurationError
+from tests.conftest import SIZES, write_split
 
 
 class CountingScorer(Scorer):
@@ -444,10 +445,10 @@ def test_estimate_seconds_largest_first(
     assert list(estimate_seconds(evaluation, steps, free)) == [BUYING, "quick"]
 
 
-def test_announce_counts_features_once_and_not_again(
-    make_data: Callable[[], Path], tmp_path: Path
-) -> None:
-    splits = open_splits(make_data(), progress=False)
+def test_announce_counts_features_once_and_not_again(tmp_path: Path) -> None:
+    for seed, (split, n) in enumerate(SIZES.items()):
+        write_split(tmp_path / "data" / split, n, seed, size=40)
+    splits = open_splits(tmp_path / "data", progress=False)
     pipelines = (PIPELINES["lite"], PIPELINES["lite-long"])
     run_py = tmp_path / "run.py"
     run_py.write_text("# a submission")
