@@ -68,7 +68,6 @@ def choose(
     try:
         if strategy.looks:
             say(f"learning from {len(labelled.images):,} labelled images ...")
-        if strategy.looks:
             # Sums are taken in another order, and what is nearly a tie may end otherwise.
             threads = f"computed on {torch.get_num_threads()} CPU threads (OMP_NUM_THREADS)"
             logger.info("%s", threads)

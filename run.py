@@ -115,9 +115,8 @@ class ZEWDPCRun(ZEWDPCBaseRun):
         if not session.n_fitted:  # there was no time before
             epochs, deadline = self.config.planner.refit_epochs, self.clock() + LATE_FIT_SECONDS
             session.fit(epochs, deadline, skip_if_late=False)
-        learner, size = session.learner, session.labelled.size
-        threads, encode = learner.settings.threads, learner.encode
-        bank = ImageBank.from_dataset(test_dataset, size, threads=threads, encode=encode)
+        learner, size, threads = session.learner, session.labelled.size, self.config.learner.threads
+        bank = ImageBank.from_dataset(test_dataset, size, threads=threads, encode=learner.encode)
         register_progress(0.5)
         predictions = learner.predict(bank.images).numpy()  # (n, C)
         register_progress(1.0)
