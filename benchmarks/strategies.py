@@ -220,7 +220,9 @@ def _run(*given: Any) -> tuple[Record | None, list[Record]]:
 
 def trials(flags: argparse.Namespace) -> Iterator[Trial]:
     """Seed by seed, so that what is finished is comparable at any time."""
-    for seed, labelled in itertools.product(range(flags.seeds), flags.labelled):
+    for seed, labelled in itertools.product(
+        range(flags.first_seed, flags.first_seed + flags.seeds), flags.labelled
+    ):
         for strategy in flags.strategy:
             for budget in [0] if strategy in (NOTHING, EVERYTHING) else flags.budgets:
                 yield Trial(flags.learner, strategy, labelled, budget, seed)
@@ -311,6 +313,7 @@ def main() -> None:
     parser.add_argument("--budgets", nargs="+", type=int, default=[621])
     parser.add_argument("--labelled", nargs="+", type=int, default=[1000])
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--pipeline", nargs="+", default=["all-lite"])
     parser.add_argument("--workers", type=int, default=1, help="processes, one thread each")
     parser.add_argument("--out", type=Path, default=Path("results/laboratory"))
