@@ -230,7 +230,10 @@ def test_choose_names_the_size_that_the_learner_sees(
     said: str,
     photos: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    small = LearnerSettings(device="cpu", backbone="small")
+    monkeypatch.setattr(LearnerSettings, "candidates", lambda _: (small,))
     resize(photos / "labelled" / "images", labelled, every)
     resize(photos / "pool" / "monday", pool)
     (photos / "pool" / "double.png").unlink()
@@ -346,7 +349,7 @@ def test_choose_refuses_a_batch_that_was_not_chosen_among_others(
 
     def slowly(pool: UnlabelledPool, *arguments: Any) -> float:
         seconds = read_in_time(pool, *arguments)
-        pool.images = pool.images[:read]
+        pool.inputs = pool.inputs[:read]
         pool.indices[read:] = -1
         return seconds
 
