@@ -76,6 +76,7 @@ class Background:
 
 def _run(job: Job, connection: "Connection[Message, Labels]") -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the page, which ends this process
+    threading.Thread(target=_end_with_the_page, daemon=True).start()
     os.nice(NICENESS)
     import torch
 
@@ -94,3 +95,11 @@ def _run(job: Job, connection: "Connection[Message, Labels]") -> None:
     except Exception:
         traceback.print_exc(file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _end_with_the_page() -> None:
+    """However the page's process ends: nobody reads what the learner finds."""
+    page = multiprocessing.parent_process()
+    if page is not None:
+        page.join()
+        os._exit(0)

@@ -241,6 +241,18 @@ def test_person_labels_through_a_kill_and_the_table_is_what_was_typed(
         "() => document.querySelector('#learner').textContent.includes('fitted to')"
     )
     assert barriers(page) == []
+
+    # The label that was corrected to a wrong one is looked at again.
+    page.wait_for_selector("#again:not([disabled])")
+    page.keyboard.press("l")
+    doubtful = page.locator(".review", has_text=name)
+    doubtful.wait_for()
+    assert barriers(page) == []
+    doubtful.locator("button", has_text="Correct").click()
+    doubtful.wait_for(state="detached")
+    found = table(tmp_path / "out")[name]
+    assert found is not None
+    assert sum(a != b for a, b in zip(found, corrected, strict=True)) == 1
     assert errors == []
 
 
