@@ -51,7 +51,7 @@ class Page:
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, tuple[int, ...]]]:
     folder = tmp_path_factory.mktemp("learning")
-    return folder, make_pool(folder / "pool", 120)
+    return folder, make_pool(folder / "pool", 120, blobs=40)
 
 
 def test_cold_start_spreads_over_the_pool_before_anything_is_labelled(
