@@ -9,12 +9,14 @@ from models.calibration import is_near_chance
 from models.image_bank import Clock, ImageBank, fitting_size
 from models.kinds import build_learner
 from models.learner import Learner
+from models.networks import SMALL
 from models.settings import LearnerSettings
 from strategies.events import Event, OnEvent, log_event
 from strategies.registry import ConfiguredStrategy
 from strategies.session import NewLearner, Session
 
 PROBED = 8  # images read to see how long reading takes
+LOADING_SECONDS = 20.0  # loading a large network takes some, and no deadline can interrupt it
 READING_SHARE = 0.5  # of a learner's time; one that needs more to read what is labelled is left out
 
 
@@ -35,9 +37,10 @@ def open_fitted(
 
     Of several kinds of learner (`LearnerSettings.candidates`), each is trained in an equal share of
     the time until `ends`, on the clock, and the one of the highest mean F1 out of fold is kept. All
-    have the same folds. A kind that cannot read what is labelled in its share, or whose weights are
-    damaged, is left out. A strategy that does not look at the pool needs no learner to choose: it
-    gets the small network, untrained. Other arguments are those of `Session.open`.
+    have the same folds. A kind that cannot be loaded and read what is labelled in its share, or
+    whose weights are damaged, is left out. A strategy that does not look at the pool needs no
+    learner to choose: it gets the small network, untrained. Other arguments are those of
+    `Session.open`.
     """
     candidates = settings.candidates()
     open_session = partial(
@@ -63,7 +66,11 @@ def open_fitted(
         now = clock()
         until = now + (ends - now) / (len(candidates) - number)
         try:
-            if reason := _too_slow(new_learner(candidate, seed, clock), labelled, until - now):
+            if candidate.backbone != SMALL and until - now < LOADING_SECONDS:
+                reason = f"{until - now:.0f} seconds are too few to load a network"
+            else:
+                reason = _too_slow(new_learner(candidate, seed, clock), labelled, until - now)
+            if reason:
                 on_event(Event("learner_left_out", {"learner": candidate.backbone, "why": reason}))
                 continue
             session = open_session(candidate)

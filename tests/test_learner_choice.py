@@ -1,5 +1,6 @@
 """Of several kinds of learner the one that cross-validates best buys."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,18 @@ def test_open_fitted_leaves_out_who_cannot_read_in_time(monkeypatch: pytest.Monk
     assert session.is_fitted
     reason = facts(events, "learner_left_out")["why"]
     assert reason == "reading 40 images would take 40 of 30 seconds"
+
+
+def test_open_fitted_loads_no_network_where_seconds_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loaded(self: FrozenLearner, images: Tensor) -> Tensor:
+        raise AssertionError("the network was loaded")
+
+    monkeypatch.setattr(FrozenLearner, "encode", loaded)
+    events: list[Event] = []
+    session = opened(events, ends=time.monotonic() + 30)
+    assert session.learner.settings.backbone == SMALL
+    assert session.is_fitted
+    assert facts(events, "learner_left_out")["why"] == "15 seconds are too few to load a network"
 
 
 def test_open_fitted_trains_nothing_for_a_strategy_that_does_not_look() -> None:
